@@ -1,0 +1,54 @@
+"""diffode: generative models that are ODEs, one interface for all of them.
+
+Every model here is a prior moved by a velocity, ``dx/dt = f_t(x)``. A *field* states the velocity
+and the prior; shared solvers integrate any field; a trainer runs each field's own objective.
+
+>>> from diffode import sample
+>>> from diffode.fields import Mixture, VP
+>>> import torch
+>>> weights, means, stds = [0.3, 0.7], [[-2.0], [2.0]], [0.1, 0.1]
+>>> two = Mixture(*map(torch.tensor, (weights, means, stds)), VP())
+>>> float((sample(two, 1000, nfe=50).x > 0).float().mean().round(decimals=1))
+0.7
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Rng": "diffode.rng",
+    "Run": "diffode.run",
+    "build": "diffode.building",
+    "data_stats": "diffode.training.stats",
+    "encode": "diffode.sampling",
+    "fit": "diffode.run",
+    "load": "diffode.training.checkpoint",
+    "recipe": "diffode.recipes",
+    "sample": "diffode.sampling",
+    "save": "diffode.training.checkpoint",
+    "train": "diffode.training.trainer",
+}
+
+__all__ = [
+    "Rng",
+    "Run",
+    "build",
+    "data_stats",
+    "encode",
+    "fit",
+    "load",
+    "recipe",
+    "sample",
+    "save",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diffode' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,104 @@
+"""How good a run's samples are, beside what real data and a Gaussian fit would score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diffode.bench.metrics import Quality, floor, gaussian_fit, quality
+from diffode.data import Dataset
+from diffode.fields.base import Field
+from diffode.files import replacing, write_text
+from diffode.rng import Rng
+from diffode.sampling import sample
+from diffode.solvers import Solution
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Samples of a field, and their figures beside two references.
+
+    Attributes:
+        solution: the samples, and what they cost.
+        solver: how they were drawn.
+        samples: their quality.
+        floor: the quality of held-out real data.
+        gaussian: the quality of draws of a full-covariance Gaussian fit: nothing learned.
+    """
+
+    solution: Solution
+    solver: str
+    samples: Quality
+    floor: Quality
+    gaussian: Quality
+
+    def rows(self) -> list[tuple[str, Quality]]:
+        """The three rows of the table, named."""
+        return [
+            ("samples", self.samples),
+            ("real data (floor)", self.floor),
+            ("Gaussian fit", self.gaussian),
+        ]
+
+    def write(self, path: Path) -> None:
+        """Write the figures as JSON."""
+        figures = {name: q.asdict() for name, q in self.rows()}
+        figures["solver"] = {"name": self.solver, "nfe": self.solution.nfe}  # type: ignore[dict-item]
+        write_text(path, json.dumps(figures, indent=2) + "\n")
+
+
+def assess(
+    field: Field,
+    dataset: Dataset,
+    *,
+    n: int = 2000,
+    solver: str = "default",
+    nfe: int = 35,
+    seed: int = 0,
+    batch: int = 250,
+    progress: Callable[[int], None] | None = None,
+) -> Assessment:
+    """Draw samples and measure them against the held-out split.
+
+    Arguments:
+        field: what to sample.
+        dataset: the data it was trained on.
+        n: how many samples.
+        solver, nfe: how they are drawn.
+        seed: of the samples.
+        batch: rows held at once.
+        progress: called with the number of samples that are done.
+
+    Raises:
+        ValueError: samples that are not finite, or too few of them.
+    """
+    if n < 10:
+        raise ValueError(f"got n={n}; quality needs at least 10 samples")
+    drawn = sample(field, n, solver, nfe, seed=seed, batch=batch, progress=progress)
+    x = drawn.x.cpu()
+    bad = int((~x.flatten(1).isfinite().all(1)).sum())
+    if bad:
+        raise ValueError(f"{bad} of {n} samples are not finite; train longer or with a smaller lr")
+    noise = Rng(seed).normal("gaussian fit", (n, x[0].numel()), torch.float64)
+    train, test = dataset.train, dataset.test
+    return Assessment(
+        solution=drawn,
+        solver=solver,
+        samples=quality(x, train, test),
+        floor=floor(train, test),
+        gaussian=quality(gaussian_fit(train, n, noise), train, test),
+    )
+
+
+def save_samples(solution: Solution, path: str | Path) -> None:
+    """Write a .npz file: x, unclipped in the data's range, and q where there is one."""
+    arrays = {"x": solution.x.cpu().numpy()}
+    if solution.q is not None:
+        arrays["q"] = solution.q.cpu().numpy()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

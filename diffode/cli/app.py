@@ -1,0 +1,141 @@
+"""The commands and their options; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="diffode",
+    help="Generative models that are ODEs: train, sample and compare them with one interface.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
+
+
+@app.command()
+def train(
+    field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None,
+    data: Annotated[
+        str, typer.Option(help="a set of diffode data, or a .npy/.npz file")
+    ] = "digits",
+    steps: Annotated[int | None, typer.Option(help="training steps")] = None,
+    batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,
+    seed: Annotated[int, typer.Option(help="of weights, data order and noise")] = 0,
+    labels: Annotated[bool, typer.Option("--labels", help="train on the labels too")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="go on with this run directory")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    samples: Annotated[int, typer.Option(help="samples drawn at the end to measure")] = 2000,
+) -> None:
+    """Train a field, draw samples, and say how good they are."""
+    from diffode.cli.training import command
+
+    given = {"steps": steps, "batch": batch, "device": device}
+    command(field, data, seed, labels, given, set_ or [], out, resume, samples)
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    n: Annotated[int, typer.Option(help="how many samples")] = 64,
+    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
+    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most")] = None,
+    steps: Annotated[int | None, typer.Option(help="steps to take, instead of --nfe")] = None,
+    seed: Annotated[int, typer.Option(help="of the samples")] = 0,
+    label: Annotated[int | None, typer.Option(help="the class to draw")] = None,
+    grid: Annotated[str | None, typer.Option(help="native, logsnr, karras or f1.5")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
+    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png"),
+) -> None:
+    """Draw samples of a trained field."""
+    from diffode.cli.sampling import command
+
+    command(run, n, solver, nfe, steps, seed, label, grid, set_ or [], weights, out)
+
+
+@app.command()
+def fields() -> None:
+    """List the fields that can be trained."""
+    from diffode.cli.lists import fields as show
+
+    show()
+
+
+@app.command()
+def solvers() -> None:
+    """List the solvers."""
+    from diffode.cli.lists import solvers as show
+
+    show()
+
+
+@app.command()
+def data() -> None:
+    """List the data sets."""
+    from diffode.cli.lists import data as show
+
+    show()
+
+
+@app.command()
+def tour(
+    out: Annotated[Path, typer.Option(help="the .png file")] = Path("tour.png"),
+    seed: Annotated[int, typer.Option(help="of the starting points")] = 0,
+) -> None:
+    """Draw exact Poisson, VP and rectified flows side by side, without training."""
+    from diffode.files import require_writable
+    from diffode.viz.tour import tour as draw
+
+    require_writable(out.parent)
+    typer.echo(f"wrote {draw(out, seed)}")
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; the exit code."""
+    try:
+        code = app(arguments or ["--help"], standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except _UsageError as error:
+        return fail(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("interrupted", err=True)
+        return 130
+    except (ValueError, TypeError, OSError) as error:
+        return fail(str(error))
+
+
+def fail(message: str) -> int:
+    """Say what is wrong in one line."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def pairs(assignments: list[str]) -> dict[str, str]:
+    """The keys and values of ``--set key=value``.
+
+    Raises:
+        ValueError: an assignment without a key or an equals sign.
+    """
+    out: dict[str, str] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ValueError(f"got --set {text!r}; wanted --set key=value")
+        out[key.strip()] = value.strip()
+    return out

@@ -1,0 +1,79 @@
+"""``diffode sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import typer
+
+from diffode.assess import save_samples
+from diffode.cli.app import pairs
+from diffode.cli.training import _bar
+from diffode.files import require_writable
+from diffode.run import CONFIG, Plan
+from diffode.sampling import sample
+from diffode.training import checkpoint
+from diffode.viz import samples_picture
+
+
+def command(
+    run: Path,
+    n: int,
+    solver: str | None,
+    nfe: int | None,
+    steps: int | None,
+    seed: int,
+    label: int | None,
+    grid: str | None,
+    assignments: list[str],
+    weights: str,
+    out: Path,
+) -> None:
+    """Draw samples of a run and write them."""
+    if out.suffix not in (".png", ".npz"):
+        raise ValueError(f"got --out {out}; wanted a name that ends in .png or .npz")
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"got --weights {weights}; wanted ema or raw")
+    require_writable(out.parent)
+    objective = checkpoint.load(run, cast(Literal["ema", "raw"], weights))
+    spec = objective.spec
+    assert spec is not None
+    y = None
+    if label is not None:
+        if spec.classes is None:
+            raise ValueError(f"got --label {label}, but this run was trained without labels")
+        if not 0 <= label < spec.classes:
+            raise ValueError(f"got --label {label}; this run has labels 0 to {spec.classes - 1}")
+        y = torch.full((n,), label)
+    if solver is None and (run / CONFIG).exists():
+        solver = Plan.read(run).solver
+    options: dict[str, Any] = {k: _number(v) for k, v in pairs(assignments).items()}
+    with _bar() as bar:
+        task = bar.add_task("sample", total=n, note="")
+        drawn = sample(
+            objective.field,
+            n,
+            solver,
+            nfe,
+            steps,
+            seed,
+            y,
+            batch=250,
+            grid=grid,
+            progress=lambda done: bar.update(task, completed=done),
+            **options,
+        )
+    if out.suffix == ".npz":
+        save_samples(drawn, out)
+    else:
+        samples_picture(drawn.x.cpu(), out)
+    typer.echo(f"wrote {out} ({n} samples, {drawn.nfe} evaluations each)")
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

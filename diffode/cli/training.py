@@ -1,0 +1,182 @@
+"""``diffode train``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from diffode.assess import Assessment, assess, save_samples
+from diffode.cli.app import pairs
+from diffode.report import write_report
+from diffode.run import Plan, Run, execute, load_data
+from diffode.training.trainer import TrainState
+from diffode.viz import samples_picture
+
+
+def command(
+    field: str | None,
+    data: str,
+    seed: int,
+    labels: bool,
+    given: Mapping[str, Any],
+    assignments: list[str],
+    out: Path | None,
+    resume: Path | None,
+    samples: int,
+) -> None:
+    """Train, sample, measure, and write the run directory."""
+    options = {**pairs(assignments), **{k: v for k, v in given.items() if v is not None}}
+    if resume is not None:
+        plan, folder = _resumed(field, options, out, resume), resume
+    else:
+        if field is None:
+            raise ValueError("give --field NAME; diffode fields lists the names")
+        plan = Plan.make(field, data, labels=labels, seed=seed, **options)
+        folder = out or _fresh(plan)
+    dataset = load_data(plan)
+    if plan.solver != "default":
+        typer.echo(f"{field} is {plan.field}, sampled with {plan.solver}")
+    with _stop_on_interrupt() as stopped, _bar() as bar:
+        task = bar.add_task(
+            f"train {plan.field} on {dataset.name}", total=plan.training["steps"], note=""
+        )
+
+        def watch(state: TrainState) -> bool:
+            loss = sum(state.losses.values())
+            speed = (len(stopped.steps) + 1) / state.seconds
+            stopped.steps.append(state.step)
+            bar.update(task, completed=state.step, note=f"loss {loss:.4f}, {speed:.1f} steps/s")
+            return stopped.requested
+
+        run = execute(plan, dataset, out=folder, resume=resume is not None, watch=watch)
+    if not _is_main():
+        return
+    if stopped.requested:
+        typer.echo(f"stopped at step {stopped.steps[-1]}; go on with")
+        typer.echo(f"  diffode train --resume {folder}")
+        raise KeyboardInterrupt
+    with _bar() as bar:
+        task = bar.add_task("sample", total=samples, note="")
+        result = assess(
+            run.field,
+            dataset,
+            n=samples,
+            solver=plan.solver,
+            seed=plan.seed,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    _finish(run, result, folder)
+
+
+def _resumed(field: str | None, options: dict[str, Any], out: Path | None, folder: Path) -> Plan:
+    stored = Plan.read(folder)
+    if out is not None and out != folder:
+        raise ValueError("a resumed run goes on in its own directory; leave --out away")
+    if field is not None and field != stored.field:
+        raise ValueError(f"{folder} is a run of {stored.field}, not of {field}")
+    merged = {**stored.options, **stored.training, **options}
+    plan = Plan.make(
+        stored.field,
+        stored.data,
+        labels=stored.labels,
+        seed=stored.seed,
+        solver=stored.solver,
+        **merged,
+    )
+    if plan.options != stored.options:
+        raise ValueError(
+            "a resumed run keeps its recipe's options; start a new run to change them"
+        )
+    return plan
+
+
+def _fresh(plan: Plan) -> Path:
+    name = f"{plan.field}-{Path(plan.data).stem}"
+    number, folder = 1, Path("runs") / name
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def _finish(run: Run, result: Assessment, folder: Path) -> None:
+    """Write what the run leaves, and print it."""
+    samples_picture(result.solution.x.cpu()[:100], folder / "samples.png", run.dataset.train)
+    save_samples(result.solution, folder / "samples.npz")
+    result.write(folder / "quality.json")
+    write_report(run, result, folder / "report.html", *_losses(folder))
+    count, nfe = result.samples.count, result.solution.nfe
+    typer.echo(f"trained in {run.seconds:.0f} s; {count} samples, {nfe} evaluations each")
+    typer.echo(f"{'':18} {'Frechet':>8} {'precision':>9} {'recall':>7} {'nearest':>8}")
+    for name, q in result.rows():
+        typer.echo(
+            f"{name:18} {q.frechet:8.3f} {q.precision:9.3f} {q.recall:7.3f} {q.nearest:8.3f}"
+        )
+    for name in ("samples.png", "samples.npz", "report.html", "quality.json", "config.json"):
+        typer.echo(f"wrote {folder / name}")
+    typer.echo(f"wrote {folder / 'metrics.jsonl'} and {folder / 'checkpoints'}")
+
+
+def _losses(folder: Path) -> tuple[list[int], list[float]]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    pairs = [(line["step"], sum(line["loss"].values())) for line in lines]
+    return [step for step, _ in pairs], [loss for _, loss in pairs]
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not _is_main(),
+    )
+
+
+def _is_main() -> bool:
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+class _Stop:
+    """Whether an interrupt has asked for an end, and the steps done in this call."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.steps: list[int] = []
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[_Stop]:
+    """Turn the first Ctrl-C into a request; a second one interrupts at once."""
+    stop = _Stop()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+        print("\nstopping after this step", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

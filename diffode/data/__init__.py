@@ -1,0 +1,104 @@
+"""Data sets: 2-D toys whose density is known, 8x8 digits inside the package, and your own arrays.
+
+Importing this module, listing the sets and describing them needs neither torch nor numpy.
+
+>>> from diffode.data import load
+>>> moons = load("moons")
+>>> moons
+Dataset(moons: 20000 train and 4000 test points of shape (2,), 2 classes, log-density known)
+>>> moons.log_density(moons.test[:1]).shape
+torch.Size([1])
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffode.data.base import Dataset
+
+__all__ = ["Dataset", "describe", "load", "names"]
+
+_SETS = {
+    "eight-gaussians": (
+        "eight equal Gaussians on a ring, 8 classes, exact density",
+        "Metz et al. (2017), Unrolled GANs, https://arxiv.org/abs/1611.02163",
+    ),
+    "blobs": (
+        "four Gaussians of weights .50, .25, .15 and .10, far apart, 4 classes, exact density",
+        "diffode",
+    ),
+    "moons": (
+        "two interleaved half circles with noise, 2 classes, exact density",
+        "Pedregosa et al. (2011), scikit-learn, https://jmlr.org/papers/v12/pedregosa11a.html",
+    ),
+    "swiss-roll": (
+        "a spiral with noise, exact density",
+        "Sohl-Dickstein et al. (2015), https://arxiv.org/abs/1503.03585",
+    ),
+    "pinwheel": (
+        "five Gaussian arms twisted around the origin, 5 classes, exact density",
+        "Johnson et al. (2016), https://arxiv.org/abs/1603.06277",
+    ),
+    "checkerboard": (
+        "uniform on the eight dark squares of a board, exact density",
+        "Grathwohl et al. (2019), FFJORD, https://arxiv.org/abs/1810.01367",
+    ),
+    "digits": (
+        "1797 gray 8x8 images of handwritten digits, 10 classes, kept inside the package",
+        "Alpaydin and Kaynak (1998), UCI repository, https://doi.org/10.24432/C50P49",
+    ),
+}
+
+
+def names() -> list[str]:
+    """The names that `load` knows, in the order in which `describe` lists them."""
+    return list(_SETS)
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Name, one line and reference of each data set."""
+    return [(name, line, reference) for name, (line, reference) in _SETS.items()]
+
+
+def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
+    """The data set of that name, or the one in a .npy or .npz file.
+
+    Arguments:
+        name_or_path: one of `names()`, or the path of an array file (see `diffode.data.arrays`).
+        seed: chooses the points of a toy, or the held-out rows of a file. The split of the digits
+            is fixed, so that their test set is the same everywhere.
+
+    Raises:
+        ValueError: no such name, or a file that cannot be used.
+        FileNotFoundError: no such file.
+    """
+    name = str(name_or_path)
+    if name == "digits":
+        from diffode.data import digits
+
+        return digits.dataset()
+    if name in _SETS:
+        from diffode.data import toys
+
+        return toys.dataset(name, seed)
+    if name.lower().endswith((".npy", ".npz")):
+        from diffode.data import arrays
+
+        return arrays.dataset(name, seed)
+    close = difflib.get_close_matches(name.lower(), _SETS, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ValueError(
+        f"no data set named {name!r}; {hint}data sets: {', '.join(_SETS)}; "
+        "or give a path to a .npy or .npz file"
+    )
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name == "Dataset":
+        from diffode.data.base import Dataset
+
+        return Dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

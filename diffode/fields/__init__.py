@@ -1,0 +1,35 @@
+"""Fields: priors moved by a velocity, learned or exact."""
+
+from diffode.fields.base import AffineField, Field, Start
+from diffode.fields.exact import Empirical
+from diffode.fields.learned import Learned
+from diffode.fields.mixture import Mixture
+from diffode.fields.poisson import PoissonField
+from diffode.fields.schedules import (
+    VE,
+    VP,
+    Cosine,
+    DiscreteBetas,
+    Karras,
+    Rectified,
+    Schedule,
+    SubVP,
+)
+
+__all__ = [
+    "VE",
+    "VP",
+    "AffineField",
+    "Cosine",
+    "DiscreteBetas",
+    "Empirical",
+    "Field",
+    "Karras",
+    "Learned",
+    "Mixture",
+    "PoissonField",
+    "Rectified",
+    "Schedule",
+    "Start",
+    "SubVP",
+]

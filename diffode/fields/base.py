@@ -1,0 +1,184 @@
+r"""What a generative ODE is: a prior moved by a velocity.
+
+A `Field` states a velocity :math:`f_t(x)`, a prior and a span of time. An `AffineField` adds the
+    one structure that solvers may exploit: its path is :math:`x_t = \alpha_t x_0 + \sigma_t n`
+    with spherical noise n, so that its velocity is the conditional mean rate
+
+.. math:: f_t(x) = \dot\alpha_t \, E[x_0 | x_t = x] + \dot\sigma_t \, E[n | x_t = x].
+
+Shapes, everywhere: x is (B, \*event); t is () or (B,); y is (B,) integer labels or None; scalar
+    fields return (B,).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from diffode.fields.schedules import Schedule
+from diffode.priors import Normal, Spherical
+from diffode.rng import Rng
+
+
+def right(t: Tensor, like: Tensor) -> Tensor:
+    """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``."""
+    t = t.to(like)
+    return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
+
+
+def as_time(t: Tensor | float, like: Tensor) -> Tensor:
+    """The time as a float64 tensor of shape () or (B,) on the device of ``like``.
+
+    Raises:
+        ValueError: t is neither one number nor one per row of ``like``.
+    """
+    t = torch.as_tensor(t, dtype=torch.float64, device=like.device)
+    if t.ndim > 1 or (t.ndim == 1 and len(t) != len(like)):
+        raise ValueError(
+            f"got t of shape {tuple(t.shape)} for x of shape {tuple(like.shape)}; "
+            f"pass one number or one per row, shape ({len(like)},)"
+        )
+    return t
+
+
+class Start(NamedTuple):
+    """Where a flow starts: points x at ``field.span[0]``, and the field that moves these rows."""
+
+    x: Tensor
+    field: Field
+
+
+class Field(nn.Module):
+    """A velocity, a prior and a span; write ``velocity`` and set the other three.
+
+    Attributes:
+        prior: the law of x at ``span[0]``.
+        span: the times (t_prior, t_data); either may be the larger.
+        event_shape: the shape of one sample.
+    """
+
+    prior: Spherical | None
+    span: tuple[float, float]
+    event_shape: tuple[int, ...]
+
+    def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        """The rate of change of x at time t, shape (B, *event)."""
+        raise NotImplementedError
+
+    def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
+        """Draw n starting points, and the field that moves them: the prior's draw, and itself."""
+        if self.prior is None:
+            raise ValueError(f"{type(self).__name__} has no prior to start from")
+        x = self.prior.sample((n, *self.event_shape), rng, device=self.device)
+        return Start(x, self)
+
+    def rows(self, index: Tensor) -> Field:
+        """The field of these rows of the batch: itself, unless it holds per-row values."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field's tensors live."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        end = f"{self.span[0]:g} -> {self.span[1]:g}"
+        event = "x".join(map(str, self.event_shape))
+        parts = [f"event {event}", f"span {end}", *self._describe(), f"prior {self.prior}"]
+        return f"{type(self).__name__}({', '.join(parts)}, {count:,} parameters)"
+
+    def _describe(self) -> list[str]:
+        return []
+
+
+class AffineField(Field):
+    r"""A field on the path :math:`x_t = \alpha_t x_0 + \sigma_t n`; write ``posterior``.
+
+    Arguments:
+        schedule: alpha, sigma and the span.
+        noise: the law of n at unit scale.
+        mean: the data's mean m, shape (\*event); the prior is centred at alpha m.
+        std: the data's rms standard deviation s about m.
+    """
+
+    def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
+        super().__init__()
+        self.schedule, self.noise, self.span = schedule, noise, schedule.span
+        self.event_shape = tuple(mean.shape)
+        self.register_buffer("mean", mean)
+        self._std = float(std)
+        alpha, sigma = self._ends()[0]
+        self.prior = noise.at(sigma, mean * alpha)
+
+    mean: Tensor
+
+    @property
+    def moments(self) -> tuple[Tensor, float]:
+        """The data's mean, shape (*event), and its rms standard deviation."""
+        return self.mean, self._std
+
+    def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma at time t in float64, each of shape () or (B,)."""
+        t = as_time(t, like)
+        return self.schedule.alpha(t), self.schedule.sigma(t)
+
+    def posterior(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], each (B, *event)."""
+        raise NotImplementedError
+
+    def denoise(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        """The conditional mean of the data, E[x_0 | x_t = x]."""
+        return self.posterior(x, t, y)[0]
+
+    def noise_part(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        """The conditional mean of the noise, E[n | x_t = x]."""
+        return self.posterior(x, t, y)[1]
+
+    def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        """The rate of change d_alpha E[x_0 | x] + d_sigma E[n | x]."""
+        t = as_time(t, x)
+        _, _, d_alpha, d_sigma = self.schedule.rates(t)
+        x0, n = self.posterior(x, t, y)
+        return right(d_alpha, x) * x0 + right(d_sigma, x) * n
+
+    def score(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        r"""The gradient of the log-density of x_t, :math:`-E[n | x] / \sigma`, for normal noise.
+
+        Raises:
+            TypeError: the noise is not normal, where this quotient is not the score.
+        """
+        if not isinstance(self.noise, Normal):
+            raise TypeError(
+                f"the noise is {self.noise}, for which -E[n|x]/sigma is not the score; "
+                "use velocity() or denoise(), or a field with Normal() noise"
+            )
+        _, sigma = self.level(t, x)
+        return -self.noise_part(x, t, y) / right(sigma, x)
+
+    def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Draw x_t given x_0, and the noise n that it was made with."""
+        alpha, sigma = self.level(t, x0)
+        n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
+        return right(alpha, x0) * x0 + right(sigma, x0) * n, n
+
+    def _ends(self) -> list[tuple[float, float]]:
+        t = torch.tensor(self.span, dtype=torch.float64)
+        return list(
+            zip(self.schedule.alpha(t).tolist(), self.schedule.sigma(t).tolist(), strict=True)
+        )
+
+    def _describe(self) -> list[str]:
+        (alpha, sigma), (alpha1, sigma1) = self._ends()
+        rho = f"{sigma / alpha:.4g}" if alpha > 0 else "inf"
+        return [
+            repr(self.schedule),
+            f"alpha(t_prior) {alpha:.4g}",
+            f"rho {rho} -> {sigma1 / alpha1:.4g}",
+            f"noise {self.noise}",
+        ]

@@ -1,0 +1,81 @@
+"""A field whose posterior mean is a network behind a prediction."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from diffode.fields.base import AffineField, as_time, right
+from diffode.fields.precond import Coefficients, Prediction
+from diffode.fields.schedules import Schedule
+from diffode.priors import Spherical
+
+
+class Output(NamedTuple):
+    """A network's answer in its own space, and what is needed to read it."""
+
+    out: Tensor
+    extra: Tensor | None
+    u: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    coefficients: Coefficients
+
+
+class Learned(AffineField):
+    r"""The field of a network, :math:`E[x_0|x] = m + c_{skip} u + c_{out} F(c_{in} u, c)`.
+
+    The network is called as ``network(input, cond, y)`` in its own precision with input (B,
+    \*event) and cond (B, k); schedule and coefficients are computed in float64, and the state
+    keeps its type.
+
+    Arguments:
+        network: F.
+        schedule: alpha, sigma and the span.
+        prediction: what F's output means.
+        noise: the law of n at unit scale.
+        mean: the data's mean m, shape (\*event).
+        std: the data's rms standard deviation s.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        prediction: Prediction,
+        noise: Spherical,
+        mean: Tensor,
+        std: float,
+    ) -> None:
+        super().__init__(schedule, noise, mean, std)
+        self.network, self.prediction = network, prediction
+
+    def output(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Output:
+        """The network's output at (x, t), in the network's precision."""
+        t = as_time(t, x)
+        alpha, sigma = self.level(t, x)
+        u = x - right(alpha, x) * self.mean.to(x)
+        c = self.prediction.coefficients(u, alpha, sigma, t)
+        dtype = next(self.network.parameters()).dtype
+        answer = self.network((right(c.in_, u) * u).to(dtype), c.cond.to(dtype), y)
+        out, extra = answer if self.prediction.extra else (answer, None)
+        return Output(out, extra, u, alpha, sigma, c)
+
+    def posterior(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional means E[x_0 | x_t = x] and E[n | x_t = x] by the network."""
+        o = self.output(x, t, y)
+        extra = None if o.extra is None else o.extra.to(x)
+        x0, n = self.prediction.decode(o.u, o.out.to(x), extra, o.coefficients, o.sigma)
+        return x0 + self.mean.to(x), n
+
+    def residual(
+        self, x: Tensor, x0: Tensor, n: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Output]:
+        """The network's error F - target in its own space, (B, *event), for x_t made of x0, n."""
+        o = self.output(x, t, y)
+        target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
+        return o.out - target.to(torch.float32), o

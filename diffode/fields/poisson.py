@@ -1,0 +1,114 @@
+r"""Poisson flows started on the hemisphere: a noise scale of its own for every sample.
+
+PFGM and PFGM++ are affine fields with Student-t noise of D degrees of freedom: at augmented
+radius r the posterior mean is taken under :math:`w_i \propto (|x - y_i|^2 + r^2)^{-(N+D)/2}`, and
+:math:`dx/dr = (x - E[x_0|x, r]) / r`. In the plane form all samples share :math:`r = \sigma
+\sqrt{D}` and the prior is Cauchy-tailed for D = 1. In the bound form sample i has :math:`r =
+\sigma q_i`, with :math:`(x - m, \sigma_{max} q)` on a hemisphere of :math:`\mathbb{R}^{N+D}`: the
+same field lines, no tails.
+
+References: PFGM (Xu et al., 2022), https://arxiv.org/abs/2209.11178; PFGM++ (Xu et al., 2023),
+https://arxiv.org/abs/2302.04265.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Start, as_time, right
+from diffode.fields.schedules import Karras
+from diffode.priors import StudentT
+from diffode.rng import Rng
+
+Radius = Literal["auto", "fixed", "chi", "plane"]
+
+
+class PoissonField(AffineField):
+    r"""A Student-t field that starts on the hemisphere, and its bound form.
+
+    With ``q=None`` this is ``inner`` itself (plane form: one r for all rows). `start` draws the
+        pair (x, q) and returns the field bound to q: the latent of a sample is the pair, and q is
+        never drawn anew.
+
+    Arguments:
+        inner: an affine field with `Karras` schedule and `StudentT` noise: learned, or exact.
+        q: the augmented radius of each row in units of sigma, shape (B,); None for the plane form.
+        radius: of the hemisphere in units of sigma_max: "fixed" is sqrt(N + D), "chi" draws it
+            from chi_{N+D}, which is x = m + sigma_max n; "auto" is "fixed" for N <= 16.
+
+    Raises:
+        TypeError: ``inner`` has another noise law or schedule.
+    """
+
+    def __init__(
+        self,
+        inner: AffineField,
+        q: Tensor | None = None,
+        radius: Radius = "auto",
+        max_radius: float | None = None,
+    ) -> None:
+        if not isinstance(inner.noise, StudentT) or not isinstance(inner.schedule, Karras):
+            raise TypeError(
+                "a PoissonField needs StudentT noise on the Karras schedule, got "
+                f"{inner.noise} on {inner.schedule}"
+            )
+        super().__init__(inner.schedule, inner.noise, *inner.moments)
+        self.inner, self.radius, self.max_radius = inner, radius, max_radius
+        self.dof = inner.noise.dof
+        self.register_buffer("q", q)
+        if q is not None:
+            self.prior = None
+
+    q: Tensor | None
+
+    def bind(self, q: Tensor) -> PoissonField:
+        """The bound form for rows of augmented radius q (B,), in units of sigma."""
+        return PoissonField(self.inner, q, self.radius)
+
+    def rows(self, index: Tensor) -> PoissonField:
+        """The field of these rows of the batch, each with its own q."""
+        return self if self.q is None else self.bind(self.q[index])
+
+    def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
+        """Draw (x, q) on the hemisphere about the data mean, and the field bound to q.
+
+        With u uniform on the sphere of R^{N+D}, (x - m, q sigma_max) = c sigma_max u.
+        """
+        if self.q is not None:
+            raise ValueError("a bound PoissonField has no prior; start from its plane form")
+        mean, _ = self.moments
+        if self.radius == "plane":
+            assert self.prior is not None
+            shape, cap = (n, *self.event_shape), self.max_radius
+            return Start(self.prior.sample(shape, rng, max_radius=cap, device=self.device), self)
+        normal = rng.normal("prior", (n, *self.event_shape), torch.float64, self.device)
+        chi = rng.chi2("prior/q", n, self.dof, self.device).sqrt()
+        dim = mean.numel()
+        if self.radius == "fixed" or (self.radius == "auto" and dim <= 16):
+            length = (normal.flatten(1).square().sum(1) + chi.square()).sqrt()
+            stretch = math.sqrt(dim + self.dof) / length
+            normal, chi = normal * right(stretch, normal), chi * stretch
+        x = mean.double() + self.span[0] * normal
+        return Start(x.to(torch.float32), self.bind(chi))
+
+    def posterior(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional means E[x_0 | x, r] and (x - E[x_0 | x, r]) / t."""
+        if self.q is None:
+            return self.inner.posterior(x, t, y)
+        t = as_time(t, x)
+        if len(self.q) != len(x):
+            raise ValueError(
+                f"got {len(x)} rows for a field bound to {len(self.q)}; call field.rows(index)"
+            )
+        x0 = self.inner.denoise(x, t * self.q / math.sqrt(self.dof), y)
+        return x0, (x - x0) / right(t, x)
+
+    def _describe(self) -> list[str]:
+        form = "plane form" if self.q is None else f"bound to {len(self.q)} rows"
+        return [*super()._describe(), form]

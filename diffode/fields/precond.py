@@ -1,0 +1,181 @@
+r"""Predictions: what a network's output means, and how its input is scaled.
+
+A prediction is four coefficients of the centred state :math:`u = x - \alpha m`,
+
+.. math:: E[x_0|x] = m + c_{skip} u + c_{out} F(c_{in} u, c), \qquad
+          E[n|x] = d_{skip} u + d_{out} F,
+
+and one loss, in the space of the network's output, serves them all. The second pair follows from
+the first, :math:`d_{skip} = (1 - \alpha c_{skip}) / \sigma`, but is written out where that would
+divide by a vanishing alpha or sigma.
+
+Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, table 1 and appendix B.6.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from diffode.fields.base import right
+
+
+class Coefficients(NamedTuple):
+    """The scalars of each row, shape () or (B,) in float64; ``cond`` has shape (B, k)."""
+
+    skip: Tensor
+    out: Tensor
+    in_: Tensor
+    cond: Tensor
+    noise_skip: Tensor
+    noise_out: Tensor
+
+
+class Prediction(nn.Module):
+    """What a network's output means; write ``coefficients``.
+
+    Attributes:
+        conditions: how many numbers the network is told about the noise level, k.
+        extra: how many scalar outputs the network has beside the event.
+    """
+
+    conditions = 1
+    extra = 0
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        raise NotImplementedError
+
+    def decode(
+        self, u: Tensor, out: Tensor, extra: Tensor | None, c: Coefficients, sigma: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The centred data estimate and the noise estimate from the network's output."""
+        x0 = right(c.skip, u) * u + right(c.out, u) * out
+        return x0, right(c.noise_skip, u) * u + right(c.noise_out, u) * out
+
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """What the output should be for centred data x0 and noise n: (x0 - c_skip u) / c_out."""
+        keep, noise = (1 - alpha * c.skip) / c.out, -sigma * c.skip / c.out
+        return right(keep, x0) * x0 + right(noise, x0) * n
+
+
+def log_snr_condition(u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The network's view of the level, log(sigma / alpha) / 4, shape (B, 1)."""
+    return (((sigma.log() - alpha.log()) / 4).expand(len(u)))[:, None]
+
+
+class NoisePrediction(Prediction):
+    r"""The output is :math:`E[n | x]` (DDPM, VP): :math:`x_0 = (u - \sigma F) / \alpha`."""
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
+        cond = log_snr_condition(u, alpha, sigma)
+        return Coefficients(1 / alpha, -sigma / alpha, one, cond, zero, one)
+
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """The noise itself."""
+        return n
+
+
+class ScorePrediction(Prediction):
+    r"""The output is the score times sigma, :math:`-E[n | x]` (score-SDE VE).
+
+    Arguments:
+        std: the data's rms standard deviation s, for :math:`c_{in} = (\alpha^2 s^2 +
+            \sigma^2)^{-1/2}`.
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
+        in_ = (alpha**2 * self.std**2 + sigma**2).rsqrt()
+        cond = log_snr_condition(u, alpha, sigma)
+        return Coefficients(1 / alpha, sigma / alpha, in_, cond, zero, -one)
+
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """The noise with its sign changed."""
+        return -n
+
+
+class DataPrediction(Prediction):
+    r"""The output is :math:`E[x_0 | x] - m`: for schedules whose sigma stays above 0."""
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
+        cond = log_snr_condition(u, alpha, sigma)
+        in_ = (alpha**2 + sigma**2).rsqrt()
+        return Coefficients(zero, one, in_, cond, 1 / sigma, -alpha / sigma)
+
+
+class VPrediction(Prediction):
+    r"""The output is :math:`v = \alpha n - \sigma x_0`, for any alpha and sigma.
+
+    Reference: Salimans and Ho (2022), https://arxiv.org/abs/2202.00512, appendix D.
+    """
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        square = alpha**2 + sigma**2
+        cond = torch.atan2(sigma, alpha).expand(len(u))[:, None]
+        return Coefficients(
+            alpha / square, -sigma / square, square.rsqrt(), cond, sigma / square, alpha / square
+        )
+
+
+class VelocityPrediction(Prediction):
+    r"""The straight path's velocity, :math:`n - x_0`, where :math:`\alpha + \sigma = 1`.
+
+    Reference: Liu et al. (2023), https://arxiv.org/abs/2209.03003, eq. 1.
+    """
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        total = alpha + sigma
+        one = torch.ones_like(total)
+        cond = t.to(torch.float64).expand(len(u))[:, None]
+        return Coefficients(one / total, -sigma / total, one, cond, one / total, alpha / total)
+
+
+class KarrasPrediction(Prediction):
+    r"""EDM's preconditioning: inputs and targets of unit variance at every level.
+
+    .. math:: c_{skip} = \frac{s^2}{\rho^2 + s^2} \frac1\alpha, \quad
+              c_{out} = \frac{\rho s}{\sqrt{\rho^2 + s^2}}, \quad
+              c_{in} = \frac{1}{\alpha \sqrt{\rho^2 + s^2}}, \quad \rho = \sigma/\alpha.
+
+    Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, table 1.
+
+    Arguments:
+        std: the data's rms standard deviation s (the paper's sigma_data).
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        s, scale2 = self.std, (alpha * self.std) ** 2 + sigma**2
+        root = scale2.sqrt()
+        return Coefficients(
+            skip=alpha * s**2 / scale2,
+            out=sigma * s / root,
+            in_=1 / root,
+            cond=log_snr_condition(u, alpha, sigma),
+            noise_skip=sigma / scale2,
+            noise_out=-alpha * s / root,
+        )

@@ -1,0 +1,257 @@
+r"""Schedules: the path :math:`x_t = \alpha_t x_0 + \sigma_t n` as two functions of time.
+
+A schedule states alpha and sigma; their rates come from forward-mode differentiation, and
+``time`` inverts :math:`\rho = \sigma / \alpha`, the one number that two schedules share at equal
+noise level. Every schedule keeps its paper's own clock: ``span = (t_prior, t_data)`` may run up
+or down. Times are float64 tensors of shape () or (B,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Schedule:
+    """Two functions of time, alpha and sigma, and the interval they are used on.
+
+    A new schedule writes ``alpha``, ``sigma``, ``time`` and ``span``.
+    """
+
+    span: tuple[float, float]
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data at time t."""
+        raise NotImplementedError
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise at time t."""
+        raise NotImplementedError
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho (infinite where alpha reaches 0)."""
+        raise NotImplementedError
+
+    def rho(self, t: Tensor) -> Tensor:
+        """The noise-to-signal ratio sigma / alpha at time t."""
+        return self.sigma(t) / self.alpha(t)
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        one = torch.ones_like(t)
+        alpha, d_alpha = torch.func.jvp(self.alpha, (t,), (one,))[:2]
+        sigma, d_sigma = torch.func.jvp(self.sigma, (t,), (one,))[:2]
+        return alpha, sigma, d_alpha, d_sigma
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float))
+        return f"{type(self).__name__}({options})"
+
+
+def _range(low: float, high: float, names: str) -> tuple[float, float]:
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"got {names} = {low}, {high}; wanted 0 < first < second")
+    return float(low), float(high)
+
+
+class _LinearBeta(Schedule):
+    r"""What VP and sub-VP share: :math:`B(t) = \beta_0 t + (\beta_1 - \beta_0) t^2 / 2`."""
+
+    span = (1.0, 1e-3)
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+        self.beta_min, self.beta_max = _range(beta_min, beta_max, "beta_min, beta_max")
+
+    def _integral(self, t: Tensor) -> Tensor:
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t * t / 2
+
+    def _integral_inverse(self, b: Tensor) -> Tensor:
+        root = (self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * b).sqrt()
+        return 2 * b / (self.beta_min + root)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data, exp(-B(t) / 2)."""
+        return torch.exp(-self._integral(t) / 2)
+
+
+class VP(_LinearBeta):
+    r"""Variance-preserving: :math:`\alpha = e^{-B/2}`, :math:`\sigma^2 = 1 - e^{-B}`.
+
+    At its defaults alpha(1) is 0.0066, not 0: the prior differs from p_1 by about 1e-2 nats.
+
+    Reference: Song et al. (2021), https://arxiv.org/abs/2011.13456, eq. 33 (B the integral of
+        beta).
+
+    Arguments:
+        beta_min, beta_max: the rate beta at t = 0 and at t = 1.
+    """
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise, sqrt(1 - exp(-B(t)))."""
+        return (-torch.expm1(-self._integral(t))).sqrt()
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho."""
+        return self._integral_inverse(torch.log1p(rho * rho))
+
+
+class SubVP(_LinearBeta):
+    r"""Sub-variance-preserving: :math:`\alpha = e^{-B/2}`, :math:`\sigma = 1 - e^{-B}`.
+
+    Reference: Song et al. (2021), https://arxiv.org/abs/2011.13456, section 3.4.
+
+    Arguments:
+        beta_min, beta_max: the rate beta at t = 0 and at t = 1.
+    """
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise, 1 - exp(-B(t))."""
+        return -torch.expm1(-self._integral(t))
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho."""
+        return self._integral_inverse(2 * torch.asinh(rho / 2))
+
+
+class VE(Schedule):
+    r"""Variance-exploding: :math:`\alpha = 1`, :math:`\sigma = \sigma_0 (\sigma_1 / \sigma_0)^t`.
+
+    Reference: Song et al. (2021), https://arxiv.org/abs/2011.13456, eq. 31.
+
+    Arguments:
+        sigma_min, sigma_max: the noise at t = 0 and at t = 1, in units of the data.
+    """
+
+    span = (1.0, 0.0)
+
+    def __init__(self, sigma_min: float = 0.01, sigma_max: float = 50.0) -> None:
+        self.sigma_min, self.sigma_max = _range(sigma_min, sigma_max, "sigma_min, sigma_max")
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data, 1."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise, geometric between its ends."""
+        return self.sigma_min * torch.exp(t * math.log(self.sigma_max / self.sigma_min))
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma equals rho."""
+        return (rho / self.sigma_min).log() / math.log(self.sigma_max / self.sigma_min)
+
+
+class Karras(Schedule):
+    r"""The clock of EDM, PFGM++ and PFGM: :math:`\alpha = 1`, :math:`\sigma = t`.
+
+    Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, table 1, last column.
+
+    Arguments:
+        sigma_min, sigma_max: the ends of the span, in units of the data.
+    """
+
+    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
+        self.sigma_min, self.sigma_max = _range(sigma_min, sigma_max, "sigma_min, sigma_max")
+        self.span = (self.sigma_max, self.sigma_min)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data, 1."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise, t itself."""
+        return t
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma equals rho."""
+        return rho
+
+
+class Rectified(Schedule):
+    r"""The straight path: :math:`\alpha = 1 - t`, :math:`\sigma = t`, data at t = 0.
+
+    Reference: Liu et al. (2023), https://arxiv.org/abs/2209.03003, eq. 1 (there with t reversed).
+    """
+
+    span = (1.0, 1e-3)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data, 1 - t."""
+        return 1 - t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise, t."""
+        return t
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho; 1 where rho is infinite."""
+        return 1 - 1 / (1 + rho)
+
+
+class Cosine(Schedule):
+    r"""The quarter circle: :math:`\alpha = \cos(\pi t / 2)`, :math:`\sigma = \sin(\pi t / 2)`.
+
+    Reference: Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, eq. 17 with s = 0.
+    """
+
+    span = (1.0, 1e-3)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data."""
+        return torch.cos(math.pi / 2 * t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise."""
+        return torch.sin(math.pi / 2 * t)
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho."""
+        return torch.atan(rho) * (2 / math.pi)
+
+
+class DiscreteBetas(Schedule):
+    r"""DDPM's chain made continuous: :math:`\log \rho` linear in t between the integers.
+
+    At an integer t, :math:`\alpha^2 = \prod_{i \le t} (1 - \beta_i)` and :math:`\sigma^2 = 1 -
+    \alpha^2`.
+
+    Reference: Ho et al. (2020), https://arxiv.org/abs/2006.11239, eq. 4.
+
+    Arguments:
+        betas: the T >= 2 variances, each in (0, 1).
+    """
+
+    def __init__(self, betas: Sequence[float] | Tensor) -> None:
+        b = torch.as_tensor(betas, dtype=torch.float64)
+        if b.ndim != 1 or len(b) < 2 or not bool(((b > 0) & (b < 1)).all()):
+            raise ValueError(
+                f"got betas of shape {tuple(b.shape)}; wanted T >= 2 values in (0, 1)"
+            )
+        log_alpha2 = torch.log1p(-b).cumsum(0)
+        self._log_rho = (torch.log(-torch.expm1(log_alpha2)) - log_alpha2) / 2
+        self.span = (len(b) - 1.0, 0.0)
+
+    def _log_rho_at(self, t: Tensor) -> Tensor:
+        table = self._log_rho.to(t)
+        left = t.detach().floor().clamp(0, len(table) - 2).long()
+        return table[left] + (table[left + 1] - table[left]) * (t - left)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The factor of the data, 1 / sqrt(1 + rho^2)."""
+        return torch.sigmoid(-2 * self._log_rho_at(t)).sqrt()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The factor of the noise, rho / sqrt(1 + rho^2)."""
+        return torch.sigmoid(2 * self._log_rho_at(t)).sqrt()
+
+    def time(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho, by inverting the piecewise-linear log."""
+        table = self._log_rho.to(rho)
+        value = rho.log()
+        left = (torch.searchsorted(table, value.contiguous()) - 1).clamp(0, len(table) - 2)
+        return left + (value - table[left]) / (table[left + 1] - table[left])
+
+    def __repr__(self) -> str:
+        return f"DiscreteBetas(T={len(self._log_rho)})"

@@ -1,0 +1,81 @@
+"""Networks: a residual MLP and a compact U-Net, both called as ``network(x, cond, y)``.
+
+x is (B, *event), cond holds real conditioning numbers (B, k), y is (B,) integer labels or None
+(unconditional). `network` chooses by the event's shape; any module with this call serves as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from diffode.nn.base import Network
+from diffode.nn.embeddings import Embedding
+from diffode.nn.mlp import MLP
+from diffode.nn.unet import UNet
+
+__all__ = ["MLP", "Embedding", "Network", "UNet", "network", "seeded"]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context whose random numbers come from `seed`, on the CPU; torch's global state is kept."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
+        yield
+
+
+def levels(height: int, width: int) -> int:
+    """Resolutions of a U-Net: halved until the shorter side is at most 8, and at least once."""
+    return max(2, 1 + math.ceil(math.log2(min(height, width) / 8)))
+
+
+def network(
+    event_shape: Sequence[int],
+    kind: str = "auto",
+    conditions: int = 1,
+    classes: int | None = None,
+    extra: int = 0,
+    width: int | None = None,
+    depth: int | None = None,
+    seed: int = 0,
+) -> Network:
+    """The usual network for events of a shape, with weights that depend on the arguments alone.
+
+    >>> network((2,), width=64)(torch.zeros(5, 2), torch.zeros(5, 1)).shape
+    torch.Size([5, 2])
+
+    Arguments:
+        event_shape: shape of one sample.
+        kind: "mlp", "unet", or "auto": a U-Net for images (C, H, W) of more than 256 values,
+            an MLP for all else.
+        conditions: how many conditioning numbers come with a sample.
+        classes: number of labels, or None.
+        extra: how many scalars to return beside the output.
+        width: hidden size of the MLP (512), or channels of the U-Net at full resolution (32).
+        depth: residual blocks of the MLP (4), or of each stage of the U-Net (1).
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: no such kind, a U-Net for events that are no images, or a size below 1.
+    """
+    shape = tuple(event_shape)
+    sizes = {"conditions": conditions, "classes": classes, "width": width, "depth": depth}
+    for name, size in {**sizes, "event_shape": min(shape, default=1)}.items():
+        if size is not None and size < 1:
+            raise ValueError(
+                f"got {name} {shape if name == 'event_shape' else size}; sizes start at 1"
+            )
+    if kind == "auto":
+        kind = "unet" if len(shape) == 3 and math.prod(shape) > 256 else "mlp"
+    with seeded(seed):
+        if kind == "mlp":
+            return MLP(shape, width or 512, depth or 4, conditions, classes, extra)
+        if kind == "unet":
+            count = levels(*shape[1:]) if len(shape) == 3 else 1
+            channels = [(width or 32) * min(2**level, 4) for level in range(count)]
+            return UNet(shape, channels, depth or 1, conditions, classes, extra)
+    raise ValueError(f'got kind "{kind}"; use "auto", "mlp" or "unet"')

@@ -1,0 +1,78 @@
+"""What the networks share: the call, the checks of its shapes, and the embedding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from diffode.nn.embeddings import Embedding
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+class Network(nn.Module):
+    """A function of a sample, its conditioning numbers and its label; rows never see each other.
+
+    ``network(x, cond, y)`` is a tensor of the shape of x or, with ``extra > 0``, a pair of that
+    and of scalars (B, extra). A subclass writes `body`.
+
+    Arguments:
+        event_shape: shape of one sample.
+        embedding: size E of the embedding.
+        conditions: how many conditioning numbers k come with a sample.
+        classes: number of labels, or None.
+        extra: how many scalars to return beside the output.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        embedding: int,
+        conditions: int = 1,
+        classes: int | None = None,
+        extra: int = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+        self.size = math.prod(self.event_shape)
+        self.conditions, self.classes, self.extra = conditions, classes, extra
+        self.embedding = Embedding(embedding, conditions, classes)
+
+    def body(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Output (B, *event), and scalars (B, extra) or None, from x and its embedding (B, E)."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: Tensor, cond: Tensor, y: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Output, shape (B, *event); with `extra` also scalars, shape (B, extra).
+
+        Arguments:
+            x: samples, shape (B, *event).
+            cond: conditioning numbers of order 1 to 10, shape (B, k).
+            y: labels, shape (B,), or None for unconditional.
+        """
+        rows = len(x)
+        _check(
+            "x", x, (rows, *self.event_shape), "reshape it, or build the network for this event"
+        )
+        _check("cond", cond, (rows, self.conditions), "pass one row of numbers per sample")
+        if y is not None:
+            _check("y", y, (rows,), "pass one label per sample")
+        out, scalars = self.body(x, self.embedding(cond, y))
+        return out if scalars is None else (out, scalars)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer, its weights and biases set to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _check(name: str, value: Tensor, wanted: tuple[int, ...], advice: str) -> None:
+    if tuple(value.shape) != wanted:
+        raise ValueError(f"got {name} of shape {tuple(value.shape)}, want {wanted}; {advice}")

@@ -1,0 +1,80 @@
+"""What every network here is told beside x: conditioning numbers and a label, as one vector.
+
+The numbers (a time, log(sigma) / 4, ...) become fixed Fourier features and pass a small MLP; the
+label is a row of a table, whose last row is the *null label*, which stands for "unconditional".
+Their sum is the embedding that the blocks of a network read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+WAVES = 30
+"""Fourier features per conditioning number: a sine and a cosine at 15 frequencies."""
+
+
+def fourier(cond: Tensor) -> Tensor:
+    r"""Sines and cosines of the conditioning numbers at fixed frequencies from 1/8 to 16.
+
+    .. math:: c \mapsto (\sin 2^{k/2} c, \cos 2^{k/2} c), \qquad k = -6, -5, \dots, 8
+
+    The slowest sine is one-to-one on [-10, 10], so distant values never look alike; the fastest
+    tells apart numbers that differ by 0.05.
+
+    Reference: Fourier features (Tancik et al., 2020), https://arxiv.org/abs/2006.10739; here the
+    frequencies are fixed, not drawn.
+
+    Arguments:
+        cond: conditioning numbers, shape (B, k); the result has shape (B, 30 k).
+    """
+    powers = torch.arange(-6, 9, device=cond.device, dtype=cond.dtype) / 2
+    angle = (cond[..., None] * torch.exp2(powers)).flatten(1)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class Embedding(nn.Module):
+    r"""Vector of the conditioning numbers c and the label y, for the blocks to read.
+
+    .. math:: e = \mathrm{silu}\big(W_2\, \mathrm{silu}(W_1\, \mathrm{fourier}(c)) + T_y\big)
+
+    Arguments:
+        width: size E of the embedding.
+        conditions: how many conditioning numbers k there are.
+        classes: number of labels, or None for a network without; the null label is the integer
+            `classes`, the last row of the table T.
+    """
+
+    def __init__(self, width: int, conditions: int = 1, classes: int | None = None) -> None:
+        super().__init__()
+        self.classes = classes
+        self.first = nn.Linear(WAVES * conditions, width)
+        self.second = nn.Linear(width, width)
+        self.table = None if classes is None else nn.Embedding(classes + 1, width)
+
+    def forward(self, cond: Tensor, y: Tensor | None = None) -> Tensor:
+        """The embedding, shape (B, E).
+
+        Arguments:
+            cond: conditioning numbers, shape (B, k); the waves are computed in their dtype.
+            y: labels, shape (B,); None gives every row the null label.
+        """
+        e = self.second(silu(self.first(fourier(cond).to(self.first.weight.dtype))))
+        if self.table is not None:
+            e = e + (self.table.weight[-1] if y is None else self.rows(self.table, y))
+        elif y is not None:
+            raise ValueError(
+                "got labels for a network without; build it with classes=, or pass y=None"
+            )
+        return silu(e)
+
+    def rows(self, table: nn.Embedding, y: Tensor) -> Tensor:
+        """The table's rows for labels (B,), shape (B, E)."""
+        try:
+            return table(y)  # type: ignore[no-any-return]
+        except IndexError:
+            raise ValueError(
+                f"got labels from {int(y.min())} to {int(y.max())}; use 0 to {self.classes}, "
+                f"where {self.classes} is the null label (unconditional)"
+            ) from None

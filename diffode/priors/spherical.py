@@ -1,0 +1,214 @@
+r"""Spherical laws: the noise of a path and the prior of a flow.
+
+A spherical law on :math:`\mathbb{R}^N` has a density of the radius alone. Two are enough for
+every model here: the normal (diffusion, EDM, rectified flow) and the multivariate Student-t with
+D degrees of freedom,
+
+.. math:: x = \mu + \sigma \, n \sqrt{D / \chi^2_D}, \qquad n \sim N(0, I_N),
+
+which is the kernel of PFGM++ with :math:`r = \sigma \sqrt{D}`, and at D = 1 the Poisson kernel of
+PFGM. Events may have any shape; N is the number of their coordinates.
+
+Reference: PFGM++ (Xu et al., 2023), https://arxiv.org/abs/2302.04265, the perturbation kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from diffode.rng import Rng
+
+
+class Spherical:
+    r"""A law with density :math:`p(x) = \sigma^{-N} g(|x - \mu|^2 / \sigma^2)`.
+
+    Arguments:
+        scale: :math:`\sigma > 0`.
+        loc: the centre :math:`\mu`, a number or a tensor of the event's shape.
+    """
+
+    def __init__(self, *, scale: float = 1.0, loc: Tensor | float = 0.0) -> None:
+        if not 0 < scale < math.inf:
+            raise ValueError(f"got scale {scale}; a scale is a positive finite number")
+        self.scale, self.loc = float(scale), loc
+
+    def at(self, scale: float, loc: Tensor | float = 0.0) -> Self:
+        """The same law with another scale and centre."""
+        raise NotImplementedError
+
+    def log_radial(self, r2: Tensor, dim: int) -> Tensor:
+        """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
+        raise NotImplementedError
+
+    def log_norm(self, dim: int) -> float:
+        """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
+        raise NotImplementedError
+
+    def mixing(self, n: int, rng: Rng, name: str) -> Tensor | None:
+        """The factor that a row's normal draw is multiplied by, shape (n,), or None for 1."""
+        raise NotImplementedError
+
+    def radius_icdf(self, u: Tensor, dim: int) -> Tensor:
+        """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
+        raise NotImplementedError
+
+    def radius_cdf(self, radius: float, dim: int) -> float:
+        """The probability that a draw in ``dim`` coordinates has at most this radius."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        shape: Sequence[int],
+        rng: Rng,
+        *,
+        name: str = "prior",
+        max_radius: float | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Draw a batch of the given shape, rows first.
+
+        Arguments:
+            shape: (B, *event).
+            rng: where the numbers come from.
+            name: the name of the draw; the same name and rng give the same numbers.
+            max_radius: draw conditioned on :math:`|x - \\mu|` at most this (exact, no clipping).
+        """
+        n = rng.normal(name, shape, torch.float64, device)
+        right = (-1, *[1] * (len(shape) - 1))
+        if max_radius is None:
+            factor = self.mixing(shape[0], rng, name)
+            x = n if factor is None else n * factor.to(device).view(right)
+            return self._place(self.scale * x, dtype)
+        dim = math.prod(shape[1:])
+        u = rng.uniform(f"{name}/radius", (shape[0],)) * self.radius_cdf(max_radius, dim)
+        length = n.flatten(1).norm(dim=1)
+        radius = self.radius_icdf(u, dim).to(device) / length
+        return self._place(n * radius.view(right), dtype)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density in nats at each row of x, shape (B,)."""
+        loc = self.loc.to(x) if isinstance(self.loc, Tensor) else self.loc
+        u = ((x - loc) / self.scale).flatten(1)
+        dim = u.shape[1]
+        return (
+            self.log_radial(u.square().sum(1), dim)
+            + self.log_norm(dim)
+            - dim * math.log(self.scale)
+        )
+
+    def _place(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        loc = self.loc.to(x) if isinstance(self.loc, Tensor) else self.loc
+        return (x + loc).to(dtype)
+
+    def _options(self) -> list[str]:
+        return []
+
+    def __repr__(self) -> str:
+        parts = self._options()
+        if self.scale != 1:
+            parts.append(f"scale={self.scale:g}")
+        if isinstance(self.loc, Tensor):
+            parts.append("loc=tensor")
+        elif self.loc != 0:
+            parts.append(f"loc={self.loc:g}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class Normal(Spherical):
+    r"""The isotropic normal law, :math:`\log g(u) = -u/2 - \tfrac N2 \log 2\pi`."""
+
+    def at(self, scale: float, loc: Tensor | float = 0.0) -> Normal:
+        """The same law with another scale and centre."""
+        return Normal(scale=scale, loc=loc)
+
+    def log_radial(self, r2: Tensor, dim: int) -> Tensor:
+        """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
+        return -r2 / 2
+
+    def log_norm(self, dim: int) -> float:
+        """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
+        return -dim / 2 * math.log(2 * math.pi)
+
+    def mixing(self, n: int, rng: Rng, name: str) -> None:
+        """A normal draw needs no factor."""
+        return None
+
+    def radius_icdf(self, u: Tensor, dim: int) -> Tensor:
+        """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
+        from scipy.special import gammaincinv
+
+        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, u.double().numpy())).sqrt()
+
+    def radius_cdf(self, radius: float, dim: int) -> float:
+        """The probability that a draw in ``dim`` coordinates has at most this radius."""
+        from scipy.special import gammainc
+
+        return float(gammainc(dim / 2, (radius / self.scale) ** 2 / 2))
+
+
+class StudentT(Spherical):
+    r"""The multivariate Student-t law, :math:`\log g(u) = c - \tfrac{D+N}{2} \log(1 + u/D)`.
+
+    Drawn as a normal over a chi: no Beta variate (which rounds to 1 at D = 1) and no clip. Second
+        moments exist for D > 2 only, and in float32 a draw can overflow where D is below about
+        0.3.
+
+    Reference: PFGM++ (Xu et al., 2023), https://arxiv.org/abs/2302.04265, the perturbation kernel.
+
+    Arguments:
+        dof: degrees of freedom D, any real number > 0; PFGM is D = 1, D to infinity is the normal
+            law.
+        scale: :math:`\sigma`; PFGM's z and PFGM++'s r are :math:`\sigma \sqrt{D}`.
+        loc: the centre, a number or a tensor of the event's shape.
+    """
+
+    def __init__(self, dof: float, *, scale: float = 1.0, loc: Tensor | float = 0.0) -> None:
+        if not 0 < dof < math.inf:
+            raise ValueError(
+                f"got dof {dof}; StudentT takes a finite dof > 0 (use Normal() for infinity)"
+            )
+        super().__init__(scale=scale, loc=loc)
+        self.dof = float(dof)
+
+    def at(self, scale: float, loc: Tensor | float = 0.0) -> StudentT:
+        """The same law with another scale and centre."""
+        return StudentT(self.dof, scale=scale, loc=loc)
+
+    def log_radial(self, r2: Tensor, dim: int) -> Tensor:
+        """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
+        return torch.log1p(r2 / self.dof) * (-(self.dof + dim) / 2)
+
+    def log_norm(self, dim: int) -> float:
+        """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
+        half = self.dof / 2
+        gammas = math.lgamma(half + dim / 2) - math.lgamma(half)
+        return gammas - dim / 2 * math.log(math.pi * self.dof)
+
+    def mixing(self, n: int, rng: Rng, name: str) -> Tensor:
+        r"""The factor :math:`\sqrt{D / \chi^2_D}` of each row, shape (n,)."""
+        return (self.dof / rng.chi2(f"{name}/chi2", n, self.dof)).sqrt()
+
+    def radius_icdf(self, u: Tensor, dim: int) -> Tensor:
+        """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
+        from scipy.special import betainccinv, betaincinv
+
+        p = u.double().numpy()
+        beta = betaincinv(dim / 2, self.dof / 2, p)
+        rest = betainccinv(self.dof / 2, dim / 2, p)  # 1 - beta, without the cancellation
+        return self.scale * torch.from_numpy(self.dof * beta / rest).sqrt()
+
+    def radius_cdf(self, radius: float, dim: int) -> float:
+        """The probability that a draw in ``dim`` coordinates has at most this radius."""
+        from scipy.special import betainc
+
+        u = (radius / self.scale) ** 2
+        return float(betainc(dim / 2, self.dof / 2, u / (self.dof + u)))
+
+    def _options(self) -> list[str]:
+        return [f"dof={self.dof:g}"]

@@ -1,0 +1,12 @@
+"""Recipes: a paper is a function of about ten lines that composes parts.
+
+A recipe's keyword-only parameters are the one place where its hyper-parameters and their defaults
+stand: command-line options, checkpoints and tables derive from the signature. Recipes import
+torch inside their functions, so that listing them is instant.
+"""
+
+from __future__ import annotations
+
+from diffode.recipes.registry import Recipe, aliases, find, names, options_of, recipe, validate
+
+__all__ = ["Recipe", "aliases", "find", "names", "options_of", "recipe", "validate"]

@@ -1,0 +1,79 @@
+"""What every recipe is given, and the step that all share: a network behind a prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diffode.fields.learned import Learned
+from diffode.fields.precond import Prediction
+from diffode.fields.schedules import Schedule
+from diffode.nn import network as make_network
+from diffode.priors import Normal, Spherical
+from diffode.recipes.types import Count, Share
+from diffode.training.stats import Stats
+
+
+@dataclass(frozen=True)
+class Given:
+    """The data and the network that a recipe builds its field for.
+
+    Attributes:
+        shape: of one event.
+        classes: the number of labels, None for unconditional.
+        stats: the data's statistics.
+        network: the kind of network.
+        width, depth: of the network; None are its kind's own.
+        label_drop: the share of labels that training replaces by "no label".
+        seed: of the network's initial weights.
+    """
+
+    shape: tuple[int, ...]
+    classes: int | None
+    stats: Stats
+    network: Literal["auto", "mlp", "unet"]
+    width: int | None
+    depth: int | None
+    label_drop: float
+    seed: int
+
+    def learned(
+        self, schedule: Schedule, prediction: Prediction, noise: Spherical | None = None
+    ) -> Learned:
+        """A learned field with a network for these events; noise None is `Normal()`."""
+        net = make_network(
+            self.shape,
+            self.network,
+            conditions=prediction.conditions,
+            classes=self.classes,
+            extra=prediction.extra,
+            width=self.width,
+            depth=self.depth,
+            seed=self.seed,
+        )
+        stats = self.stats
+        return Learned(net, schedule, prediction, noise or Normal(), stats.mean, stats.std)
+
+
+def given(
+    shape: tuple[int, ...],
+    classes: int | None = None,
+    stats: Stats | None = None,
+    seed: int = 0,
+    *,
+    network: Literal["auto", "mlp", "unet"] = "auto",
+    width: Count | None = None,
+    depth: Count | None = None,
+    label_drop: Share = 0.1,
+) -> Given:
+    """What a recipe is given; its keyword-only parameters are options of every recipe.
+
+    Raises:
+        ValueError: statistics of another shape.
+    """
+    stats = stats or Stats.unit(shape)
+    if tuple(stats.mean.shape) != tuple(shape):
+        raise ValueError(
+            f"got statistics of shape {tuple(stats.mean.shape)} for events of shape {tuple(shape)}"
+        )
+    return Given(tuple(shape), classes, stats, network, width, depth, label_drop, seed)

@@ -1,0 +1,122 @@
+"""Diffusion: score-SDE probability flows (VP, sub-VP, VE), DDPM and EDM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from diffode.recipes.registry import recipe
+from diffode.recipes.types import Positive, Share
+
+if TYPE_CHECKING:
+    from diffode.recipes.compose import Given
+    from diffode.training import Objective
+
+_SCORE_SDE = "Song et al. (2021), https://arxiv.org/abs/2011.13456"
+
+
+@recipe("vp", about="score-SDE, variance-preserving: noise prediction", reference=_SCORE_SDE)
+def vp(
+    given: Given,
+    *,
+    beta_min: Positive = 0.1,
+    beta_max: Positive = 20.0,
+    t_min: Annotated[float, Gt(0), Lt(1)] = 1e-5,
+) -> Objective:
+    """VP: the noise regressed at times uniform on [t_min, 1]."""
+    from diffode.fields.precond import NoisePrediction
+    from diffode.fields.schedules import VP
+    from diffode.training.denoising import Denoising, Uniform
+
+    schedule = VP(beta_min, beta_max)
+    field = given.learned(schedule, NoisePrediction())
+    return Denoising(field, Uniform(t_min, 1.0), given.classes, given.label_drop)
+
+
+@recipe(
+    "subvp", about="score-SDE, sub-variance-preserving: noise prediction", reference=_SCORE_SDE
+)
+def subvp(
+    given: Given,
+    *,
+    beta_min: Positive = 0.1,
+    beta_max: Positive = 20.0,
+    t_min: Annotated[float, Gt(0), Lt(1)] = 1e-5,
+) -> Objective:
+    """Sub-VP: the noise regressed at times uniform on [t_min, 1]."""
+    from diffode.fields.precond import NoisePrediction
+    from diffode.fields.schedules import SubVP
+    from diffode.training.denoising import Denoising, Uniform
+
+    schedule = SubVP(beta_min, beta_max)
+    field = given.learned(schedule, NoisePrediction())
+    return Denoising(field, Uniform(t_min, 1.0), given.classes, given.label_drop)
+
+
+@recipe("ve", about="score-SDE, variance-exploding: score prediction", reference=_SCORE_SDE)
+def ve(
+    given: Given,
+    *,
+    sigma_min: Positive = 0.01,
+    sigma_max: Positive = 50.0,
+) -> Objective:
+    """VE: the score times sigma regressed at log-uniform noise levels."""
+    from diffode.fields.precond import ScorePrediction
+    from diffode.fields.schedules import VE
+    from diffode.training.denoising import Denoising, Uniform
+
+    prediction = ScorePrediction(given.stats.std)
+    schedule = VE(sigma_min, sigma_max)
+    field = given.learned(schedule, prediction)
+    return Denoising(field, Uniform(0.0, 1.0), given.classes, given.label_drop)
+
+
+@recipe(
+    "ddpm",
+    about="DDPM: noise prediction on a chain of betas",
+    reference="Ho et al. (2020), https://arxiv.org/abs/2006.11239",
+)
+def ddpm(
+    given: Given,
+    *,
+    timesteps: Annotated[int, Ge(2)] = 1000,
+    beta_start: Share = 1e-4,
+    beta_end: Share = 0.02,
+) -> Objective:
+    """DDPM: the noise regressed at integer times, betas linear from beta_start to beta_end."""
+    import torch
+
+    from diffode.fields.precond import NoisePrediction
+    from diffode.fields.schedules import DiscreteBetas
+    from diffode.training.denoising import Denoising, Uniform
+
+    schedule = DiscreteBetas(torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64))
+    field = given.learned(schedule, NoisePrediction())
+    times = Uniform(0.0, timesteps - 1.0, integers=True)
+    return Denoising(field, times, given.classes, given.label_drop)
+
+
+@recipe(
+    "edm",
+    about="EDM: Karras preconditioning, log-normal noise levels",
+    reference="Karras et al. (2022), https://arxiv.org/abs/2206.00364",
+)
+def edm(
+    given: Given,
+    *,
+    sigma_min: Positive = 0.002,
+    sigma_max: Positive = 80.0,
+    sigma_data: Positive | None = None,
+    level_mean: float = -1.2,
+    level_std: Positive = 1.2,
+) -> Objective:
+    """EDM: unit-variance inputs and targets, log sigma normal; sigma_data is the data's own."""
+    from diffode.fields.precond import KarrasPrediction
+    from diffode.fields.schedules import Karras
+    from diffode.training.denoising import Denoising, LogNormal
+
+    prediction = KarrasPrediction(sigma_data or given.stats.std)
+    schedule = Karras(sigma_min, sigma_max)
+    field = given.learned(schedule, prediction)
+    return Denoising(field, LogNormal(level_mean, level_std), given.classes, given.label_drop)

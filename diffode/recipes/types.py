@@ -1,0 +1,11 @@
+"""The types of recipe options, with the ranges that are checked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Lt(1)]
+Count = Annotated[int, Ge(1)]

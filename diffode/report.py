@@ -1,0 +1,156 @@
+"""The page that a run leaves: what it learned, how well, how to use it. One file, no network."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from torch import Tensor
+
+from diffode.assess import Assessment
+from diffode.bench.metrics import nearest
+from diffode.files import write_text
+from diffode.run import Run
+from diffode.viz import data_uri, image_grid, samples_picture
+from diffode.viz.images import is_image
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; }
+body { padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
+td:first-child, th:first-child { text-align: left; }
+thead { border-bottom: 1px solid currentColor; }
+img { max-width: 100%; height: auto; display: block; margin-bottom: .3rem; }
+pre { padding: .8rem 1rem; overflow-x: auto; border: 1px solid #8886; border-radius: .3rem; }
+svg { width: 100%; height: auto; }
+.note { opacity: .75; font-size: .9rem; margin-top: .3rem; }
+"""
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>$style</style></head><body>
+<h1>$title</h1><p class="note">$about</p>
+<h2>Samples</h2>
+<img src="$samples" alt="samples">
+<p class="note">$caption</p>
+$neighbours
+<h2>Quality</h2>
+<table><thead><tr><th></th><th>Fr&eacute;chet</th><th>precision</th><th>recall</th>
+<th>nearest</th><th>count</th></tr></thead><tbody>$rows</tbody></table>
+<p class="note">Fr&eacute;chet: distance of means and covariances to the held-out split, in the
+space of the data itself. Precision and recall: shares inside the other set's
+5-nearest-neighbour balls, against the training split. Nearest: median distance to the nearest
+training sample. Read the first row beside the second, which is real data, and the third, a
+full-covariance Gaussian fit: what "nothing learned" scores.</p>
+<h2>Loss</h2>
+$curve
+<h2>Use it</h2>
+<pre>$code</pre>
+<h2>Settings</h2>
+<pre>$settings</pre>
+</body></html>
+""")
+
+
+def write_report(
+    run: Run, result: Assessment, path: Path, steps: Sequence[int], losses: Sequence[float]
+) -> None:
+    """Write the report of a run.
+
+    Arguments:
+        run: the run.
+        result: its samples and their quality.
+        path: the .html file.
+        steps, losses: the loss over the run, as it was recorded.
+    """
+    x, train = result.solution.x.cpu(), run.dataset.train
+    plan = run.plan
+    settings = {"options": plan.options, "training": plan.training}
+    page = _PAGE.substitute(
+        style=_STYLE,
+        title=html.escape(f"{plan.field} on {run.dataset.name}"),
+        about=html.escape(repr(run.field)),
+        samples=data_uri(samples_picture(x[:100], reference=train)),
+        caption=(
+            f"Drawn with {html.escape(result.solver)}, {result.solution.nfe} evaluations of the "
+            f"network, seed {plan.seed}. Nothing is selected."
+        ),
+        neighbours=_neighbours(x, train),
+        rows="".join(_row(name, q.asdict()) for name, q in result.rows()),
+        curve=curve(steps, losses),
+        code=html.escape(_code(run)),
+        settings=html.escape(json.dumps(settings, indent=2)),
+    )
+    write_text(path, page)
+
+
+def _neighbours(x: Tensor, train: Tensor) -> str:
+    if not is_image(tuple(x.shape[1:])):
+        return ""
+    distance, index = nearest(x[:12], train)
+    drawn, real = (data_uri(image_grid(v, columns=12)) for v in (x[:12], train[index]))
+    values = ", ".join(f"{d:.2f}" for d in distance.tolist())
+    return (
+        "<h2>Nearest training samples</h2>"
+        f'<img src="{drawn}" alt="samples"><img src="{real}" alt="nearest training samples">'
+        '<p class="note">Above, samples; below, the training sample nearest to each, at distances '
+        f"{values}.</p>"
+    )
+
+
+def _row(name: str, figures: dict[str, float]) -> str:
+    cells = "".join(
+        f"<td>{figures[k]:.3f}</td>" for k in ("frechet", "precision", "recall", "nearest")
+    )
+    return f"<tr><td>{name}</td>{cells}<td>{figures['count']:.0f}</td></tr>"
+
+
+def _code(run: Run) -> str:
+    folder = "RUN" if run.out is None else run.out.as_posix()
+    return (
+        f"diffode sample {folder} --n 64 --out more.png\n\n"
+        "import diffode\n"
+        f'field = diffode.load("{folder}").field\n'
+        "print(field)\n"
+        "x = diffode.sample(field, 64, nfe=35, seed=1).x"
+    )
+
+
+def curve(steps: Sequence[int], losses: Sequence[float], bins: int = 150) -> str:
+    """The loss as an inline SVG: means over stretches, on a logarithmic axis if it spans one."""
+    if not losses:
+        return "<p>No losses were recorded.</p>"
+    size = max(1, math.ceil(len(losses) / bins))
+    parts = [losses[i : i + size] for i in range(0, len(losses), size)]
+    means = [sum(p) / len(p) for p in parts]
+    log = min(means) > 0 and max(means) / min(means) > 10
+    values = [math.log10(v) if log else v for v in means]
+    low, high = min(values), max(values)
+    left, right, top, bottom = 60, 710, 10, 170
+    points = " ".join(
+        f"{left + (right - left) * i / max(1, len(values) - 1):.1f},"
+        f"{top + (bottom - top) * (high - v) / ((high - low) or 1):.1f}"
+        for i, v in enumerate(values)
+    )
+    first, last = (f"{10**v if log else v:.3g}" for v in (high, low))
+    title = "loss (logarithmic)" if log else "loss"
+    return (
+        '<svg viewBox="0 0 720 200" role="img" aria-label="loss over steps" '
+        'font-family="system-ui" font-size="12" fill="currentColor">'
+        f'<polyline points="{points}" fill="none" stroke="#2a6fdb" stroke-width="1.5"/>'
+        f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="currentColor"/>'
+        f'<text x="{left - 6}" y="{top + 8}" text-anchor="end">{first}</text>'
+        f'<text x="{left - 6}" y="{bottom}" text-anchor="end">{last}</text>'
+        f'<text x="{left}" y="190">step {steps[0]}</text>'
+        f'<text x="{right}" y="190" text-anchor="end">{steps[-1]}</text>'
+        f'<text x="{(left + right) / 2}" y="190" text-anchor="middle">{title}</text></svg>'
+    )

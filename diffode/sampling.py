@@ -1,0 +1,171 @@
+"""The two verbs on a field: sample it, and encode data with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Field
+from diffode.rng import Rng
+from diffode.solvers import Solution, Solver, get_solver, grid
+from diffode.solvers.base import Final
+
+DEFAULT_NFE = 35
+
+
+def _times(
+    field: Field,
+    solver: Solver,
+    nfe: int | None,
+    steps: int | None,
+    kind: str | None,
+    final: Final,
+) -> Tensor:
+    if nfe is not None and steps is not None:
+        raise ValueError(f"got nfe={nfe} and steps={steps}; give one of the two")
+    if solver.adaptive:
+        if nfe is not None:
+            raise ValueError(
+                f"{solver.name} chooses its own steps, so nfe cannot be set; give rtol and atol, "
+                "or steps for the times to report"
+            )
+        return grid(field, steps or 1, kind or ("native" if steps is None else solver.grid))
+    if steps is None:
+        budget = (nfe or DEFAULT_NFE) - (final == "denoise")
+        steps = solver.steps(budget)
+        if steps < 1:
+            raise ValueError(
+                f"{nfe} evaluations do not pay for one step of {solver.name} "
+                f"({solver.nfe_per_step} a step{', 1 to denoise' if final == 'denoise' else ''})"
+            )
+    favourite = solver.grid if isinstance(field, AffineField) else "native"
+    return grid(field, steps, kind or favourite)
+
+
+def sample(
+    field: Field,
+    n: int,
+    solver: Solver | str | None = None,
+    nfe: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    y: Tensor | None = None,
+    batch: int | None = None,
+    path: bool = False,
+    final: Final | None = None,
+    grid: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Solution:
+    r"""Draw samples: points of the prior, moved to the data's end of the field's span.
+
+    Sample i depends on (seed, i) alone, whatever n and batch, for every solver that does not
+    couple rows.
+
+    Arguments:
+        field: what to sample.
+        n: how many.
+        solver: a solver or its name; None is the default.
+        nfe: the most evaluations to spend, the final denoising included; the solution says how
+            many were.
+        steps: the number of steps instead; with neither, 35 evaluations.
+        seed: of the prior's draw and of a stochastic solver.
+        y: labels, shape (n,).
+        batch: rows held at once; None for all.
+        path: keep the states at all times.
+        final: "denoise" ends with x <- E[x_0 | x], one evaluation; "none" stays at t_data. The
+            default is "denoise" where the field can.
+        grid: the kind of time grid; None is the solver's favourite.
+        progress: called with the number of samples that are done after each batch.
+        options: of the named solver, such as ``rtol``.
+
+    Raises:
+        ValueError: a count, label or option that does not fit.
+        TypeError: a solver that cannot use the field.
+    """
+    if n < 1 or (batch is not None and batch < 1):
+        raise ValueError(f"got n={n}, batch={batch}; both count from 1")
+    if y is not None and len(y) != n:
+        raise ValueError(
+            f"{n} samples were asked for and {len(y)} labels given; pass one label each"
+        )
+    if isinstance(solver, Solver) and options:
+        raise ValueError("solver options go with a solver's name, not with a solver")
+    solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
+    solver.check(field)
+    if final == "denoise" and not isinstance(field, AffineField):
+        raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
+    final = final or ("denoise" if isinstance(field, AffineField) else "none")
+    times = _times(field, solver, nfe, steps, grid, final)
+    parts = []
+    with torch.no_grad():
+        for first in range(0, n, batch or n):
+            index = torch.arange(first, min(n, first + (batch or n)))
+            labels = None if y is None else y[index].to(field.device)
+            rng = Rng(seed).rows(index)
+            start = field.start(len(index), rng, labels)
+            part = solver(start.field, start.x, times, labels, rng, path)
+            if final == "denoise":
+                part = _denoise(start.field, part, labels)
+            parts.append(replace(part, q=getattr(start.field, "q", None)))
+            if progress is not None:
+                progress(first + len(index))
+    return _concatenate(parts)
+
+
+def _denoise(field: Field, s: Solution, y: Tensor | None) -> Solution:
+    assert isinstance(field, AffineField)
+    x = field.denoise(s.x, s.t_end, y)
+    return replace(s, x=x, nfe=s.nfe + 1, nfe_per_row=s.nfe_per_row + 1, final="denoise")
+
+
+def _concatenate(parts: list[Solution]) -> Solution:
+    def join(name: str, dim: int = 0) -> Tensor | None:
+        tensors = [getattr(p, name) for p in parts]
+        return None if tensors[0] is None else torch.cat(tensors, dim)
+
+    x, rows, status = join("x"), join("nfe_per_row"), join("status")
+    assert x is not None and rows is not None and status is not None
+    nfe = max(p.nfe for p in parts)
+    return replace(
+        parts[0], x=x, nfe=nfe, nfe_per_row=rows, status=status, path=join("path", 1), q=join("q")
+    )
+
+
+def encode(
+    field: Field,
+    x: Tensor,
+    solver: Solver | str | None = None,
+    nfe: int | None = None,
+    steps: int | None = None,
+    y: Tensor | None = None,
+    path: bool = False,
+    grid: str | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Solution:
+    """Carry data to the prior: the same flow against its direction, from t_data to t_prior.
+
+    Arguments:
+        field: the field; a bound Poisson field is refused, its plane form is not.
+        x: data, shape (B, *event).
+        solver, nfe, steps, y, path, grid, options: as for `sample`; nothing is denoised.
+
+    Raises:
+        ValueError: a field without a prior, or a shape or count that does not fit.
+    """
+    if field.prior is None:
+        raise ValueError("a bound field has no prior to encode into; encode with its plane form")
+    if tuple(x.shape[1:]) != tuple(field.event_shape):
+        raise ValueError(
+            f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
+        )
+    if isinstance(solver, Solver) and options:
+        raise ValueError("solver options go with a solver's name, not with a solver")
+    solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
+    times = _times(field, solver, nfe, steps, grid, "none").flip(0)
+    with torch.no_grad():
+        return solver(field, x, times, y, path=path)

@@ -1,0 +1,160 @@
+"""What a solver is: it moves points of any field along a list of times, and says what it spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Field
+from diffode.priors import Normal
+from diffode.rng import Rng
+
+Final = Literal["denoise", "none"]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the points went.
+
+    Attributes:
+        x: the end points, shape (B, *event).
+        times: the times asked for, from the first to the last.
+        nfe: evaluations of the field, the final denoising included.
+        nfe_per_row: the same for each row, shape (B,).
+        status: 0 for each row that reached its end, shape (B,).
+        path: the states at ``times``, shape (len(times), B, *event), if asked for.
+        t_end: the time that x is at.
+        final: "denoise" if x is the conditional mean of the data there.
+        q: the augmented radius of each row of a Poisson flow, shape (B,); with x it is the latent.
+    """
+
+    x: Tensor
+    times: Tensor
+    nfe: int
+    nfe_per_row: Tensor
+    status: Tensor
+    path: Tensor | None
+    t_end: float
+    final: Final = "none"
+    q: Tensor | None = None
+
+
+class Calls:
+    """A field seen by a solver: labels bound, evaluations counted."""
+
+    def __init__(self, field: Field, y: Tensor | None) -> None:
+        self.field, self.y, self.nfe = field, y, 0
+
+    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """The field's velocity: one evaluation."""
+        self.nfe += 1
+        return self.field.velocity(x, t, self.y)
+
+    def posterior(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The field's conditional means of data and noise: one evaluation."""
+        assert isinstance(self.field, AffineField)  # by Solver.check
+        self.nfe += 1
+        return self.field.posterior(x, t, self.y)
+
+    def level(self, t: Tensor) -> tuple[float, float]:
+        """Alpha and sigma at time t, no evaluation."""
+        assert isinstance(self.field, AffineField)
+        schedule = self.field.schedule
+        return float(schedule.alpha(t)), float(schedule.sigma(t))
+
+
+class Solver:
+    """Moves points along times; a new solver writes ``states``.
+
+    Attributes:
+        name: as in ``diffode solvers``.
+        needs: the kind of field it can use, `Field` or `AffineField`.
+        normal_only: whether it adds noise that must be normal.
+        couples_rows: whether the result of a row depends on the others.
+        adaptive: whether it chooses its own steps between the times.
+        grid: the kind of time grid that it likes best.
+        nfe_per_step: evaluations that a step spends.
+    """
+
+    name = ""
+    needs: type[Field] = Field
+    normal_only = False
+    couples_rows = False
+    adaptive = False
+    grid = "native"
+    nfe_per_step = 1
+
+    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+        """Yield the states at times[1:], starting from x at times[0]."""
+        raise NotImplementedError
+
+    def steps(self, nfe: int) -> int:
+        """The number of steps that at most ``nfe`` evaluations pay for."""
+        return nfe // self.nfe_per_step
+
+    def check(self, field: Field) -> None:
+        """Refuse a field that this solver cannot use.
+
+        Raises:
+            TypeError: naming what was needed, what was got and what to do.
+        """
+        if not isinstance(field, self.needs):
+            raise TypeError(
+                f"{self.name} needs an {self.needs.__name__} (alpha, sigma and posterior), but "
+                f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
+            )
+        noise = field.noise if isinstance(field, AffineField) else None
+        if self.normal_only and noise is not None and not isinstance(noise, Normal):
+            raise TypeError(
+                f"{self.name} adds normal noise, but this field's noise is {noise}; "
+                "use eta=0, or a field with Normal() noise"
+            )
+
+    def __call__(
+        self,
+        field: Field,
+        x: Tensor,
+        times: Tensor,
+        y: Tensor | None = None,
+        rng: Rng | None = None,
+        path: bool = False,
+    ) -> Solution:
+        """Integrate x, shape (B, *event), along times, shape (K + 1,), in either direction.
+
+        Arguments:
+            field: what moves the points.
+            x: the points at times[0]; the result keeps their type.
+            times: strictly monotone, float64.
+            y: labels, shape (B,).
+            rng: where a stochastic solver's numbers come from.
+            path: keep the states at all times.
+
+        Raises:
+            TypeError: a field that the solver cannot use.
+            ValueError: times that are not strictly monotone, or labels that do not fit x.
+        """
+        self.check(field)
+        times = torch.as_tensor(times, dtype=torch.float64, device=x.device)
+        steps = times.diff()
+        if times.ndim != 1 or not len(steps) or not bool((steps * steps[0] > 0).all()):
+            raise ValueError("times must be at least two, strictly increasing or decreasing")
+        if y is not None and len(y) != len(x):
+            raise ValueError(f"got {len(x)} points and {len(y)} labels; pass one label per point")
+        f = Calls(field, y)
+        kept = [x]
+        last = x
+        for last in self.states(f, x, times, rng or Rng()):
+            if path:
+                kept.append(last)
+        rows = torch.full((len(x),), f.nfe, device=x.device)
+        states = torch.stack(kept) if path else None
+        zero = torch.zeros_like(rows)
+        return Solution(last, times, f.nfe, rows, zero, states, float(times[-1]))
+
+    def __repr__(self) -> str:
+        options = (f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float))
+        return f"{self.name}({', '.join(options)})"

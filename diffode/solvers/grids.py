@@ -1,0 +1,74 @@
+r"""Time grids: where the steps of a solver end.
+
+A grid is uniform in some function of the noise-to-signal ratio :math:`\rho = \sigma/\alpha` (or
+in the schedule's own time), so it means the same for every schedule. Where rho starts above 999
+(a path whose alpha reaches 0) the spacing is laid out from 999 and the first time is the prior's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Field
+
+_RHO_CAP = 999.0
+
+
+class Spacing(NamedTuple):
+    """A function of rho that a grid is uniform in, its inverse, and one line about it."""
+
+    warp: Callable[[Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+    about: str
+
+
+SPACINGS = {
+    "logsnr": Spacing(torch.log, torch.exp, "uniform in log-SNR, -2 log rho"),
+    "karras": Spacing(
+        lambda rho: rho ** (1 / 7),
+        lambda u: u**7,
+        "uniform in rho^(1/7) (Karras et al., 2022, eq. 5)",
+    ),
+    "f1.5": Spacing(
+        lambda rho: (rho / (1 + rho)) ** (2 / 3),
+        lambda u: u**1.5 / (1 - u**1.5),
+        "uniform in (rho / (1 + rho))^(2/3): more steps where data and noise balance",
+    ),
+}
+KINDS = ("native", *SPACINGS)
+
+
+def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
+    """The steps + 1 times of a grid from t_prior to t_data, both ends exact, float64.
+
+    Arguments:
+        field: whose span and schedule are used.
+        steps: the number of intervals, at least 1.
+        kind: "native" (uniform in t), "logsnr", "karras" or "f1.5".
+
+    Raises:
+        ValueError: an unknown kind, or fewer than one step.
+        TypeError: a kind other than "native" for a field without a schedule.
+    """
+    if steps < 1:
+        raise ValueError(f"got {steps} steps; a grid has at least 1")
+    if kind not in KINDS:
+        raise ValueError(f"no grid named {kind!r}; grids: {', '.join(KINDS)}")
+    first, last = field.span
+    if kind == "native":
+        return torch.linspace(first, last, steps + 1, dtype=torch.float64)
+    if not isinstance(field, AffineField):
+        raise TypeError(
+            f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
+        )
+    ends = torch.tensor(field.span, dtype=torch.float64)
+    spacing = SPACINGS[kind]
+    warped = spacing.warp(field.schedule.rho(ends).clamp_max(_RHO_CAP))
+    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    times = field.schedule.time(spacing.inverse(warped[0] + (warped[1] - warped[0]) * u))
+    times[0], times[-1] = first, last
+    return times

@@ -1,0 +1,98 @@
+"""Every method of torchdiffeq on any field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from diffode.rng import Rng
+from diffode.solvers.base import Calls, Solver
+
+ADAPTIVE_RK = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
+ADAMS = ("explicit_adams", "implicit_adams")
+METHODS = (*ADAPTIVE_RK, *FIXED, *ADAMS, "scipy_solver")
+
+
+class TorchDiffEq(Solver):
+    """A method of torchdiffeq; fixed methods step on the times, adaptive ones between them.
+
+    Its guards: adaptive Runge-Kutta methods are told the times as obligatory steps (left alone
+        they step past the end, where sigma may not exist, and interpolate back), and the Adams
+        methods, whose weights assume equal steps, are refused unequal ones. Adaptive methods
+        measure one error for the whole batch, so rows influence each other.
+
+    Arguments:
+        method: one of dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2,
+            heun3, rk4, explicit_adams, implicit_adams, scipy_solver.
+        rtol, atol: relative and absolute tolerance of the methods that have one.
+
+    Raises:
+        ValueError: an unknown method or a tolerance that is not positive.
+    """
+
+    def __init__(self, method: str = "dopri5", rtol: float = 1e-5, atol: float = 1e-5) -> None:
+        if method not in METHODS:
+            raise ValueError(
+                f"torchdiffeq has no method {method!r} here; methods: {', '.join(METHODS)}"
+            )
+        if not (rtol > 0 and atol > 0):
+            raise ValueError(f"got rtol {rtol}, atol {atol}; tolerances are positive")
+        self.name = method
+        self.adaptive = method in ADAPTIVE_RK or method == "scipy_solver"
+        self.couples_rows = self.adaptive or method == "implicit_adams"
+        if self.couples_rows:
+            self.rtol, self.atol = float(rtol), float(atol)
+        self.nfe_per_step = FIXED.get(method, 1)
+
+    def steps(self, nfe: int) -> int:
+        """The number of steps that at most ``nfe`` evaluations pay for."""
+        if self.name == "implicit_adams":
+            raise ValueError(
+                "implicit_adams iterates, so its evaluations are not known; give steps"
+            )
+        if self.name == "explicit_adams":  # two Runge-Kutta steps fill its history
+            return nfe // 4 if nfe < 9 else nfe - 6
+        return super().steps(nfe)
+
+    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+        """Yield the states at times[1:]."""
+        from torchdiffeq import odeint
+
+        def velocity(t: Tensor, state: Tensor) -> Tensor:
+            return f.velocity(state, t)
+
+        keywords: dict[str, Any] = {"method": self.name}
+        if self.couples_rows:
+            keywords |= {"rtol": self.rtol, "atol": self.atol}
+        if self.name in ADAPTIVE_RK:
+            keywords["options"] = {"step_t": times[1:]}
+        if self.name in FIXED:
+            for k in range(len(times) - 1):
+                x = odeint(velocity, x, times[k : k + 2], **keywords)[-1]
+                yield x
+            return
+        steps = times.diff()
+        if self.name in ADAMS and not bool((steps / steps[0] - 1).abs().max() < 1e-6):
+            raise ValueError(f"{self.name} assumes equal steps; use grid 'native' with it")
+        try:
+            yield from odeint(velocity, x, times, **keywords)[1:]
+        except AssertionError as error:
+            raise ValueError(
+                f"{self.name} stopped: {error}; the velocity is not finite there or too stiff for "
+                f"rtol {self.rtol:g}, atol {self.atol:g}: loosen them, or use heun"
+            ) from None
+
+
+def describe() -> list[tuple[str, str]]:
+    """The methods' names with one line each."""
+    about = {name: "adaptive Runge-Kutta (rtol, atol)" for name in ADAPTIVE_RK}
+    about |= {name: f"fixed steps, {k} evaluations a step" for name, k in FIXED.items()}
+    about |= {
+        "explicit_adams": "multistep, equal steps",
+        "implicit_adams": "iterated multistep, equal steps",
+    }
+    about["scipy_solver"] = "scipy's RK45 (rtol, atol), on the CPU"
+    return [(name, f"torchdiffeq: {about[name]}") for name in METHODS]

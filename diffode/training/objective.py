@@ -1,0 +1,96 @@
+"""What is trained: a field, the phases of a step, and the loss of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from diffode.fields.base import Field
+from diffode.rng import Rng
+from diffode.training.stats import Stats
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training step: which parameters move, how often, and how.
+
+    Attributes:
+        name: what `Objective.forward` is told.
+        params: the parameters that this phase's optimiser owns.
+        repeat: updates of this phase in one step.
+        optimiser: makes the optimiser from the parameters; None is the trainer's AdamW.
+        schedule: the factor of the learning rate at (step, steps); None is the trainer's.
+    """
+
+    name: str
+    params: Iterable[nn.Parameter]
+    repeat: int = 1
+    optimiser: Callable[[list[nn.Parameter]], Optimizer] | None = None
+    schedule: Callable[[int, int], float] | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What rebuilds an objective: the recipe's name and its arguments."""
+
+    recipe: str
+    shape: tuple[int, ...]
+    classes: int | None
+    options: Mapping[str, Any]
+
+
+class Objective(nn.Module):
+    """A field with a loss; write ``forward``.
+
+    Attributes:
+        field: what is learned, and sampled afterwards.
+        spec: how `diffode.build` made it; None if it was put together by hand.
+        stats: the data's statistics that it was built with.
+    """
+
+    spec: Spec | None = None
+    stats: Stats | None = None
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self.field = field
+
+    def phases(self) -> list[Phase]:
+        """The phases of a step, in order: one that moves all parameters."""
+        return [Phase("field", self.parameters())]
+
+    def forward(
+        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a phase on a batch, and numbers to log.
+
+        This is the only path to the loss, so that a distributed wrapper's hooks fire.
+
+        Arguments:
+            phase: the name of the phase.
+            x: data, shape (B, *event).
+            y: labels, shape (B,), or None.
+            rng: draws for exactly these rows of the global batch at this step.
+        """
+        raise NotImplementedError
+
+    def advance(self, step: int, rng: Rng) -> None:
+        """What happens after a step, outside of gradients: nothing by default."""
+        return None
+
+    @property
+    def averaged(self) -> nn.Module | None:
+        """What the trainer's moving average covers."""
+        return self.field
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Tensors beside the parameters that a resumed run needs."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `extra_state` gave."""
+        return None

@@ -1,0 +1,187 @@
+r"""The PFGM paper's own objective: regress a normalised field that a batch of charges makes.
+
+Charges are the training batch. A point near charge y is drawn as
+
+.. math:: x = y + |\epsilon_x| (1 + \tau)^m u, \quad z = |\epsilon_z| (1 + \tau)^m, \quad
+          \epsilon \sim N(0, \sigma^2 I_{N+1}), \quad m \sim U[0, M],
+
+and the network regresses the direction there of the field of all charges of the batch. The target
+is biased (it normalises a batch mean, and the drawn law is only nearly the Poisson kernel);
+`PoissonDenoising` is neither. It is here to reproduce the paper, and to be compared.
+
+Reference: PFGM (Xu et al., 2022), https://arxiv.org/abs/2209.11178, section 3 and appendix B.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import right
+from diffode.fields.exact import kernel_means
+from diffode.fields.learned import Learned
+from diffode.fields.poisson import PoissonField
+from diffode.priors import StudentT
+from diffode.rng import Rng
+from diffode.training.denoising import drop_labels
+from diffode.training.objective import Objective
+
+
+class Extent(NamedTuple):
+    """How far the perturbation reaches: its largest exponent M, z_max and the norm cap."""
+
+    m: int
+    z_max: float
+    norm_cap: float
+
+
+def extent(norm: float, dim: int, sigma: float = 0.01, tau: float = 0.03) -> Extent:
+    r"""The paper's rule for data of mean norm in N coordinates.
+
+    .. math:: M = \left\lfloor \tfrac34 \frac{\ln (\bar{|y|}^2 / 2 \sqrt N \sigma^2)}
+              {\ln (1 + \tau)} \right\rfloor + 1, \quad
+              z_{max} = \sqrt{2/\pi}\, \sigma (1+\tau)^M, \quad
+              R_{max} = \sqrt N \sigma (1+\tau)^M.
+
+    Arguments:
+        norm: the mean norm of the data.
+        dim: N.
+        sigma, tau: of the perturbation.
+
+    Raises:
+        ValueError: data too small for this sigma.
+    """
+    ratio = norm**2 / (2 * math.sqrt(dim) * sigma**2)
+    if ratio <= 1:
+        raise ValueError(
+            f"got data of norm {norm:g}, too small for sigma {sigma:g}; choose a smaller one"
+        )
+    m = int(0.75 * math.log(ratio) / math.log1p(tau)) + 1
+    top = sigma * (1 + tau) ** m
+    return Extent(m, math.sqrt(2 / math.pi) * top, math.sqrt(dim) * top)
+
+
+def field_target(x: Tensor, z: Tensor, charges: Tensor, gamma: float) -> Tensor:
+    r"""The normalised field :math:`\sqrt N v / (|v| + \gamma)` of charges, shape (B, N + 1).
+
+    With :math:`v = (\sum_j w_j y_j - x, -z)`, :math:`w_j \propto (|x - y_j|^2 + z^2)^{-(N+1)/2}`.
+
+    Arguments:
+        x: points, shape (B, N).
+        z: their heights, shape (B,).
+        charges: shape (M, N).
+        gamma: the constant of the normalisation.
+    """
+    x, z = x.double(), z.double()
+    one, equal = torch.ones((), dtype=torch.float64), x.new_zeros(len(charges))
+    centre = charges.double().mean(0)
+    mean = kernel_means(x - centre, charges - centre, one, z, StudentT(1.0), equal) + centre
+    v = torch.cat((mean - x, -z[:, None]), 1)
+    length: Tensor = v.norm(dim=1, keepdim=True)
+    return math.sqrt(x.shape[1]) * v / (length + gamma)
+
+
+def force_target(x: Tensor, z: Tensor, charge: Tensor, scale: float) -> Tensor:
+    r"""The pull of one charge that x was not made from, shape (B, N + 1).
+
+    .. math:: g = (y - x, -z) \, \frac{\varrho_0^N}{\varrho^{N+1}}, \qquad
+              \varrho^2 = |x - y|^2 + z^2, \quad \varrho_0^2 = |x|^2 + z^2 + N s^2.
+
+    Least squares on it gives a multiple of the field without bias, whatever law (x, z) has, as
+    long as y is independent of it; :math:`\varrho_0`, a function of (x, z) alone, keeps the
+    numbers of order 1. Its variance explodes with N: use it on points.
+
+    Arguments:
+        x: centred points, shape (B, N).
+        z: their heights, shape (B,).
+        charge: a centred charge for each point, independent of it, shape (B, N).
+        scale: the data's rms standard deviation s.
+    """
+    x, z, y = x.double(), z.double(), charge.double()
+    dim = x.shape[1]
+    toward = torch.cat((y - x, -z[:, None]), 1)
+    rho2 = toward.square().sum(1)
+    reference2 = x.square().sum(1) + z.square() + dim * scale**2
+    factor: Tensor = torch.exp((dim * reference2.log() - (dim + 1) * rho2.log()) / 2)
+    return toward * factor[:, None]
+
+
+class PoissonRegression(Objective):
+    """The paper's regression of the normalised field, or of single-charge forces.
+
+    Arguments:
+        field: a Poisson field around a learned field with a `NormalisedField` prediction.
+        reach: M, z_max and the norm cap.
+        sigma, tau: of the perturbation.
+        gamma: of the normalisation.
+        restrict: draw m from [0, 0.7 M] where eps_z is small, as the paper's code does.
+        points: how many of the batch are perturbed; all are charges. None perturbs all.
+        target: "field" of all charges, or the unbiased "single" force.
+        classes, label_drop: as for `Denoising`.
+    """
+
+    def __init__(
+        self,
+        field: PoissonField,
+        reach: Extent,
+        *,
+        sigma: float = 0.01,
+        tau: float = 0.03,
+        gamma: float = 5.0,
+        restrict: bool = True,
+        points: int | None = None,
+        target: Literal["field", "single"] = "field",
+        classes: int | None = None,
+        label_drop: float = 0.0,
+    ) -> None:
+        super().__init__(field)
+        assert isinstance(field.inner, Learned)
+        self.learned, self.reach, self.target = field.inner, reach, target
+        self.sigma, self.tau, self.gamma = sigma, tau, gamma
+        self.restrict, self.points = restrict, points
+        self.classes, self.label_drop = classes, label_drop
+
+    def perturb(self, y: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Points x (B, *event) and heights z (B,) near the charges y, float64."""
+        normal = rng.normal("noise", y.shape, torch.float64, y.device) * self.sigma
+        eps_z = rng.normal("noise/z", (len(y),), torch.float64, y.device).abs() * self.sigma
+        top = torch.full_like(eps_z, self.reach.m)
+        if self.restrict:
+            top = torch.where(eps_z < self.sigma / 2, 0.7 * top, top)
+        growth = (1 + self.tau) ** (top * rng.spread("time", len(y), y.device))
+        return y.double() + normal * right(growth, normal), (eps_z * growth).clamp_min(1e-10)
+
+    def forward(
+        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean squared error of the N + 1 outputs."""
+        point, z = self.perturb(x, rng)
+        n = len(x) if self.points is None else min(self.points, len(x))
+        point, z = point[:n], z[:n]
+        labels = None if y is None else y[:n]
+        labels = drop_labels(labels, self.classes, self.label_drop, rng.rows(torch.arange(n)))
+        o = self.learned.output(point.to(x), z, labels)
+        assert o.extra is not None
+        output = torch.cat((o.out.flatten(1), o.extra), 1)
+        if self.target == "single":
+            mean, std = self.learned.moments
+            centred = (v.double() - mean.double() for v in (point, x.roll(1, 0)[:n]))
+            a, b = (v.flatten(1) for v in centred)
+            target = force_target(a, z, b, std)
+        else:
+            target = field_target(point.flatten(1), z, gathered(x).flatten(1), self.gamma)
+        return (output - target.to(output)).square().mean(), {}
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows of all processes, so that every one sees the field of the global batch."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return x
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)

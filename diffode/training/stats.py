@@ -1,0 +1,113 @@
+"""What a field may know of its data: mean, scale, principal variances."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+_LARGEST_BASIS = 1024
+
+
+@dataclass(frozen=True)
+class Stats:
+    r"""Moments of a data set, stored in every checkpoint.
+
+    Attributes:
+        mean: m, shape (\*event).
+        std: the rms standard deviation s about m, over all coordinates.
+        spectrum: variances on the principal axes, shape (N,), or on the cosine basis for images.
+        basis: the principal axes as columns, shape (N, N); None is the cosine basis of images, or
+            the coordinate axes of long vectors.
+        norm: the mean Euclidean norm of a sample.
+        count: the number of samples.
+    """
+
+    mean: Tensor
+    std: float
+    spectrum: Tensor
+    basis: Tensor | None
+    norm: float
+    count: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The statistics as named tensors."""
+        named = {"mean": self.mean, "spectrum": self.spectrum}
+        named |= {} if self.basis is None else {"basis": self.basis}
+        numbers = {"std": self.std, "norm": self.norm, "count": self.count}
+        return named | {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items()}
+
+    @classmethod
+    def from_tensors(cls, named: dict[str, Tensor]) -> Stats:
+        """The statistics that `tensors` named."""
+        return cls(
+            mean=named["mean"],
+            std=float(named["std"]),
+            spectrum=named["spectrum"],
+            basis=named.get("basis"),
+            norm=float(named["norm"]),
+            count=int(named["count"]),
+        )
+
+    @classmethod
+    def unit(cls, shape: tuple[int, ...]) -> Stats:
+        """The statistics of standardised data of this event shape, for a field without data."""
+        dim = math.prod(shape)
+        basis = None if len(shape) == 3 or dim > _LARGEST_BASIS else torch.eye(dim)
+        return cls(torch.zeros(shape), 1.0, torch.ones(dim), basis, math.sqrt(dim), 0)
+
+
+def data_stats(x: Tensor) -> Stats:
+    """Measure a data set.
+
+    Arguments:
+        x: samples, shape (M, *event), M >= 2.
+
+    Raises:
+        ValueError: fewer than two samples, values that are not finite, or no variance at all.
+    """
+    if len(x) < 2 or x.ndim < 2:
+        raise ValueError(f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2")
+    if not bool(x.isfinite().all()):
+        raise ValueError("the data has values that are not finite; remove those samples")
+    flat = x.flatten(1).double()
+    mean = flat.mean(0)
+    u = flat - mean
+    std = float(u.square().mean().sqrt())
+    if std == 0:
+        raise ValueError("the data does not vary; a flow needs at least two different samples")
+    basis = None
+    if x.ndim == 2 and x.shape[1] <= _LARGEST_BASIS:
+        basis = torch.linalg.eigh(u.T @ u / len(u))[1].float()
+    spectrum = spectral(u.view(x.shape), basis).square().mean(0)
+    return Stats(
+        mean=mean.float().view(x.shape[1:]),
+        std=std,
+        spectrum=spectrum.float(),
+        basis=basis,
+        norm=float(flat.norm(dim=1).mean()),
+        count=len(x),
+    )
+
+
+@cache
+def cosine_basis(size: int) -> Tensor:
+    """The orthonormal DCT-II matrix, rows the frequencies, shape (size, size)."""
+    k, i = torch.arange(size).double()[:, None], torch.arange(size).double()
+    matrix = torch.cos(math.pi / size * (i + 0.5) * k) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def spectral(u: Tensor, basis: Tensor | None) -> Tensor:
+    """The coordinates of u (B, *event) on the basis, shape (B, N), float64; see `Stats.basis`."""
+    u = u.double()
+    if basis is not None:
+        return u.flatten(1) @ basis.to(u)
+    if u.ndim == 4:
+        rows, columns = (cosine_basis(n).to(u) for n in u.shape[2:])
+        u = rows @ u @ columns.T
+    return u.flatten(1)
