@@ -18,6 +18,7 @@ app = typer.Typer(
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
+_SEEDS: Any = {"min": 0, "max": 2**64 - 1}
 
 
 @app.command()
@@ -28,7 +29,7 @@ def train(
     ] = "digits",
     steps: Annotated[int | None, typer.Option(help="training steps")] = None,
     batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,
-    seed: Annotated[int, typer.Option(help="of weights, data order and noise")] = 0,
+    seed: Annotated[int, typer.Option(help="of weights, data order and noise", **_SEEDS)] = 0,
     labels: Annotated[bool, typer.Option("--labels", help="train on the labels too")] = False,
     set_: Annotated[
         list[str] | None,
@@ -37,7 +38,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run directory")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
-    samples: Annotated[int, typer.Option(help="samples drawn at the end to measure")] = 2000,
+    samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=10)] = 2000,
 ) -> None:
     """Train a field, draw samples, and say how good they are."""
     from diffode.cli.training import command
@@ -49,11 +50,11 @@ def train(
 @app.command()
 def sample(
     run: RunFolder,
-    n: Annotated[int, typer.Option(help="how many samples")] = 64,
+    n: Annotated[int, typer.Option(help="how many samples", min=1)] = 64,
     solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
-    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most")] = None,
-    steps: Annotated[int | None, typer.Option(help="steps to take, instead of --nfe")] = None,
-    seed: Annotated[int, typer.Option(help="of the samples")] = 0,
+    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="of the samples", **_SEEDS)] = 0,
     label: Annotated[int | None, typer.Option(help="the class to draw")] = None,
     grid: Annotated[str | None, typer.Option(help="native, logsnr, karras or f1.5")] = None,
     set_: Annotated[
@@ -96,7 +97,7 @@ def data() -> None:
 @app.command()
 def tour(
     out: Annotated[Path, typer.Option(help="the .png file")] = Path("tour.png"),
-    seed: Annotated[int, typer.Option(help="of the starting points")] = 0,
+    seed: Annotated[int, typer.Option(help="of the starting points", **_SEEDS)] = 0,
 ) -> None:
     """Draw exact Poisson, VP and rectified flows side by side, without training."""
     from diffode.files import require_writable

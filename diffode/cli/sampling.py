@@ -14,6 +14,7 @@ from diffode.cli.training import _bar
 from diffode.files import require_writable
 from diffode.run import CONFIG, Plan
 from diffode.sampling import sample
+from diffode.solvers import get_solver
 from diffode.training import checkpoint
 from diffode.viz import samples_picture
 
@@ -50,20 +51,25 @@ def command(
     if solver is None and (run / CONFIG).exists():
         solver = Plan.read(run).solver
     options: dict[str, Any] = {k: _number(v) for k, v in pairs(assignments).items()}
+    chosen = get_solver(solver or "default", **options)
     with _bar() as bar:
         task = bar.add_task("sample", total=n, note="")
+
+        def progress(done: int) -> None:
+            bar.start()
+            bar.update(task, completed=done)
+
         drawn = sample(
             objective.field,
             n,
-            solver,
+            chosen,
             nfe,
             steps,
             seed,
             y,
             batch=250,
             grid=grid,
-            progress=lambda done: bar.update(task, completed=done),
-            **options,
+            progress=progress,
         )
     if out.suffix == ".npz":
         save_samples(drawn, out)

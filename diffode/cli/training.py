@@ -22,10 +22,13 @@ from rich.progress import (
 
 from diffode.assess import Assessment, assess, save_samples
 from diffode.cli.app import pairs
+from diffode.recipes import find
 from diffode.report import write_report
 from diffode.run import Plan, Run, execute, load_data
 from diffode.training.trainer import TrainState
 from diffode.viz import samples_picture
+
+_FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume"}
 
 
 def command(
@@ -41,6 +44,8 @@ def command(
 ) -> None:
     """Train, sample, measure, and write the run directory."""
     options = {**pairs(assignments), **{k: v for k, v in given.items() if v is not None}}
+    for key in _FLAGS & options.keys():
+        raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
     if resume is not None:
         plan, folder = _resumed(field, options, out, resume), resume
     else:
@@ -50,7 +55,7 @@ def command(
         folder = out or _fresh(plan)
     dataset = load_data(plan)
     if plan.solver != "default":
-        typer.echo(f"{field} is {plan.field}, sampled with {plan.solver}")
+        typer.echo(f"{field or plan.solver} is {plan.field}, sampled with {plan.solver}")
     with _stop_on_interrupt() as stopped, _bar() as bar:
         task = bar.add_task(
             f"train {plan.field} on {dataset.name}", total=plan.training["steps"], note=""
@@ -60,6 +65,7 @@ def command(
             loss = sum(state.losses.values())
             speed = (len(stopped.steps) + 1) / state.seconds
             stopped.steps.append(state.step)
+            bar.start()
             bar.update(task, completed=state.step, note=f"loss {loss:.4f}, {speed:.1f} steps/s")
             return stopped.requested
 
@@ -71,6 +77,7 @@ def command(
         typer.echo(f"  diffode train --resume {folder}")
         raise KeyboardInterrupt
     with _bar() as bar:
+        bar.start()
         task = bar.add_task("sample", total=samples, note="")
         result = assess(
             run.field,
@@ -87,7 +94,7 @@ def _resumed(field: str | None, options: dict[str, Any], out: Path | None, folde
     stored = Plan.read(folder)
     if out is not None and out != folder:
         raise ValueError("a resumed run goes on in its own directory; leave --out away")
-    if field is not None and field != stored.field:
+    if field is not None and find(field).name != stored.field:
         raise ValueError(f"{folder} is a run of {stored.field}, not of {field}")
     merged = {**stored.options, **stored.training, **options}
     plan = Plan.make(
@@ -138,8 +145,10 @@ def _losses(folder: Path) -> tuple[list[int], list[float]]:
     return [step for step, _ in pairs], [loss for _, loss in pairs]
 
 
-def _bar() -> Progress:
-    return Progress(
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress bar that shows once it is started, so that an error before that stands alone."""
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -148,6 +157,11 @@ def _bar() -> Progress:
         console=Console(stderr=True),
         disable=not _is_main(),
     )
+    try:
+        yield bar
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _is_main() -> bool:

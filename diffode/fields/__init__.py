@@ -1,6 +1,7 @@
 """Fields: priors moved by a velocity, learned or exact."""
 
 from diffode.fields.base import AffineField, Field, Start
+from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned
 from diffode.fields.mixture import Mixture
@@ -9,7 +10,6 @@ from diffode.fields.schedules import (
     VE,
     VP,
     Cosine,
-    DiscreteBetas,
     Karras,
     Rectified,
     Schedule,

@@ -9,16 +9,18 @@ or down. Times are float64 tensors of shape () or (B,).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+Rates = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Schedule:
     """Two functions of time, alpha and sigma, and the interval they are used on.
 
-    A new schedule writes ``alpha``, ``sigma``, ``time`` and ``span``.
+    A new schedule writes ``alpha``, ``sigma``, ``time`` and ``span``. The rates follow by
+    forward-mode differentiation; a schedule here also writes them out, for speed.
     """
 
     span: tuple[float, float]
@@ -39,7 +41,7 @@ class Schedule:
         """The noise-to-signal ratio sigma / alpha at time t."""
         return self.sigma(t) / self.alpha(t)
 
-    def rates(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def rates(self, t: Tensor) -> Rates:
         """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
         one = torch.ones_like(t)
         alpha, d_alpha = torch.func.jvp(self.alpha, (t,), (one,))[:2]
@@ -68,6 +70,9 @@ class _LinearBeta(Schedule):
     def _integral(self, t: Tensor) -> Tensor:
         return self.beta_min * t + (self.beta_max - self.beta_min) * t * t / 2
 
+    def _beta(self, t: Tensor) -> Tensor:
+        return self.beta_min + (self.beta_max - self.beta_min) * t
+
     def _integral_inverse(self, b: Tensor) -> Tensor:
         root = (self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * b).sqrt()
         return 2 * b / (self.beta_min + root)
@@ -93,6 +98,11 @@ class VP(_LinearBeta):
         """The factor of the noise, sqrt(1 - exp(-B(t)))."""
         return (-torch.expm1(-self._integral(t))).sqrt()
 
+    def rates(self, t: Tensor) -> Rates:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        alpha, sigma, beta = self.alpha(t), self.sigma(t), self._beta(t)
+        return alpha, sigma, -beta * alpha / 2, beta * alpha**2 / (2 * sigma)
+
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho."""
         return self._integral_inverse(torch.log1p(rho * rho))
@@ -110,6 +120,11 @@ class SubVP(_LinearBeta):
     def sigma(self, t: Tensor) -> Tensor:
         """The factor of the noise, 1 - exp(-B(t))."""
         return -torch.expm1(-self._integral(t))
+
+    def rates(self, t: Tensor) -> Rates:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        alpha, sigma, beta = self.alpha(t), self.sigma(t), self._beta(t)
+        return alpha, sigma, -beta * alpha / 2, beta * alpha**2
 
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho."""
@@ -138,6 +153,11 @@ class VE(Schedule):
         """The factor of the noise, geometric between its ends."""
         return self.sigma_min * torch.exp(t * math.log(self.sigma_max / self.sigma_min))
 
+    def rates(self, t: Tensor) -> Rates:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        one, sigma = torch.ones_like(t), self.sigma(t)
+        return one, sigma, 0 * one, sigma * math.log(self.sigma_max / self.sigma_min)
+
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma equals rho."""
         return (rho / self.sigma_min).log() / math.log(self.sigma_max / self.sigma_min)
@@ -164,6 +184,11 @@ class Karras(Schedule):
         """The factor of the noise, t itself."""
         return t
 
+    def rates(self, t: Tensor) -> Rates:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        one = torch.ones_like(t)
+        return one, t, 0 * one, one
+
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma equals rho."""
         return rho
@@ -184,6 +209,11 @@ class Rectified(Schedule):
     def sigma(self, t: Tensor) -> Tensor:
         """The factor of the noise, t."""
         return t
+
+    def rates(self, t: Tensor) -> Rates:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        one = torch.ones_like(t)
+        return 1 - t, t, -one, one
 
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho; 1 where rho is infinite."""
@@ -206,52 +236,11 @@ class Cosine(Schedule):
         """The factor of the noise."""
         return torch.sin(math.pi / 2 * t)
 
+    def rates(self, t: Tensor) -> Rates:
+        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        return alpha, sigma, -math.pi / 2 * sigma, math.pi / 2 * alpha
+
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho."""
         return torch.atan(rho) * (2 / math.pi)
-
-
-class DiscreteBetas(Schedule):
-    r"""DDPM's chain made continuous: :math:`\log \rho` linear in t between the integers.
-
-    At an integer t, :math:`\alpha^2 = \prod_{i \le t} (1 - \beta_i)` and :math:`\sigma^2 = 1 -
-    \alpha^2`.
-
-    Reference: Ho et al. (2020), https://arxiv.org/abs/2006.11239, eq. 4.
-
-    Arguments:
-        betas: the T >= 2 variances, each in (0, 1).
-    """
-
-    def __init__(self, betas: Sequence[float] | Tensor) -> None:
-        b = torch.as_tensor(betas, dtype=torch.float64)
-        if b.ndim != 1 or len(b) < 2 or not bool(((b > 0) & (b < 1)).all()):
-            raise ValueError(
-                f"got betas of shape {tuple(b.shape)}; wanted T >= 2 values in (0, 1)"
-            )
-        log_alpha2 = torch.log1p(-b).cumsum(0)
-        self._log_rho = (torch.log(-torch.expm1(log_alpha2)) - log_alpha2) / 2
-        self.span = (len(b) - 1.0, 0.0)
-
-    def _log_rho_at(self, t: Tensor) -> Tensor:
-        table = self._log_rho.to(t)
-        left = t.detach().floor().clamp(0, len(table) - 2).long()
-        return table[left] + (table[left + 1] - table[left]) * (t - left)
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """The factor of the data, 1 / sqrt(1 + rho^2)."""
-        return torch.sigmoid(-2 * self._log_rho_at(t)).sqrt()
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """The factor of the noise, rho / sqrt(1 + rho^2)."""
-        return torch.sigmoid(2 * self._log_rho_at(t)).sqrt()
-
-    def time(self, rho: Tensor) -> Tensor:
-        """The time at which sigma / alpha equals rho, by inverting the piecewise-linear log."""
-        table = self._log_rho.to(rho)
-        value = rho.log()
-        left = (torch.searchsorted(table, value.contiguous()) - 1).clamp(0, len(table) - 2)
-        return left + (value - table[left]) / (table[left + 1] - table[left])
-
-    def __repr__(self) -> str:
-        return f"DiscreteBetas(T={len(self._log_rho)})"

@@ -63,19 +63,19 @@ def network(
         ValueError: no such kind, a U-Net for events that are no images, or a size below 1.
     """
     shape = tuple(event_shape)
-    sizes = {"conditions": conditions, "classes": classes, "width": width, "depth": depth}
-    for name, size in {**sizes, "event_shape": min(shape, default=1)}.items():
-        if size is not None and size < 1:
-            raise ValueError(
-                f"got {name} {shape if name == 'event_shape' else size}; sizes start at 1"
-            )
+    if min(shape, default=1) < 1:
+        raise ValueError(f"got event_shape {shape}; every size in it is 1 or more")
+    counts = {"conditions": conditions, "classes": classes, "width": width, "depth": depth}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"got {name} {count}; want 1 or more")
     if kind == "auto":
         kind = "unet" if len(shape) == 3 and math.prod(shape) > 256 else "mlp"
     with seeded(seed):
         if kind == "mlp":
             return MLP(shape, width or 512, depth or 4, conditions, classes, extra)
         if kind == "unet":
-            count = levels(*shape[1:]) if len(shape) == 3 else 1
-            channels = [(width or 32) * min(2**level, 4) for level in range(count)]
+            n = levels(*shape[1:]) if len(shape) == 3 else 1  # UNet refuses the rest
+            channels = [(width or 32) * min(2**level, 4) for level in range(n)]
             return UNet(shape, channels, depth or 1, conditions, classes, extra)
     raise ValueError(f'got kind "{kind}"; use "auto", "mlp" or "unet"')

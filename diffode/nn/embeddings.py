@@ -51,6 +51,11 @@ class Embedding(nn.Module):
         self.classes = classes
         self.first = nn.Linear(WAVES * conditions, width)
         self.second = nn.Linear(width, width)
+        for layer in (
+            self.first,
+            self.second,
+        ):  # torch's own start is ten times weaker than labels
+            nn.init.kaiming_normal_(layer.weight)
         self.table = None if classes is None else nn.Embedding(classes + 1, width)
 
     def forward(self, cond: Tensor, y: Tensor | None = None) -> Tensor:

@@ -112,7 +112,10 @@ class UNet(Network):
     is cropped. The convolutions pad with zeros too, so a border looks the same wherever it lies;
     reflection would fail on images smaller than the padding. The last layer starts at zero.
 
-    Skips are added, not concatenated: measured 15 % cheaper, at a loss within 1 % per step.
+    Skips are added, not concatenated: 14 % fewer operations at 32x32, for 1 % more loss after 300
+    steps on 8x8 digits. After ``unet.to(memory_format=torch.channels_last)`` it takes about 10 %
+    less time on a CPU, but torch's group norm then has no forward-mode derivative, and safetensors
+    refuses the weights.
 
     Reference: Ronneberger et al. (2015), https://arxiv.org/abs/1505.04597; blocks of ADM.
 

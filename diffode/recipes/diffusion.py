@@ -87,8 +87,8 @@ def ddpm(
     """DDPM: the noise regressed at integer times, betas linear from beta_start to beta_end."""
     import torch
 
+    from diffode.fields.discrete import DiscreteBetas
     from diffode.fields.precond import NoisePrediction
-    from diffode.fields.schedules import DiscreteBetas
     from diffode.training.denoising import Denoising, Uniform
 
     schedule = DiscreteBetas(torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64))

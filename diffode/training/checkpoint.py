@@ -24,6 +24,7 @@ from diffode.training.stats import Stats
 
 FORMAT = 1
 _KEY = "diffode"
+_SPEC = {"recipe", "shape", "classes", "options", "step"}
 
 
 def save(
@@ -127,6 +128,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         header: dict[str, Any] = json.loads(metadata[_KEY])
         known = header["format"] == FORMAT
+        if known and not header.keys() >= _SPEC:
+            raise ValueError
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path} is not a diffode checkpoint: its header has no spec") from None
     if not known:
@@ -145,7 +148,10 @@ def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
     """
     from diffode.building import build
 
-    stats = Stats.from_tensors(part(tensors, "stats"))
+    try:
+        stats = Stats.from_tensors(part(tensors, "stats"))
+    except KeyError as name:
+        raise ValueError(f"the checkpoint has no tensor stats/{name.args[0]}") from None
     shape, classes = tuple(header["shape"]), header["classes"]
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)

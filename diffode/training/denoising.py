@@ -165,6 +165,10 @@ class PoissonDenoising(Objective):
         radius = torch.exp(log_s) * math.sqrt(dim + self.dof)
         return normal * right(radius / length, normal), chi * radius / length, log_s
 
+    def weight(self, log_s: Tensor, log_level: Tensor) -> Tensor:
+        """The loss's weight for the drawn scale and the level that (x, r) reveal: l / l(log s)."""
+        return (self.law.log_density(log_level) - self.law.log_density(log_s)).exp()
+
     def forward(
         self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -178,6 +182,5 @@ class PoissonDenoising(Objective):
         rows = error.square().flatten(1).mean(1)
         if not self.weighted:
             return rows.mean(), {}
-        log_level = 4 * out.coefficients.cond[:, 0]
-        weight = (self.law.log_density(log_level) - self.law.log_density(log_s)).exp()
+        weight = self.weight(log_s, 4 * out.coefficients.cond[:, 0])
         return (rows * weight.to(rows)).mean(), {"weight_max": weight.max()}

@@ -35,7 +35,7 @@ class Record:
         self.keep, self.log_every = keep, log_every
         self.writer = _writer(self.out) if tensorboard else None
         metrics = self.out / "metrics.jsonl"
-        old = metrics.read_text().splitlines() if first and metrics.exists() else []
+        old = metrics.read_text().split("\n")[:-1] if first and metrics.exists() else []
         kept = [line for line in old if json.loads(line)["step"] <= first]
         write_text(metrics, "".join(f"{line}\n" for line in kept))
         self.file = metrics.open("a", encoding="utf-8")

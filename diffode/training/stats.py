@@ -19,9 +19,9 @@ class Stats:
     Attributes:
         mean: m, shape (\*event).
         std: the rms standard deviation s about m, over all coordinates.
-        spectrum: variances on the principal axes, shape (N,), or on the cosine basis for images.
-        basis: the principal axes as columns, shape (N, N); None is the cosine basis of images, or
-            the coordinate axes of long vectors.
+        spectrum: the data's variances on the axes of the basis, shape (N,).
+        basis: the principal axes as columns, shape (N, N), for N up to 1,024; None beyond, where
+            the axes are the cosines of images or the coordinates of vectors.
         norm: the mean Euclidean norm of a sample.
         count: the number of samples.
     """
@@ -56,7 +56,7 @@ class Stats:
     def unit(cls, shape: tuple[int, ...]) -> Stats:
         """The statistics of standardised data of this event shape, for a field without data."""
         dim = math.prod(shape)
-        basis = None if len(shape) == 3 or dim > _LARGEST_BASIS else torch.eye(dim)
+        basis = None if dim > _LARGEST_BASIS else torch.eye(dim)
         return cls(torch.zeros(shape), 1.0, torch.ones(dim), basis, math.sqrt(dim), 0)
 
 
@@ -80,7 +80,7 @@ def data_stats(x: Tensor) -> Stats:
     if std == 0:
         raise ValueError("the data does not vary; a flow needs at least two different samples")
     basis = None
-    if x.ndim == 2 and x.shape[1] <= _LARGEST_BASIS:
+    if flat.shape[1] <= _LARGEST_BASIS:
         basis = torch.linalg.eigh(u.T @ u / len(u))[1].float()
     spectrum = spectral(u.view(x.shape), basis).square().mean(0)
     return Stats(
@@ -103,7 +103,7 @@ def cosine_basis(size: int) -> Tensor:
 
 
 def spectral(u: Tensor, basis: Tensor | None) -> Tensor:
-    """The coordinates of u (B, *event) on the basis, shape (B, N), float64; see `Stats.basis`."""
+    """The coordinates of u (B, *event) on `Stats.basis`, shape (B, N), in float64."""
     u = u.double()
     if basis is not None:
         return u.flatten(1) @ basis.to(u)

@@ -129,8 +129,6 @@ def train(
         raise ValueError(f"batch {batch} does not divide into {shards} equal pieces; change batch")
     header, tensors = ({}, {}) if resume is None else checkpoint.read(checkpoint.find(resume))
     first = int(header.get("step", 0))
-    main = accelerator.is_main_process
-    record = Record(out, first, save_every, keep, log_every, tensorboard) if out and main else None
     if first >= steps:
         raise ValueError(f"the run has had {first} of {steps} steps; ask for more steps to go on")
 
@@ -154,6 +152,8 @@ def train(
         :accumulate
     ]
     repeats = sum(p.repeat for p in phases)
+    main = accelerator.is_main_process
+    record = Record(out, first, save_every, keep, log_every, tensorboard) if out and main else None
     began = time.perf_counter()
 
     def update(phase: Phase, tick: int) -> tuple[float, float]:
@@ -194,9 +194,10 @@ def train(
                     overflow = precision == "fp16" and math.isfinite(loss)  # the scaler skips it
                     if not (math.isfinite(loss) and (math.isfinite(norm) or overflow)):
                         what = "loss" if not math.isfinite(loss) else "gradient"
-                        raise Diverged(_diverged(what, step, phase.name, state_file(done)))
+                        saved = state_file(done) if done else None
+                        raise Diverged(_diverged(what, step, phase.name, saved))
                     prepared[phase.name].step()
-                    prepared[phase.name].zero_grad()
+                    objective.zero_grad()  # of all phases: a loss may reach another's weights
                     losses[phase.name], norms[phase.name] = loss, norm
             objective.advance(step, rng.at(step))
             if average is not None and target is not None:
@@ -266,9 +267,7 @@ def _sync(accelerator: Any, model: nn.Module, last: bool) -> Any:  # noqa: ANN40
 
 
 def _diverged(what: str, step: int, phase: str, saved: Path | None) -> str:
-    where = (
-        f"the weights before it are in {saved}" if saved else "nothing was saved (out is not set)"
-    )
+    where = f"the weights before it are in {saved}" if saved else "there was nothing to save"
     return (
         f"the {what} is not finite at step {step + 1}, phase {phase!r}; {where}; lower lr or clip"
     )

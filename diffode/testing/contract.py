@@ -1,0 +1,222 @@
+"""The checks of the contract: each is a function that raises AssertionError with what it found."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Field, right
+from diffode.rng import Rng
+from diffode.sampling import sample
+from diffode.solvers import get_solver, grid
+from diffode.training import checkpoint
+from diffode.training.objective import Objective
+
+
+def _points(field: Field, n: int, dtype: torch.dtype = torch.float64) -> tuple[Field, Tensor]:
+    """Starting points, and the field that moves them."""
+    start = field.start(n, Rng(7))
+    return start.field, start.x.to(dtype)
+
+
+def _middle(field: Field) -> float:
+    first, last = field.span
+    return (first + last) / 2
+
+
+def _batch(field: Field) -> int:
+    """A batch as large as an event's first axis: silent broadcasting shows there."""
+    return max(2, field.event_shape[0] if field.event_shape[0] < 64 else 5)
+
+
+def check_shapes(field: Field) -> None:
+    """The velocity has the shape and type of x and is finite, for t of shape () and (B,)."""
+    n = _batch(field)
+    for dtype in (torch.float32, torch.float64):
+        moved, x = _points(field, n, dtype)
+        for t in (_middle(field), torch.full((n,), _middle(field), dtype=torch.float64)):
+            v = moved.velocity(x, t)
+            assert v.shape == x.shape, f"velocity has shape {tuple(v.shape)}, x {tuple(x.shape)}"
+            assert v.dtype == dtype, f"velocity is {v.dtype} for {dtype} points"
+            assert bool(v.isfinite().all()), f"velocity is not finite at t = {_middle(field)}"
+
+
+def check_rows_apart(field: Field) -> None:
+    """The velocity acts on each row alone, with a time of its own; rows() selects its values."""
+    n = _batch(field)
+    moved, x = _points(field, n)
+    first, last = field.span
+    t = torch.linspace(0.4, 0.6, n, dtype=torch.float64) * (last - first) + first
+    whole = moved.velocity(x, t)
+    for i in range(n):
+        index = torch.tensor([i])
+        single = moved.rows(index).velocity(x[index], t[index])
+        gap = float((single - whole[index]).abs().max() / whole.abs().max().clamp_min(1e-9))
+        assert gap < 1e-5, f"row {i} alone differs from row {i} in its batch by {gap:.1e}"
+
+
+def check_ends(field: Field) -> None:
+    """The velocity is finite at both ends of the span."""
+    moved, x = _points(field, 3)
+    for t in field.span:
+        assert bool(moved.velocity(x, t).isfinite().all()), f"velocity is not finite at t = {t}"
+
+
+def check_seeds(field: Field) -> None:
+    """A seed fixes a sample and not its batch."""
+    many = sample(field, 6, "heun", steps=4, seed=3).x
+    few = sample(field, 6, "heun", steps=4, seed=3, batch=4).x
+    other = sample(field, 6, "heun", steps=4, seed=4).x
+    scale = many.abs().max().clamp_min(1e-9)
+    gap = float((many - few).abs().max() / scale)
+    assert gap < 1e-4, f"samples change with the batch by {gap:.1e}"
+    assert not torch.equal(many, other), "another seed gives the same samples"
+
+
+def check_round_trip(field: Field) -> None:
+    """Integrating to the data and back returns to the start."""
+    moved, x = _points(field, 3)
+    first, last = field.span
+    times = torch.linspace(first, first + 0.1 * (last - first), 21, dtype=torch.float64)
+    solver = get_solver("rk4")
+    there = solver(moved, x, times).x
+    back = solver(moved, there, times.flip(0)).x
+    gap = float((back - x).abs().max() / x.abs().max().clamp_min(1e-9))
+    assert gap < 1e-3, f"forward and backward miss the start by {gap:.1e}"
+
+
+def check_repr(field: Field) -> None:
+    """The repr states the span."""
+    text = repr(field)
+    assert f"{field.span[0]:g} -> {field.span[1]:g}" in text, f"no span in {text}"
+
+
+def check_posterior(field: Field) -> None:
+    """An affine field's halves make up x, and its velocity is their rate."""
+    if not isinstance(field, AffineField):
+        return
+    moved, x = _points(field, 4)
+    assert isinstance(moved, AffineField)
+    t = torch.tensor(_middle(field), dtype=torch.float64)
+    alpha, sigma, d_alpha, d_sigma = (right(v, x) for v in field.schedule.rates(t))
+    x0, n = moved.posterior(x, t)
+    gap = float((alpha * x0 + sigma * n - x).abs().max() / x.abs().max())
+    assert gap < 1e-4, f"alpha E[x_0|x] + sigma E[n|x] differs from x by {gap:.1e}"
+    rate = d_alpha * x0 + d_sigma * n
+    gap = float((moved.velocity(x, t) - rate).abs().max() / rate.abs().max())
+    assert gap < 1e-4, f"the velocity differs from d_alpha E[x_0|x] + d_sigma E[n|x] by {gap:.1e}"
+
+
+def check_grid(field: Field) -> None:
+    """Every time grid starts and ends exactly on the span and is monotone."""
+    kinds = (
+        ("native", "logsnr", "karras", "f1.5") if isinstance(field, AffineField) else ("native",)
+    )
+    for kind in kinds:
+        times = grid(field, 9, kind)
+        assert (float(times[0]), float(times[-1])) == tuple(map(float, field.span)), kind
+        steps = times.diff()
+        assert bool((steps * steps[0] > 0).all()), f"grid {kind} is not monotone"
+
+
+CHECKS: tuple[Callable[[Field], None], ...] = (
+    check_shapes,
+    check_rows_apart,
+    check_ends,
+    check_seeds,
+    check_round_trip,
+    check_repr,
+    check_posterior,
+    check_grid,
+)
+
+
+def check_field(field: Field) -> list[str]:
+    """Run every check on a field; the names of those that passed.
+
+    Arguments:
+        field: with a prior, so not a bound Poisson field.
+
+    Raises:
+        AssertionError: the first check that fails, with what it found.
+    """
+    with torch.no_grad():
+        for check in CHECKS:
+            check(field)
+    return [check.__name__ for check in CHECKS]
+
+
+def check_objective(objective: Objective, x: Tensor, y: Tensor | None = None) -> list[str]:
+    """Run the checks of an objective: gradients reach every parameter, the loss falls, it saves.
+
+    Arguments:
+        objective: from `diffode.build`; it is trained a little.
+        x: a few samples, shape (M, *event).
+        y: their labels, if it is trained on labels.
+
+    Raises:
+        AssertionError: the first check that fails, with what it found.
+    """
+    objective.eval()
+    _every_parameter_learns(objective, x, y)
+    _loss_falls(objective, x, y)
+    if objective.spec is not None:
+        _checkpoint_rebuilds(objective)
+    return ["every parameter learns", "the loss falls", "a checkpoint rebuilds the field"]
+
+
+def _every_parameter_learns(objective: Objective, x: Tensor, y: Tensor | None) -> None:
+    before = {name: p.detach().clone() for name, p in objective.named_parameters()}
+    optimiser = torch.optim.SGD(objective.parameters(), lr=1e-3)
+    seen: dict[str, float] = dict.fromkeys(before, 0.0)
+    for step in range(6):  # a last layer that starts at zero hides the others for a step
+        for phase in objective.phases():
+            loss, _ = objective(phase.name, x, y, Rng(1).at(step))
+            assert loss.shape == (), (
+                f"the loss of phase {phase.name!r} has shape {tuple(loss.shape)}"
+            )
+            loss.backward()
+        for name, p in objective.named_parameters():
+            assert p.grad is not None, f"no gradient reaches {name}"
+            assert bool(p.grad.isfinite().all()), f"the gradient of {name} is not finite"
+            seen[name] += float(p.grad.abs().sum())
+        optimiser.step()
+        optimiser.zero_grad()
+    dead = [name for name, total in seen.items() if total == 0]
+    assert not dead, f"the gradient of {dead[0]} is always zero"
+    with torch.no_grad():
+        for name, p in objective.named_parameters():
+            p.copy_(before[name])
+
+
+def _loss_falls(objective: Objective, x: Tensor, y: Tensor | None) -> None:
+    """On one batch with one draw of the noise, so that a fall is learning and no luck."""
+    for phase in objective.phases():
+        optimiser = torch.optim.Adam(list(phase.params), lr=3e-3)
+        losses = []
+        for _ in range(30):
+            loss, _ = objective(phase.name, x, y, Rng(1))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+        assert losses[-1] < losses[0], (
+            f"the loss of phase {phase.name!r} went from {losses[0]:.4g} to {losses[-1]:.4g} in "
+            "30 steps on one batch"
+        )
+
+
+@torch.no_grad()
+def _checkpoint_rebuilds(objective: Objective) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = checkpoint.save(objective, Path(folder) / "field.safetensors")
+        again = checkpoint.load(path, weights="raw")
+    moved, x = _points(objective.field, 3, torch.float32)
+    moved_again, _ = _points(again.field, 3, torch.float32)
+    t = _middle(objective.field)
+    same = torch.equal(moved.velocity(x, t), moved_again.velocity(x, t))
+    assert same, "the field of a checkpoint has another velocity"

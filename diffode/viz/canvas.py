@@ -1,0 +1,113 @@
+"""What all pictures share: a figure without global state, PNG bytes, and a write in one piece."""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, PALE = "#1f2430", "#6b7280", "#c9cdd6"
+BLUE, ORANGE, GREEN, PINK = "#2f6fb5", "#e07b39", "#3f9b6c", "#c2497f"
+WHEEL = ("#da4d53", "#e28733", "#c4a829", "#569e4a", "#2a9d98", "#3a7cc4", "#735dbf", "#b94b96")
+DPI = 100
+
+
+def figure(width: int, height: int) -> Figure:
+    """An empty figure of so many pixels, drawn by Agg.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError("this picture needs matplotlib: pip install 'diffode[plot]'") from None
+    new = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(new)
+    return new
+
+
+def box(points: Tensor) -> tuple[Tensor, float]:
+    """The centre (N,) and half width of a cube with all but the far tails of points (M, N)."""
+    points = points[points.isfinite().all(1)]
+    if not len(points):
+        return points.new_zeros(points.shape[1]), 1.0
+    low, high = torch.quantile(points, points.new_tensor([0.005, 0.995]), dim=0)
+    centre, spread = (low + high) / 2, float((high - low).max())
+    return centre, max(0.6 * spread, 1e-9 * float(centre.abs().max())) or 1.0
+
+
+def plane(axes: Axes, centre: Tensor, half: float) -> Axes:
+    """Axes with equal units on a square view, without ticks."""
+    a, b = centre.tolist()
+    axes.set(xlim=(a - half, a + half), ylim=(b - half, b + half), xticks=[], yticks=[])
+    axes.set_aspect("equal")
+    axes.spines[:].set(color=PALE, linewidth=0.8)
+    return axes
+
+
+def save(drawn: Figure, path: str | Path | None = None) -> bytes:
+    """The figure as PNG bytes, written to ``path`` if one is given."""
+    buffer = BytesIO()
+    drawn.savefig(buffer, format="png", dpi=DPI)
+    return write(buffer.getvalue(), path)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The PNG of pixels (H, W) or (H, W, 1), grey, or (H, W, 3), RGB."""
+    height, width = pixels.shape[:2]
+    colour = 2 if pixels.shape[2:] == (3,) else 0
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # each row starts with filter 0
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    body = (
+        chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
+        + chunk(b"IEND", b"")
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def write(picture: bytes, path: str | Path | None) -> bytes:
+    """Write the bytes to ``path``, all or nothing, and return them; only return them for None."""
+    if path is not None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            draft.write_bytes(picture)
+            os.replace(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+    return picture
+
+
+def data_uri(picture: bytes) -> str:
+    """A PNG as the ``src`` of an HTML image, so that a report is one file."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def hues(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """RGB colours (B, 3) around a circle, of even lightness, at these turns (1 is once around)."""
+    anchors = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in (*WHEEL, WHEEL[0])])
+    known = np.linspace(0, 1, len(anchors))
+    return np.stack([np.interp(turns % 1, known, c) for c in anchors.T], axis=1) / 255

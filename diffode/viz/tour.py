@@ -1,0 +1,178 @@
+r"""The tour: three generative models side by side in one picture, without training.
+
+The fields are exact: the velocity of a data set known point by point, for Student-t noise with
+one degree of freedom (Poisson) and for normal noise (VP, rectified flow). All three start from
+one draw and pass the same noise levels :math:`\rho = \sigma / \alpha`, each on its own clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffode.data import load
+from diffode.fields import VP, AffineField, Empirical, Karras, PoissonField, Rectified
+from diffode.priors import StudentT
+from diffode.rng import Rng
+from diffode.solvers import get_solver
+from diffode.viz import canvas
+from diffode.viz.images import GAP, grid_pixels
+from diffode.viz.trajectories import by_angle, draw, shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 1600, 1324
+PANEL, MARGIN, LEADING, TEXT = 494, 34, 26, 19  # pixels
+LINES, POINTS = 160, 1000
+ROWS = (23, 25, 16, 31)  # of the draw, for digits: with seed 0 they end at four classes
+TOP = 6  # rho falls from 2^6, in eight steps an octave
+COLUMNS = [0, *(1 + 8 * (TOP - k) for k in (1, 0, -1, -2)), -1]  # rho = 2, 1, 1/2, 1/4 inside
+
+
+class Model(NamedTuple):
+    """A column of the picture: a name, a clock, the exact field of data, and what to say of it."""
+
+    name: str
+    clock: str
+    field: Callable[[Tensor], AffineField]
+    path: str
+    about: str
+
+
+MODELS = (
+    Model(
+        "Poisson flow",
+        r"$\sigma$",
+        lambda x: PoissonField(Empirical(x, Karras(), StudentT(1))),
+        r"$x_\sigma = x_0 + \sigma n$,  $n$ Student-t, $D = 1$",
+        "Field lines of charges at the data,\nfollowed home from a far hemisphere.",
+    ),
+    Model(
+        "Diffusion (VP)",
+        "$t$",
+        lambda x: Empirical(x, VP()),
+        r"$x_t = \alpha_t x_0 + \sigma_t n$,  $\alpha^2 + \sigma^2 = 1$,  $n$ normal",
+        "Data drown in noise at constant variance;\nthe probability-flow ODE brings them back.",
+    ),
+    Model(
+        "Rectified flow",
+        "$t$",
+        lambda x: Empirical(x, Rectified()),
+        r"$x_t = (1 - t)\, x_0 + t\, n$,  $n$ normal",
+        "Straight lines join data and noise;\nthe flow is their mean direction.",
+    ),
+)
+INTRODUCTION = (
+    "$dx/dt = f_t(x)$, integrated from noise to data. These fields are exact (no network, no "
+    "training), and all three start from one random draw."
+)
+ABOUT_LINES = (
+    "Eight Gaussians. A line carries a point of the prior (ring) to the data (dot), coloured by "
+    "where it ends. Poisson states are shown divided\n"
+    r"by $(1 + \sigma^2 / s^2)^{1/2}$, $s$ the data's spread, so that the far hemisphere where "
+    "they start is seen from above (its rim is dashed)."
+)
+ABOUT_DIGITS = (
+    r"Digits, from noise to image. Columns between the ends share the noise level $\sigma / "
+    r"\alpha$ = 2, 1, 1/2, 1/4; below is each model's own clock."
+    "\nThe same noise becomes the same digit under VP and rectified flow: for one noise law every "
+    "path is one ODE, read on another clock.\n"
+    "The exact field of these images can only return them; a trained network generalises."
+)
+
+
+def tour(path: str | Path, seed: int = 0) -> Path:
+    """Draw the tour into a PNG file, in a few seconds: eight Gaussians above, digits below.
+
+    Arguments:
+        path: where to write.
+        seed: of the draw that all three models start from.
+    """
+    plane = load("eight-gaussians").train[:POINTS]
+    plane = plane / plane.std()  # s = 1
+    digits = load("digits").train
+    drawn = canvas.figure(WIDTH, HEIGHT)
+    write(drawn, 58, "A generative model is a prior moved by a velocity", 34, weight="bold")
+    write(drawn, 98, INTRODUCTION)
+    for k, model in enumerate(MODELS):
+        left = MARGIN + k * (WIDTH - 2 * MARGIN - PANEL) // 2
+        write(drawn, 158, model.name, 27, left, weight="bold")
+        write(drawn, 192, model.path, TEXT, left)
+        write(drawn, 224, model.about, TEXT, left, colour=canvas.GREY)
+        lines(drawn, left, 268, model.field(plane), plane, seed)
+        strips(drawn, left, 846, model, model.field(digits), seed)
+    write(drawn, 794, ABOUT_LINES, colour=canvas.GREY)
+    write(drawn, 1244, ABOUT_DIGITS, colour=canvas.GREY)
+    canvas.save(drawn, path)
+    return Path(path)
+
+
+def flow(field: AffineField, rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Times (T,) and states (T, B, *event) of rows of a draw; the last states are denoised."""
+    ends = torch.tensor(field.span, dtype=torch.float64)
+    bottom = field.schedule.rho(ends[1]).log2().item()
+    rho = 2.0 ** torch.arange(TOP, bottom, -1 / 8, dtype=torch.float64)
+    times = torch.cat((ends[:1], field.schedule.time(rho), ends[1:]))
+    start = field.start(len(rows), Rng(seed).rows(rows))
+    assert isinstance(start.field, AffineField)
+    with torch.no_grad():
+        path = get_solver("ddim")(start.field, start.x, times, path=True).path
+        assert path is not None  # asked for
+        path[-1] = start.field.denoise(path[-1], times[-1])
+    return times, shown(field, path, times) if isinstance(field, PoissonField) else path
+
+
+def lines(drawn: Figure, left: int, top: int, field: AffineField, data: Tensor, seed: int) -> None:
+    """Draw the trajectories of points in the plane, over the data."""
+    _, states = flow(field, torch.arange(LINES), seed)
+    ax = drawn.add_axes(_place(left, top, PANEL, PANEL))
+    canvas.plane(ax, torch.zeros(2), 2.5)
+    x, y = data.T.numpy()
+    ax.scatter(x, y, s=5, color=canvas.PALE, linewidths=0)
+    if isinstance(field, PoissonField):
+        angle = torch.linspace(0, 2 * math.pi, 200)
+        x, y = math.sqrt(3) * angle.cos(), math.sqrt(3) * angle.sin()  # sqrt(N + D)
+        ax.plot(x, y, "--", color=canvas.GREY, linewidth=0.7, alpha=0.7)
+    draw(ax, states, by_angle(states[-1]))
+
+
+def strips(
+    drawn: Figure, left: int, top: int, model: Model, field: AffineField, seed: int
+) -> None:
+    """Draw digits on their way, a row for each, with the model's clock underneath."""
+    times, states = flow(field, torch.tensor(ROWS), seed)
+    pixels = grid_pixels(states[COLUMNS].transpose(0, 1).flatten(0, 1), len(COLUMNS), scale=10)
+    height, width = pixels.shape[:2]
+    ax = drawn.add_axes(_place(left, top, width, height))
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    ax.axis("off")
+    for k, t in enumerate(times[COLUMNS].tolist()):
+        label = f"{t:.2g}" if k else f"{model.clock} = {t:.2g}"
+        place = GAP + (k + 0.5) * (width - GAP) / len(COLUMNS), height + 24
+        ax.text(*place, label, ha="center", size=13, color=canvas.GREY)
+
+
+def write(
+    drawn: Figure,
+    top: int,
+    text: str,
+    size: int = TEXT,
+    left: int = MARGIN,
+    colour: str = canvas.INK,
+    weight: str = "normal",
+) -> None:
+    """Write lines of text; sizes and places in pixels, from the figure's top left corner."""
+    for k, line in enumerate(text.split("\n")):
+        x, y = left / WIDTH, 1 - (top + LEADING * k) / HEIGHT
+        drawn.text(x, y, line, size=size * 72 / canvas.DPI, color=colour, weight=weight)
+
+
+def _place(left: int, top: int, width: int, height: int) -> tuple[float, float, float, float]:
+    """A box in pixels from the top left, as matplotlib's fractions from the bottom left."""
+    return left / WIDTH, 1 - (top + height) / HEIGHT, width / WIDTH, height / HEIGHT

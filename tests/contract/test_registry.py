@@ -1,0 +1,128 @@
+"""One suite over the registry: a new recipe is tested by existing."""
+
+import pytest
+import torch
+
+from diffode import recipes
+from diffode.building import build
+from diffode.data import load
+from diffode.fields import VP, Empirical, Field, Karras, Mixture, PoissonField, Rectified
+from diffode.priors import Normal, StudentT
+from diffode.testing import CHECKS, check_field, check_objective
+from diffode.training import data_stats
+
+SMALL = {"width": 16, "depth": 1}
+VARIANTS = [(name, {}) for name in recipes.names()] + [
+    ("poisson", {"objective": "regression"}),
+    ("poisson", {"objective": "single"}),
+    ("poisson", {"dof": 4.0}),
+]
+IDS = [" ".join([name, *map(str, options.values())]) for name, options in VARIANTS]
+
+
+def perturbed(objective):
+    """The objective away from its zero initialisation, so that the network matters."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in objective.parameters():
+            p.add_(torch.randn(p.shape, generator=generator) * 0.05)
+    return objective
+
+
+@pytest.fixture(scope="module")
+def moons():
+    return load("moons").train[:64]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
+def test_recipe_on_points(name, options, moons):
+    objective = build(name, (2,), stats=data_stats(moons), **SMALL, **options)
+    check_objective(objective, moons)
+    check_field(perturbed(objective).field)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_recipe_on_images_with_labels(name):
+    digits = load("digits")
+    x, y = digits.train[:24], digits.train_labels[:24]
+    objective = build(name, (1, 8, 8), 10, data_stats(digits.train), network="unet", width=8)
+    check_objective(objective, x, y)
+    field = perturbed(objective).field
+    check_field(field)
+    start = field.start(2, torch_rng())
+    one, two = (
+        start.field.velocity(start.x, sum(field.span) / 2, torch.full((2,), k)) for k in (1, 2)
+    )
+    assert not torch.equal(one, two)
+
+
+def torch_rng():
+    from diffode.rng import Rng
+
+    return Rng(0)
+
+
+POINTS = torch.tensor([(0.0, 0.0), (3.0, 0.0), (0.0, 3.0), (-4.0, -4.0)])
+EXACT = {
+    "empirical vp": Empirical(POINTS, VP()),
+    "empirical poisson": Empirical(POINTS, Karras(), StudentT(1.0)),
+    "mixture rectified": Mixture(torch.ones(4), POINTS, torch.full((4,), 0.5), Rectified()),
+    "mixture pfgm++": Mixture(
+        torch.ones(4), POINTS, torch.full((4,), 0.5), Karras(), StudentT(8.0)
+    ),
+    "hemisphere": PoissonField(Empirical(POINTS, Karras(), StudentT(1.0))),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_field(name):
+    assert len(check_field(EXACT[name])) == len(CHECKS)
+
+
+class Decay(Field):
+    """A user's field without structure, x' = -x."""
+
+    prior, span, event_shape = Normal(), (0.0, 1.0), (3,)
+
+    def velocity(self, x, t, y=None):
+        return -x
+
+
+def test_the_kit_takes_a_users_field():
+    assert len(check_field(Decay())) == len(CHECKS)
+
+
+class Broadcasts(Decay):
+    """Multiplies by a time of shape (B,) without appending axes: silently wrong where B = N."""
+
+    def velocity(self, x, t, y=None):
+        return -x * torch.as_tensor(t, dtype=x.dtype)
+
+
+class Couples(Decay):
+    def velocity(self, x, t, y=None):
+        return x - x.mean(0, keepdim=True)
+
+
+class Widens(Decay):
+    def velocity(self, x, t, y=None):
+        return -x.double()
+
+
+class Explodes(Decay):
+    def velocity(self, x, t, y=None):
+        return -x / (1 - torch.as_tensor(t, dtype=x.dtype).reshape(-1, 1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Broadcasts, "alone differs"),
+        (Couples, "alone differs"),
+        (Widens, "float64 for torch.float32"),
+        (Explodes, "not finite at t = 1.0"),
+    ],
+)
+def test_the_kit_finds_a_planted_mistake(wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        check_field(wrong())

@@ -1,0 +1,89 @@
+"""The program as a process: its exit codes, and what starting it costs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+resource = pytest.importorskip("resource", reason="measures the processor time of a child")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nonsense", "error: No such command 'nonsense'."),
+        ("train --field poison --out run", "error: no field named 'poison'; did you mean 'poiss"),
+    ],
+)
+def test_the_console_script_refuses_in_one_line(tmp_path, given, message):
+    script = shutil.which("diffode", path=Path(sys.executable).parent)
+    assert script is not None, "the console script is not installed beside this Python"
+    done = subprocess.run([script, *given.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def best_of_three(code, limit):
+    """The output of a program, and the least processor time of at most three starts."""
+    least, output = float("inf"), ""
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, done.stderr
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        least, output = min(least, spent), done.stdout
+        if least < limit:
+            break
+    return least, output
+
+
+LIST = """
+import sys
+from diffode.cli.app import run
+code = run({arguments})
+print("HEAVY", [m for m in ("torch", "numpy", "scipy", "matplotlib") if m in sys.modules])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--help", ("train", "sample", "fields", "solvers", "data")),
+        ("fields", ("poisson", "Xu et al. (2022)", "rectified", "ddim = ddpm")),
+        ("data", ("digits", "moons", "Alpaydin", ".npz")),
+    ],
+)
+def test_lists_answer_at_once_without_torch(argument, words):
+    seconds, output = best_of_three(LIST.format(arguments=[argument]), 0.5)
+    assert [w for w in words if w not in output] == []
+    assert output.splitlines()[-1] == "HEAVY []"
+    assert seconds < 0.5
+
+
+PACKAGE = """
+import sys, time
+import torch
+before, start = set(sys.modules), time.process_time()
+import diffode
+for name in diffode.__all__:
+    getattr(diffode, name)
+spent = time.process_time() - start
+print(spent, *sorted({m.partition(".")[0] for m in set(sys.modules) - before}))
+"""
+
+
+def test_importing_the_package_adds_little_to_torch():
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", PACKAGE], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        seconds, *modules = done.stdout.split()
+        if float(seconds) < 0.3:
+            break
+    heavy = {"scipy", "sklearn", "matplotlib", "diffusers", "accelerate", "torchdiffeq", "rich"}
+    assert "diffode" in modules and not heavy & set(modules)
+    assert float(seconds) < 0.3

@@ -1,0 +1,99 @@
+"""Time grids: exact ends, one meaning on every schedule."""
+
+import pytest
+import torch
+
+from diffode.fields import (
+    VE,
+    VP,
+    Cosine,
+    DiscreteBetas,
+    Empirical,
+    Field,
+    Karras,
+    Rectified,
+    SubVP,
+)
+from diffode.priors import Normal
+from diffode.solvers import grid
+from diffode.solvers.grids import KINDS, SPACINGS
+
+BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+SCHEDULES = [VP(), SubVP(), VE(), Karras(), Rectified(), Cosine(), DiscreteBetas(BETAS)]
+each = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def field(schedule):
+    return Empirical(torch.eye(2), schedule)
+
+
+@each
+@each_kind
+@pytest.mark.parametrize("steps", [1, 2, 17])
+def test_grids_run_from_end_to_end(schedule, kind, steps):
+    times = grid(field(schedule), steps, kind)
+    assert times.shape == (steps + 1,) and times.dtype == torch.float64
+    assert (float(times[0]), float(times[-1])) == schedule.span
+    assert times.isfinite().all()
+    forward = schedule.span[1] > schedule.span[0]
+    assert (times.diff() > 0).all() if forward else (times.diff() < 0).all()
+
+
+@each
+def test_native_steps_are_equal(schedule):
+    steps = grid(field(schedule), 11).diff()
+    torch.testing.assert_close(steps, steps[:1].expand(11), rtol=1e-9, atol=0)
+
+
+@each
+@pytest.mark.parametrize("kind", [k for k in KINDS if k in SPACINGS])
+def test_a_grid_is_uniform_in_its_own_measure(schedule, kind):
+    """Between the ends, and to the cap where alpha reaches 0."""
+    times = grid(field(schedule), 12, kind)
+    measure = {
+        "logsnr": lambda rho: rho.log(),
+        "karras": lambda rho: rho ** (1 / 7),
+        "f1.5": lambda rho: (rho / (1 + rho)) ** (2 / 3),
+    }[kind](schedule.rho(times)[1:])
+    steps = measure.diff()
+    torch.testing.assert_close(steps, steps[:1].expand(11), rtol=1e-6, atol=1e-9)
+
+
+def test_the_karras_grid_is_the_papers():
+    """The first and last noise levels of EDM's 18 steps, as its code prints them."""
+    times = grid(field(Karras()), 17, "karras")
+    assert times[[0, 1, 2, 16, 17]].tolist() == pytest.approx(
+        [80, 57.59, 40.79, 0.0075, 0.002], rel=5e-3
+    )
+
+
+def test_grids_of_two_clocks_are_the_same_levels():
+    """Where both schedules hold the ends in common, the levels are equal."""
+    low, high = VP().rho(torch.tensor([1e-3, 1.0], dtype=torch.float64)).tolist()
+    slow = Karras(low, high)
+    for kind in SPACINGS:
+        levels = VP().rho(grid(field(VP()), 9, kind))
+        torch.testing.assert_close(levels, grid(field(slow), 9, kind), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_a_grid_has_a_step(steps):
+    with pytest.raises(ValueError, match=f"got {steps} steps; a grid has at least 1"):
+        grid(field(VP()), steps)
+
+
+def test_an_unknown_grid_is_refused_by_name():
+    with pytest.raises(ValueError, match="no grid named 'karas'; grids: native, logsnr, karras"):
+        grid(field(VP()), 3, "karas")
+
+
+def test_a_field_without_a_schedule_has_its_own_clock_only():
+    class Still(Field):
+        span, prior, event_shape = (0.0, 2.0), Normal(), (2,)
+
+    assert grid(Still(), 2).tolist() == [0.0, 1.0, 2.0]
+    with pytest.raises(
+        TypeError, match="'karras' needs a schedule, which Still has not; use 'nat"
+    ):
+        grid(Still(), 2, "karras")
