@@ -13,8 +13,20 @@ from diffode.nn.embeddings import Embedding
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
+def zeroed(layer: Layer) -> Layer:
+    """The layer, its weights and biases set to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class Network(nn.Module):
-    """A function of a sample, its conditioning numbers and its label; rows never see each other.
+    r"""A function of a sample, its conditioning numbers and its label; rows never see each other.
+
+    .. math:: F(x, c, y) = body(x, e) + g(e) \, x, \qquad e = embedding(c, y).
+
+    The learned gain g makes what a target has of x itself, at high noise nearly all of a noise
+    prediction, a matter of one number and not of the body's capacity.
 
     ``network(x, cond, y)`` is a tensor of the shape of x or, with ``extra > 0``, a pair of that
     and of scalars (B, extra). A subclass writes `body`.
@@ -40,6 +52,7 @@ class Network(nn.Module):
         self.size = math.prod(self.event_shape)
         self.conditions, self.classes, self.extra = conditions, classes, extra
         self.embedding = Embedding(embedding, conditions, classes)
+        self.gain = zeroed(nn.Linear(embedding, 1))
 
     def body(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor | None]:
         """Output (B, *event), and scalars (B, extra) or None, from x and its embedding (B, E)."""
@@ -62,15 +75,10 @@ class Network(nn.Module):
         _check("cond", cond, (rows, self.conditions), "pass one row of numbers per sample")
         if y is not None:
             _check("y", y, (rows,), "pass one label per sample")
-        out, scalars = self.body(x, self.embedding(cond, y))
+        e = self.embedding(cond, y)
+        out, scalars = self.body(x, e)
+        out = out + self.gain(e).view(rows, *[1] * len(self.event_shape)) * x
         return out if scalars is None else (out, scalars)
-
-
-def zeroed(layer: Layer) -> Layer:
-    """The layer, its weights and biases set to zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
 
 
 def _check(name: str, value: Tensor, wanted: tuple[int, ...], advice: str) -> None:

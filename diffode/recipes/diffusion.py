@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Lt
@@ -108,15 +109,19 @@ def edm(
     sigma_min: Positive = 0.002,
     sigma_max: Positive = 80.0,
     sigma_data: Positive | None = None,
-    level_mean: float = -1.2,
+    level_mean: float = -0.5,
     level_std: Positive = 1.2,
 ) -> Objective:
-    """EDM: unit-variance inputs and targets, log sigma normal; sigma_data is the data's own."""
+    """EDM: unit-variance inputs and targets, log(sigma / sigma_data) normal.
+
+    The paper's levels, -1.2 at sigma_data = 0.5, are stated for data of any scale.
+    """
     from diffode.fields.precond import KarrasPrediction
     from diffode.fields.schedules import Karras
     from diffode.training.denoising import Denoising, LogNormal
 
-    prediction = KarrasPrediction(sigma_data or given.stats.std)
+    std = sigma_data or given.stats.std
     schedule = Karras(sigma_min, sigma_max)
-    field = given.learned(schedule, prediction)
-    return Denoising(field, LogNormal(level_mean, level_std), given.classes, given.label_drop)
+    field = given.learned(schedule, KarrasPrediction(std))
+    levels = LogNormal(level_mean + math.log(std), level_std)
+    return Denoising(field, levels, given.classes, given.label_drop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from diffode.recipes.registry import recipe
@@ -23,7 +24,7 @@ def poisson(
     dof: Positive = 1.0,
     sigma_min: Positive = 0.002,
     sigma_max: Positive = 80.0,
-    level_mean: float = -1.2,
+    level_mean: float = -0.5,
     level_std: Positive = 1.2,
     radius: Literal["auto", "fixed", "chi"] = "auto",
     objective: Literal["denoising", "regression", "single"] = "denoising",
@@ -46,7 +47,8 @@ def poisson(
         return _regression(given, objective, sigma_min, gamma, tau, restrict, points)
     prediction = RevealedKarras(given.stats, dof, sigma_min / 10, sigma_max * 10)
     inner = given.learned(Karras(sigma_min, sigma_max), prediction, StudentT(dof))
-    field, law = PoissonField(inner, radius=radius), Logistic(level_mean, level_std)
+    law = Logistic(level_mean + math.log(given.stats.std), level_std)
+    field = PoissonField(inner, radius=radius)
     return PoissonDenoising(field, law, given.classes, given.label_drop, weighted)
 
 
@@ -95,7 +97,7 @@ def pfgmpp(
     sigma_min: Positive = 0.002,
     sigma_max: Positive = 80.0,
     sigma_data: Positive | None = None,
-    level_mean: float = -1.2,
+    level_mean: float = -0.5,
     level_std: Positive = 1.2,
 ) -> Objective:
     """PFGM++: EDM with Student-t noise of dof = D, r = sigma sqrt(D)."""
@@ -104,7 +106,8 @@ def pfgmpp(
     from diffode.priors import StudentT
     from diffode.training.denoising import Denoising, LogNormal
 
-    prediction = KarrasPrediction(sigma_data or given.stats.std)
+    std = sigma_data or given.stats.std
     schedule, noise = Karras(sigma_min, sigma_max), StudentT(dof)
-    field = given.learned(schedule, prediction, noise)
-    return Denoising(field, LogNormal(level_mean, level_std), given.classes, given.label_drop)
+    field = given.learned(schedule, KarrasPrediction(std), noise)
+    levels = LogNormal(level_mean + math.log(std), level_std)
+    return Denoising(field, levels, given.classes, given.label_drop)

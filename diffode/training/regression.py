@@ -77,8 +77,7 @@ def field_target(x: Tensor, z: Tensor, charges: Tensor, gamma: float) -> Tensor:
     """
     x, z = x.double(), z.double()
     one, equal = torch.ones((), dtype=torch.float64), x.new_zeros(len(charges))
-    centre = charges.double().mean(0)
-    mean = kernel_means(x - centre, charges - centre, one, z, StudentT(1.0), equal) + centre
+    mean = kernel_means(x, charges, one, z, StudentT(1.0), equal)
     v = torch.cat((mean - x, -z[:, None]), 1)
     length: Tensor = v.norm(dim=1, keepdim=True)
     return math.sqrt(x.shape[1]) * v / (length + gamma)

@@ -26,7 +26,7 @@ def objective_for(x, dof, **options):
 
 @pytest.mark.parametrize(("dim", "dof"), CASES)
 def test_draws_are_isotropic_with_the_stated_scale(dim, dof):
-    """In polar coordinates of R^{N+D}: log s logistic, |x-y|^2 / rho^2 ~ Beta(N/2, D/2), independent."""
+    """In polar coordinates: log s logistic, share of x in rho^2 Beta(N/2, D/2), independent."""
     objective = objective_for(torch.randn(8, dim, generator=torch.Generator().manual_seed(0)), dof)
     shift, r, log_s = objective.draw(torch.zeros(20_000, dim), Rng(3))
     radius2 = shift.square().sum(1) + r.square()

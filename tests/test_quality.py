@@ -1,0 +1,37 @@
+"""The main job's result: digits that pass a judge which a Gaussian fit and a copy do not pass."""
+
+import pytest
+import torch
+
+from diffode.bench.metrics import gaussian_fit
+from diffode.data import load
+from diffode.rng import Rng
+from diffode.run import fit
+from diffode.sampling import sample
+from tests.judge import verdict
+
+
+def test_judge_refuses_a_gaussian_fit():
+    train = load("digits").train
+    x = gaussian_fit(train, 2000, Rng(0).normal("fit", (2000, 64)))
+    assert any("precision" in claim for claim in verdict(x))
+
+
+def test_judge_refuses_a_copy_of_the_training_set():
+    train = load("digits").train
+    x = train[torch.arange(2000) % len(train)]
+    assert any("nearest" in claim for claim in verdict(x))
+
+
+def test_judge_refuses_a_missing_digit():
+    digits = load("digits")
+    x = digits.train[digits.train_labels != 3]
+    assert any("shares" in claim for claim in verdict(x[torch.arange(2000) % len(x)]))
+
+
+@pytest.mark.slow
+def test_poisson_learns_digits():
+    run = fit("poisson")
+    drawn = sample(run.field, 2000, nfe=35, seed=1, batch=500)
+    assert drawn.nfe == 35
+    assert verdict(drawn.x) == []
