@@ -17,6 +17,7 @@ import math
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -169,11 +170,11 @@ class Rng:
         from scipy.special import gammainccinv, gammaincinv
 
         u = self.uniform(name, (n,)).numpy()
-        lower, upper = gammaincinv(dof / 2, u), gammainccinv(dof / 2, 1 - u)
-        draw = torch.from_numpy(2 * lower).where(
-            torch.from_numpy(u < 0.5), torch.from_numpy(2 * upper)
-        )
-        return draw.clamp_min(torch.finfo(torch.float64).tiny).to(device)
+        low = u < 0.5
+        draw = np.empty_like(u)
+        draw[low] = gammaincinv(dof / 2, u[low])
+        draw[~low] = gammainccinv(dof / 2, 1 - u[~low])
+        return torch.from_numpy(2 * draw).clamp_min(torch.finfo(torch.float64).tiny).to(device)
 
     def permutation(self, name: str, n: int) -> Tensor:
         """A permutation of 0 ... n - 1, shape (n,), from the seed, the step and the name."""

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from diffode.cli.app import fail, run
 
-TINY = ["--batch", "16", "--set", "width=16", "--set", "depth=1", "--samples", "20"]
+TINY = ["--device", "cpu", "--batch", "16", "--set", "width=16", "--set", "depth=1"]
+TINY += ["--samples", "20"]
 
 
 def train_run(folder, *arguments):

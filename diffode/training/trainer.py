@@ -1,6 +1,6 @@
 """The trainer: a generator of states.
 
-``for state in train(objective, data, steps=1500, batch=512): ...`` does one step for each state.
+``for state in train(objective, data, steps=1000, batch=512): ...`` does one step for each state.
 Progress bars, plots and early stops are the caller's loop body; closing the generator leaves a
 checkpoint.
 
@@ -75,7 +75,7 @@ def train(
     objective: Objective,
     data: Data,
     *,
-    steps: Count = 1500,
+    steps: Count = 1000,
     batch: Count = 512,
     seed: Annotated[int, Ge(0)] = 0,
     out: Path | None = None,

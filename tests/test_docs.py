@@ -1,0 +1,61 @@
+"""The code in README and guide runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import diffode
+from diffode.data import load
+from diffode.recipes import registry
+from diffode.testing import check_field, check_objective
+from diffode.training import data_stats
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(name):
+    """The python blocks of a Markdown file."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_field_of_the_readme_keeps_the_contract():
+    (block,) = (b for b in blocks("README.md") if "class Decay" in b)
+    exec(block, {})
+
+
+def test_python_of_the_readme(monkeypatch):
+    fit = diffode.fit
+    monkeypatch.setattr(
+        diffode, "fit", lambda *a: fit(*a, steps=2, width=16, depth=1), raising=False
+    )
+    (block,) = (b for b in blocks("README.md") if "diffode.fit" in b)
+    names = {}
+    exec(block, names)
+    assert names["x"].shape == (64, 1, 8, 8)
+    assert names["path"].shape == (51, 8, 1, 8, 8)
+
+
+def test_recipe_of_the_guide(monkeypatch):
+    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
+    (block,) = blocks("docs/guide.md")
+    exec(block, {})
+    x = load("moons").train[:64]
+    objective = diffode.build("trig", (2,), stats=data_stats(x), width=16, depth=1)
+    check_objective(objective, x)
+    check_field(objective.field)
+
+
+def test_links_of_the_pages_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("option", ["--steps", "--set", "--resume", "--labels"])
+def test_options_of_the_readme_exist(option, capsys):
+    from diffode.cli.app import run
+
+    assert run(["train", "--help"]) == 0
+    assert option in capsys.readouterr().out
