@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def is_main_process() -> bool:
+    """Whether this is the process that writes and prints: the only one, or torchrun's first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to ``path`` when the block succeeds."""

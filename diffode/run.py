@@ -17,7 +17,7 @@ from diffode import data as datasets
 from diffode.building import build
 from diffode.data import Dataset
 from diffode.fields.base import Field
-from diffode.files import require_writable, write_text
+from diffode.files import is_main_process, require_writable, write_text
 from diffode.recipes import find, options_of, validate
 from diffode.recipes.compose import given
 from diffode.training import checkpoint
@@ -155,7 +155,8 @@ def execute(
         plan: what to train.
         dataset: the plan's data, if already loaded.
         out: the run directory; None writes nothing.
-        resume: go on from the newest checkpoint in ``out``.
+        resume: go on from the newest checkpoint in ``out``; a run that has had all its steps is
+            only loaded.
         watch: called after every step; training stops, with a checkpoint, when it returns True.
 
     Raises:
@@ -165,8 +166,17 @@ def execute(
     objective = start(plan, dataset)
     if out is not None:
         require_writable(out)
-        if not resume and (any((out / "checkpoints").glob("*")) or (out / CONFIG).exists()):
+        if (
+            is_main_process()
+            and not resume
+            and (any((out / "checkpoints").glob("*")) or (out / CONFIG).exists())
+        ):
             raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+    if resume and out is not None:
+        header, _ = checkpoint.read(checkpoint.find(out))
+        if header["step"] == plan.training["steps"]:
+            done = checkpoint.load(out)
+            return Run(plan, dataset, done, done.field, [], 0.0, out)
     samples: tuple[Tensor, Tensor | None] = (
         dataset.train,
         dataset.train_labels if plan.labels else None,
@@ -183,7 +193,7 @@ def execute(
     averaged: nn.Module | None = None
     seconds = 0.0
     for state in states:
-        if not losses and out is not None:
+        if not losses and out is not None and is_main_process():
             plan.write(out)
         losses.append(state.losses)
         averaged, seconds = state.averaged, state.seconds

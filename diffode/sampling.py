@@ -33,9 +33,13 @@ def _times(
                 f"{solver.name} chooses its own steps, so nfe cannot be set; give rtol and atol, "
                 "or steps for the times to report"
             )
-        return grid(field, steps or 1, kind or ("native" if steps is None else solver.grid))
+        return grid(
+            field,
+            1 if steps is None else steps,
+            kind or ("native" if steps is None else solver.grid),
+        )
     if steps is None:
-        budget = (nfe or DEFAULT_NFE) - (final == "denoise")
+        budget = (DEFAULT_NFE if nfe is None else nfe) - (final == "denoise")
         steps = solver.steps(budget)
         if steps < 1:
             raise ValueError(

@@ -75,7 +75,7 @@ TRAIN = {
     "--field edm --set sigma_mx=3": r"no option 'sigma_mx'; did you mean 'sigma_max'\? .*width",
     "--field vp --set zzz=3": "no option 'zzz'; options: .*beta_min.*width.*clip",
     "--field poisson --set dof=-1": "got dof='-1'; input should be greater than 0",
-    "--field vp --set lr=nan": "got lr='nan'; input should be greater than 0",
+    "--field vp --set lr=nan": "got lr='nan'; input should be less than inf",
     "--field vp --set width=wide": "got width='wide'; input should be a valid integer",
     "--field vp --set network=big": "got network='big'; input should be 'auto', 'mlp' or 'unet'",
     "--field vp --set width": "got --set 'width'; wanted --set key=value",
@@ -158,13 +158,15 @@ def test_an_output_directory_that_holds_a_run_is_left_alone(refused, plain):
 
 
 RESUME = {
-    "--field vp": "is a run of poisson, not of vp",
+    "--field vp": "is a run with field poisson, not vp; start a new run",
+    "--seed 5": "is a run with seed 0, not 5",
+    "--data moons": "is a run with data digits, not moons",
+    "--labels": "is a run with labels False, not True",
     "--field poison": "no field named 'poison'; did you mean 'poisson'",
     "--set sigma_max=70": "keeps its recipe's options; start a new run to change them",
     "--set width=8": "keeps its recipe's options",
     "--set widht=8": "did you mean 'width'",
     "--out elsewhere": "goes on in its own directory; leave --out away",
-    "--steps 2": "the run has had 2 of 2 steps; ask for more steps to go on",
     "--steps 1": "the run has had 2 of 1 steps",
 }
 
@@ -205,8 +207,8 @@ SAMPLE = {
     "--out x": r"got --out x; wanted a name that ends in .png or .npz",
     "--weights best": "got --weights best; wanted ema or raw",
     "--grid cubic": "no grid named 'cubic'; grids: native",
-    "--set eta=0.5": "solver 'heun' has no option among eta",
-    "--set seed=3": "solver 'heun' has no option among seed",
+    "--set eta=0.5": "solver 'heun' has no option 'eta'; it has none",
+    "--set seed=3": "solver 'heun' has no option 'seed'; it has none",
     "--solver dopri5 --set rtol=-1": "got rtol -1.0, .*; tolerances are positive",
     "--solver ddim --set eta=2": "got eta 2.0; wanted a number from 0 to 1",
     "--solver ddim --set eta=1": "ddim adds normal noise, but this field's noise is StudentT",

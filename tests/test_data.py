@@ -259,7 +259,7 @@ def test_points_are_split_nine_to_one_and_left_as_they_are(tmp_path):
     assert torch.equal(both(d).sort(0).values, torch.from_numpy(POINTS).float().sort(0).values)
     assert torch.equal(d.test, same.test) and not torch.equal(d.test, other.test)
     assert d.train_labels is None and d.log_density is None
-    assert len(data.load(stored(tmp_path, POINTS[:10])).test) == 1
+    assert len(data.load(stored(tmp_path, POINTS[:10])).test) == 2
 
 
 def test_labels_follow_their_rows(tmp_path):

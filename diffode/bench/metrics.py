@@ -40,11 +40,13 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> tuple[float, f
     Reference: Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991, eq. 1 and 2.
 
     Arguments:
-        x: samples, shape (n, *event), n > k.
-        reference: real data, shape (m, *event), m > k.
-        k: the neighbour whose distance is a ball's radius, the point itself not counted.
+        x: samples, shape (n, *event).
+        reference: real data, shape (m, *event).
+        k: the neighbour whose distance is a ball's radius, the point itself not counted; fewer in
+            sets of k points or less.
     """
     a, b = x.flatten(1), reference.flatten(1)
+    k = min(k, len(a) - 1, len(b) - 1)
     between = squared_distances(a, b)
     radius_a = squared_distances(a, a).kthvalue(k + 1, 1).values
     radius_b = squared_distances(b, b).kthvalue(k + 1, 1).values

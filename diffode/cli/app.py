@@ -25,12 +25,16 @@ _SEEDS: Any = {"min": 0, "max": 2**64 - 1}
 def train(
     field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None,
     data: Annotated[
-        str, typer.Option(help="a set of diffode data, or a .npy/.npz file")
-    ] = "digits",
+        str | None, typer.Option(help="a set of diffode data, or a .npy/.npz file [digits]")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="training steps")] = None,
     batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,
-    seed: Annotated[int, typer.Option(help="of weights, data order and noise", **_SEEDS)] = 0,
-    labels: Annotated[bool, typer.Option("--labels", help="train on the labels too")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="of weights, data order and noise [0]", **_SEEDS)
+    ] = None,
+    labels: Annotated[
+        bool | None, typer.Option("--labels", help="train on the labels too")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
@@ -103,6 +107,8 @@ def tour(
     from diffode.files import require_writable
     from diffode.viz.tour import tour as draw
 
+    if out.suffix != ".png":
+        raise ValueError(f"got --out {out}; wanted a name that ends in .png")
     require_writable(out.parent)
     typer.echo(f"wrote {draw(out, seed)}")
 
@@ -117,7 +123,7 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         return 130
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
         return fail(str(error))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from diffode.assess import save_samples
 from diffode.cli.app import pairs
-from diffode.cli.training import _bar
+from diffode.cli.progress import progress_bar
 from diffode.files import require_writable
 from diffode.run import CONFIG, Plan
 from diffode.sampling import sample
@@ -52,13 +52,7 @@ def command(
         solver = Plan.read(run).solver
     options: dict[str, Any] = {k: _number(v) for k, v in pairs(assignments).items()}
     chosen = get_solver(solver or "default", **options)
-    with _bar() as bar:
-        task = bar.add_task("sample", total=n, note="")
-
-        def progress(done: int) -> None:
-            bar.start()
-            bar.update(task, completed=done)
-
+    with progress_bar("sample", n) as bar:
         drawn = sample(
             objective.field,
             n,
@@ -69,7 +63,7 @@ def command(
             y,
             batch=250,
             grid=grid,
-            progress=progress,
+            progress=bar.advance,
         )
     if out.suffix == ".npz":
         save_samples(drawn, out)

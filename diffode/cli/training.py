@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,17 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from diffode.assess import Assessment, assess, save_samples
 from diffode.cli.app import pairs
+from diffode.cli.progress import progress_bar
+from diffode.files import is_main_process
 from diffode.recipes import find
 from diffode.report import write_report
 from diffode.run import Plan, Run, execute, load_data
@@ -33,9 +28,9 @@ _FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume"}
 
 def command(
     field: str | None,
-    data: str,
-    seed: int,
-    labels: bool,
+    data: str | None,
+    seed: int | None,
+    labels: bool | None,
     given: Mapping[str, Any],
     assignments: list[str],
     out: Path | None,
@@ -47,55 +42,59 @@ def command(
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
     if resume is not None:
-        plan, folder = _resumed(field, options, out, resume), resume
+        if out is not None and out != resume:
+            raise ValueError("a resumed run goes on in its own directory; leave --out away")
+        asked = {"field": field, "data": data, "seed": seed, "labels": labels}
+        plan, folder = _resumed(asked, options, resume), resume
     else:
         if field is None:
             raise ValueError("give --field NAME; diffode fields lists the names")
-        plan = Plan.make(field, data, labels=labels, seed=seed, **options)
+        plan = Plan.make(field, data or "digits", labels=bool(labels), seed=seed or 0, **options)
         folder = out or _fresh(plan)
     dataset = load_data(plan)
     if plan.solver != "default":
         typer.echo(f"{field or plan.solver} is {plan.field}, sampled with {plan.solver}")
-    with _stop_on_interrupt() as stopped, _bar() as bar:
-        task = bar.add_task(
-            f"train {plan.field} on {dataset.name}", total=plan.training["steps"], note=""
-        )
+    what, total = f"train {plan.field} on {dataset.name}", plan.training["steps"]
+    with _stop_on_interrupt() as stopped, progress_bar(what, total) as bar:
 
         def watch(state: TrainState) -> bool:
             loss = sum(state.losses.values())
-            speed = (len(stopped.steps) + 1) / state.seconds
             stopped.steps.append(state.step)
-            bar.start()
-            bar.update(task, completed=state.step, note=f"loss {loss:.4f}, {speed:.1f} steps/s")
+            speed = len(stopped.steps) / state.seconds
+            bar.advance(state.step, f"loss {loss:.4f}, {speed:.1f} steps/s")
             return stopped.requested
 
         run = execute(plan, dataset, out=folder, resume=resume is not None, watch=watch)
-    if not _is_main():
+    if not is_main_process():
         return
+    go_on = f"go on with\n  diffode train --resume {folder}"
     if stopped.requested:
-        typer.echo(f"stopped at step {stopped.steps[-1]}; go on with")
-        typer.echo(f"  diffode train --resume {folder}")
+        typer.echo(f"stopped at step {stopped.steps[-1]}; {go_on}")
         raise KeyboardInterrupt
-    with _bar() as bar:
-        bar.start()
-        task = bar.add_task("sample", total=samples, note="")
-        result = assess(
-            run.field,
-            dataset,
-            n=samples,
-            solver=plan.solver,
-            seed=plan.seed,
-            progress=lambda done: bar.update(task, completed=done),
-        )
+    try:
+        with progress_bar("sample", samples) as bar:
+            result = assess(
+                run.field,
+                dataset,
+                n=samples,
+                solver=plan.solver,
+                seed=plan.seed,
+                progress=bar.advance,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped while sampling; {go_on}")
+        raise
     _finish(run, result, folder)
 
 
-def _resumed(field: str | None, options: dict[str, Any], out: Path | None, folder: Path) -> Plan:
+def _resumed(asked: dict[str, Any], options: dict[str, Any], folder: Path) -> Plan:
     stored = Plan.read(folder)
-    if out is not None and out != folder:
-        raise ValueError("a resumed run goes on in its own directory; leave --out away")
-    if field is not None and find(field).name != stored.field:
-        raise ValueError(f"{folder} is a run of {stored.field}, not of {field}")
+    if asked["field"] is not None:
+        asked["field"] = find(asked["field"]).name
+    for key, value in asked.items():
+        was = getattr(stored, key)
+        if value is not None and value != was:
+            raise ValueError(f"{folder} is a run with {key} {was}, not {value}; start a new run")
     merged = {**stored.options, **stored.training, **options}
     plan = Plan.make(
         stored.field,
@@ -113,6 +112,9 @@ def _resumed(field: str | None, options: dict[str, Any], out: Path | None, folde
 
 
 def _fresh(plan: Plan) -> Path:
+    """A run directory that does not exist yet."""
+    if "RANK" in os.environ:
+        raise ValueError("several processes must agree on the run directory; give --out")
     name = f"{plan.field}-{Path(plan.data).stem}"
     number, folder = 1, Path("runs") / name
     while folder.exists():
@@ -143,31 +145,6 @@ def _losses(folder: Path) -> tuple[list[int], list[float]]:
     lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     pairs = [(line["step"], sum(line["loss"].values())) for line in lines]
     return [step for step, _ in pairs], [loss for _, loss in pairs]
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A progress bar that shows once it is started, so that an error before that stands alone."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not _is_main(),
-    )
-    try:
-        yield bar
-    finally:
-        if bar.live.is_started:
-            bar.stop()
-
-
-def _is_main() -> bool:
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
 
 
 class _Stop:

@@ -12,7 +12,7 @@ array                     taken as                      becomes
 ========================= ============================= ====================================
 
 Images of uint8 are scaled from 0 ... 255 to [-1, 1]; all other numbers are left as they are. A
-tenth of the rows, chosen by the seed, is held out to test with. Nothing is ever unpickled.
+tenth of the rows, at least two, chosen by the seed, is held out. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def dataset(path: str | Path, seed: int = 0) -> Dataset:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     order = Rng(seed).permutation("split", len(x))
-    tenth = max(1, round(len(x) / 10))
+    tenth = max(2, round(len(x) / 10))
     test, train = order[:tenth].sort().values, order[tenth:].sort().values
     if y is None:
         return Dataset(path.name, x[train], x[test])

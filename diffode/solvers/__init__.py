@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
+from inspect import signature
 from typing import Any
 
 from diffode.solvers import ode
@@ -57,7 +59,13 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
         close = difflib.get_close_matches(name, names(), 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"no solver named {name!r}; {hint}solvers: {', '.join(names())}")
-    try:
-        return _OWN[name](**options) if name in _OWN else TorchDiffEq(name, **options)
-    except TypeError:
-        raise ValueError(f"solver {name!r} has no option among {', '.join(options)}") from None
+    make: Any = _OWN.get(name, partial(TorchDiffEq, name))
+    known = [p for p in signature(make).parameters if p != "method"]
+    for key, value in options.items():
+        if key not in known:
+            has = f"its options: {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"solver {name!r} has no option {key!r}; {has}")
+        if not isinstance(value, int | float):
+            raise ValueError(f"solver {name!r}: got {key}={value!r}; wanted a number")
+    solver: Solver = make(**options)
+    return solver

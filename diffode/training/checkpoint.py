@@ -102,13 +102,19 @@ def find(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    files = sorted((path / "checkpoints").glob("step-*.safetensors")) if path.is_dir() else []
-    if not files:
+    last = newest(path)
+    if last is None:
         what = "has no checkpoint" if path.is_dir() else "does not exist"
         raise ValueError(
             f"{path} {what}; give a run directory or a .safetensors checkpoint of diffode"
         )
-    return files[-1]
+    return last
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint of a run directory, if it has one."""
+    files = sorted((folder / "checkpoints").glob("step-*.safetensors"))
+    return files[-1] if files else None
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """The trainer: a generator of states.
 
-``for state in train(objective, data, steps=1000, batch=512): ...`` does one step for each state.
+``for state in train(objective, data, steps=700, batch=512): ...`` does one step for each state.
 Progress bars, plots and early stops are the caller's loop body; closing the generator leaves a
 checkpoint.
 
@@ -75,7 +75,7 @@ def train(
     objective: Objective,
     data: Data,
     *,
-    steps: Count = 1000,
+    steps: Count = 700,
     batch: Count = 512,
     seed: Annotated[int, Ge(0)] = 0,
     out: Path | None = None,
@@ -194,7 +194,8 @@ def train(
                     overflow = precision == "fp16" and math.isfinite(loss)  # the scaler skips it
                     if not (math.isfinite(loss) and (math.isfinite(norm) or overflow)):
                         what = "loss" if not math.isfinite(loss) else "gradient"
-                        saved = state_file(done) if done else None
+                        whole = done and tick == step * repeats + 1  # no update of this step yet
+                        saved = state_file(done) if whole else out and checkpoint.newest(out)
                         raise Diverged(_diverged(what, step, phase.name, saved))
                     prepared[phase.name].step()
                     objective.zero_grad()  # of all phases: a loss may reach another's weights
@@ -239,11 +240,11 @@ def _accelerator(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN
         raise ValueError(f"got device {device!r}; use auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("got device 'cuda', but no CUDA device is available; use auto or cpu")
-    if PartialState().num_processes == 1:  # a second run in one process may choose anew
+    if (
+        PartialState(cpu=device == "cpu").num_processes == 1
+    ):  # a second run in one process may choose anew
         AcceleratorState._reset_state(reset_partial_state=True)
-    keywords = DistributedDataParallelKwargs(
-        broadcast_buffers=False, find_unused_parameters=unused
-    )
+    keywords = DistributedDataParallelKwargs(find_unused_parameters=unused)
     accelerator = Accelerator(
         cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[keywords]
     )
@@ -267,7 +268,7 @@ def _sync(accelerator: Any, model: nn.Module, last: bool) -> Any:  # noqa: ANN40
 
 
 def _diverged(what: str, step: int, phase: str, saved: Path | None) -> str:
-    where = f"the weights before it are in {saved}" if saved else "there was nothing to save"
+    where = f"the last good weights are in {saved}" if saved else "there was nothing to save"
     return (
         f"the {what} is not finite at step {step + 1}, phase {phase!r}; {where}; lower lr or clip"
     )

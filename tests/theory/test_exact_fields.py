@@ -185,7 +185,7 @@ def test_data_in_chunks_is_the_same_field(noise, monkeypatch):
     """The running softmax, at levels where one chunk outweighs the other by e^1000."""
     data = 3 * Rng(5).normal("y", (200, 4), torch.float64)
     x, t = data[:5] + 0.01, torch.logspace(-4, 1, 5, dtype=torch.float64)
-    field = Empirical(data, VP(), noise)
+    field = Empirical(data, VP(), noise, weights=Rng(5).uniform("w", (200,)))
     whole = field.posterior(x, t)
     monkeypatch.setattr("diffode.fields.exact._MEMORY", 8 * (5 + 4) * 7)  # seven points at once
     for part, expected in zip(field.posterior(x, t), whole, strict=True):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffode.fields import VE, VP, Cosine, DiscreteBetas, Karras, Rectified, SubVP
+from diffode.fields import VE, VP, Cosine, DiscreteBetas, Karras, Rectified, Schedule, SubVP
 
 DDPM = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 SCHEDULES = [
@@ -60,6 +60,14 @@ def test_rates_are_derivatives(schedule):
         assert torch.equal(value, f(t))
         difference = (f(t + h) - f(t - h)) / (2 * h)
         torch.testing.assert_close(rate, difference, rtol=1e-7, atol=1e-9)
+
+
+@each
+def test_rates_written_out_are_those_by_differentiation(schedule):
+    """Schedule.rates, which serves a schedule of two lines; also at one time given to all rows."""
+    for t in (inside(schedule), inside(schedule)[3], inside(schedule)[:1].expand(4)):
+        for a, b in zip(schedule.rates(t), Schedule.rates(schedule, t), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
 @each
