@@ -124,17 +124,13 @@ class Rng:
         return out.flatten(1)[:, :words]
 
     def uniform(
-        self,
-        name: str,
-        shape: Sequence[int],
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
+        self, name: str, shape: Sequence[int], device: torch.device | str = "cpu"
     ) -> Tensor:
-        """Uniform draws in the open interval (0, 1), from 52 random bits each."""
+        """Uniform draws in the open interval (0, 1), from 52 random bits each, in float64."""
         size = math.prod(shape[1:])
         words = self.bits(name, shape[0], 2 * size, device).view(shape[0], 2, size)
         k = (words[:, 0] << 20) | (words[:, 1] >> 12)
-        return ((k.double() + 0.5) / 2.0**52).to(dtype).view(*shape)
+        return ((k.double() + 0.5) / 2.0**52).view(*shape)
 
     def spread(self, name: str, n: int, device: torch.device | str = "cpu") -> Tensor:
         r"""Uniform draws in (0, 1) that cover it evenly, shape (n,), float64.

@@ -219,6 +219,26 @@ def test_training_on_ones_own_images(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends an interrupt as POSIX does")
+def test_a_finished_run_can_be_measured_again(ddim, tmp_path, capsys):
+    """As after an interrupt while sampling: no step is taken, the pictures are made."""
+    folder = tmp_path / "run"
+    shutil.copytree(ddim, folder)
+    before = (folder / "metrics.jsonl").read_bytes()
+    for name in ("samples.png", "report.html", "quality.json"):
+        (folder / name).unlink()
+    assert run(["train", "--resume", str(folder), "--samples", "20"]) == 0
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    assert figures(folder / "quality.json") == figures(ddim / "quality.json")
+    assert (folder / "report.html").exists() and (folder / "samples.png").exists()
+    assert "trained in 0 s" in capsys.readouterr().out
+
+
+def test_processes_must_be_told_where_to_write(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "0")
+    assert run(["train", "--field", "edm", *TINY]) == 2
+    assert "give --out" in capsys.readouterr().err
+
+
 def test_an_interrupt_leaves_a_run_that_can_go_on(tmp_path):
     total, out, metrics = 150, tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
     script = shutil.which("diffode", path=Path(sys.executable).parent)

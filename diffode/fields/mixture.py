@@ -141,7 +141,7 @@ def _scale_nodes(noise: Spherical, dim: int) -> tuple[Tensor, Tensor]:
     step = min(0.04, 0.35 / math.sqrt(2 * (dim + dof)))
     middle = math.log(dof) / 2
     low = middle - (37 / dof + 9 / math.sqrt(2 * dof) + 7)  # the last for points far from the mode
-    high = math.log(math.sqrt(dof) + 9)
+    high = math.log(math.sqrt(dim + dof) + 9)
     v = torch.arange(low, high, step, dtype=torch.float64)
     log_density = dof * v - torch.exp(2 * v) / 2
     return math.sqrt(dof) * torch.exp(-v), log_density - torch.logsumexp(log_density, 0)

@@ -43,6 +43,7 @@ class Schedule:
 
     def rates(self, t: Tensor) -> Rates:
         """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        t = t.contiguous()  # forward mode refuses an expanded tensor
         one = torch.ones_like(t)
         alpha, d_alpha = torch.func.jvp(self.alpha, (t,), (one,))[:2]
         sigma, d_sigma = torch.func.jvp(self.sigma, (t,), (one,))[:2]

@@ -61,6 +61,8 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
         raise ValueError(f"no solver named {name!r}; {hint}solvers: {', '.join(names())}")
     make: Any = _OWN.get(name, partial(TorchDiffEq, name))
     known = [p for p in signature(make).parameters if p != "method"]
+    if name in ode.FIXED or name == "explicit_adams":
+        known = []  # no tolerance to set
     for key, value in options.items():
         if key not in known:
             has = f"its options: {', '.join(known)}" if known else "it has none"

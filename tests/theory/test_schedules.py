@@ -64,10 +64,16 @@ def test_rates_are_derivatives(schedule):
 
 @each
 def test_rates_written_out_are_those_by_differentiation(schedule):
-    """Schedule.rates, which serves a schedule of two lines; also at one time given to all rows."""
-    for t in (inside(schedule), inside(schedule)[3], inside(schedule)[:1].expand(4)):
+    """Schedule.rates serves a schedule of two lines."""
+    for t in (inside(schedule), inside(schedule)[3]):
         for a, b in zip(schedule.rates(t), Schedule.rates(schedule, t), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_rates_by_differentiation_take_one_time_expanded_to_all_rows():
+    t = torch.tensor(0.3, dtype=torch.float64)
+    for a, b in zip(Schedule.rates(VP(), t.expand(4)), VP().rates(t), strict=True):
+        torch.testing.assert_close(a, b.expand(4))
 
 
 @each

@@ -204,8 +204,10 @@ def test_an_unknown_solver_or_option_is_refused_by_name():
         ValueError, match=r"no solver named 'hein'; did you mean 'heun'\? solvers: "
     ):
         get_solver("hein")
-    with pytest.raises(ValueError, match="solver 'heun' has no option among eta"):
+    with pytest.raises(ValueError, match="solver 'heun' has no option 'eta'; it has none"):
         get_solver("heun", eta=1.0)
+    with pytest.raises(ValueError, match=r"'ddim' has no option 'rtol'; its options: eta"):
+        get_solver("ddim", rtol=1e-3)
     with pytest.raises(ValueError, match="tolerances are positive"):
         get_solver("dopri5", rtol=0.0)
     for eta in (-0.1, 1.5):
