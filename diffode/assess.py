@@ -16,7 +16,7 @@ from diffode.fields.base import Field
 from diffode.files import replacing, write_text
 from diffode.rng import Rng
 from diffode.sampling import sample
-from diffode.solvers import Solution
+from diffode.solvers import Solution, get_solver
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def assess(
     """
     if n < 10:
         raise ValueError(f"got n={n}; quality needs at least 10 samples")
-    drawn = sample(field, n, solver, nfe, seed=seed, batch=batch, progress=progress)
+    chosen = get_solver(solver)
+    drawn = sample(field, n, chosen, nfe, seed=seed, batch=batch, progress=progress)
     x = drawn.x.cpu()
     bad = int((~x.flatten(1).isfinite().all(1)).sum())
     if bad:
@@ -88,7 +89,7 @@ def assess(
     train, test = dataset.train, dataset.test
     return Assessment(
         solution=drawn,
-        solver=solver,
+        solver=repr(chosen),
         samples=quality(x, train, test),
         floor=floor(train, test),
         gaussian=quality(gaussian_fit(train, n, noise), train, test),

@@ -136,8 +136,8 @@ class Rng:
         r"""Uniform draws in (0, 1) that cover it evenly, shape (n,), float64.
 
         Row i is :math:`(U + i \phi) \bmod 1` with one uniform U for the step and :math:`\phi` the
-            golden section: each row is uniform, and any run of rows is spread more evenly than
-            independent draws.
+        golden section: each row is uniform, and any run of rows is spread more evenly than
+        independent draws.
         """
         shift = Rng(self.seed, step=self.step).uniform(name, (1,), device=device)
         rows = torch.arange(n, device=device) if self._rows is None else self._rows.to(device)

@@ -1,8 +1,8 @@
 r"""What a generative ODE is: a prior moved by a velocity.
 
 A `Field` states a velocity :math:`f_t(x)`, a prior and a span of time. An `AffineField` adds the
-    one structure that solvers may exploit: its path is :math:`x_t = \alpha_t x_0 + \sigma_t n`
-    with spherical noise n, so that its velocity is the conditional mean rate
+one structure that solvers may exploit: its path is :math:`x_t = \alpha_t x_0 + \sigma_t n`
+with spherical noise n, so that its velocity is the conditional mean rate
 
 .. math:: f_t(x) = \dot\alpha_t \, E[x_0 | x_t = x] + \dot\sigma_t \, E[n | x_t = x].
 

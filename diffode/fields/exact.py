@@ -28,7 +28,7 @@ def squared_distances(x: Tensor, y: Tensor, alpha: Tensor | float = 1.0) -> Tens
     r"""Squared distances :math:`|x_i - \alpha_i y_j|^2`, shape (B, M), by one matmul.
 
     In float64: the matmul form cancels, and a distance enters the logits of an exact field times
-        N/2.
+    N/2.
 
     Arguments:
         x: queries, shape (B, N).

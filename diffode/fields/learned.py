@@ -75,7 +75,9 @@ class Learned(AffineField):
     def residual(
         self, x: Tensor, x0: Tensor, n: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Output]:
-        """The network's error F - target in its own space, (B, *event), for x_t made of x0, n."""
+        """The error that the loss squares, F - target by the prediction's scale, (B, *event)."""
         o = self.output(x, t, y)
         target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
-        return o.out - target.to(torch.float32), o
+        error = o.out - target.to(torch.float32)
+        scale = self.prediction.loss_scale(o.coefficients)
+        return error if scale is None else error * right(scale, error), o

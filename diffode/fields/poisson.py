@@ -31,8 +31,8 @@ class PoissonField(AffineField):
     r"""A Student-t field that starts on the hemisphere, and its bound form.
 
     With ``q=None`` this is ``inner`` itself (plane form: one r for all rows). `start` draws the
-        pair (x, q) and returns the field bound to q: the latent of a sample is the pair, and q is
-        never drawn anew.
+    pair (x, q) and returns the field bound to q: the latent of a sample is the pair, and q is
+    never drawn anew.
 
     Arguments:
         inner: an affine field with `Karras` schedule and `StudentT` noise: learned, or exact.

@@ -33,6 +33,12 @@ class Coefficients(NamedTuple):
     noise_out: Tensor
 
 
+def log_snr_condition(u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The network's view of the level, log(sigma / alpha) / 4 and finite, shape (B, 1)."""
+    log_rho = (sigma.log() - alpha.log()).clamp(-20, 20)
+    return (log_rho / 4).expand(len(u))[:, None]
+
+
 class Prediction(nn.Module):
     """What a network's output means; write ``coefficients``.
 
@@ -62,10 +68,9 @@ class Prediction(nn.Module):
         keep, noise = (1 - alpha * c.skip) / c.out, -sigma * c.skip / c.out
         return right(keep, x0) * x0 + right(noise, x0) * n
 
-
-def log_snr_condition(u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The network's view of the level, log(sigma / alpha) / 4, shape (B, 1)."""
-    return (((sigma.log() - alpha.log()) / 4).expand(len(u)))[:, None]
+    def loss_scale(self, c: Coefficients) -> Tensor | None:
+        """What an error of the network counts in the loss, shape () or (B,); None for 1."""
+        return None
 
 
 class NoisePrediction(Prediction):
@@ -82,32 +87,6 @@ class NoisePrediction(Prediction):
     ) -> Tensor:
         """The noise itself."""
         return n
-
-
-class ScorePrediction(Prediction):
-    r"""The output is the score times sigma, :math:`-E[n | x]` (score-SDE VE).
-
-    Arguments:
-        std: the data's rms standard deviation s, for :math:`c_{in} = (\alpha^2 s^2 +
-            \sigma^2)^{-1/2}`.
-    """
-
-    def __init__(self, std: float) -> None:
-        super().__init__()
-        self.std = std
-
-    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
-        one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
-        in_ = (alpha**2 * self.std**2 + sigma**2).rsqrt()
-        cond = log_snr_condition(u, alpha, sigma)
-        return Coefficients(1 / alpha, sigma / alpha, in_, cond, zero, -one)
-
-    def target(
-        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
-    ) -> Tensor:
-        """The noise with its sign changed."""
-        return -n
 
 
 class DataPrediction(Prediction):
@@ -179,3 +158,25 @@ class KarrasPrediction(Prediction):
             noise_skip=sigma / scale2,
             noise_out=-alpha * s / root,
         )
+
+
+class ScorePrediction(KarrasPrediction):
+    r"""The score as a Gaussian fit's score and what the network adds; the loss is the score's.
+
+    .. math:: \sigma \nabla \log p_t(x) = -E[n|x] =
+              -\frac{\sigma u}{\alpha^2 s^2 + \sigma^2}
+              + \frac{\alpha s}{\sqrt{\alpha^2 s^2 + \sigma^2}} F.
+
+    The coefficients are EDM's; the squared error counts :math:`\sigma` times the score, the weight
+    of the score-SDE paper. The network need not spend itself on the Gaussian part, whose error at
+    high noise would be magnified by sigma / alpha.
+
+    Reference: Song et al. (2021), https://arxiv.org/abs/2011.13456, eq. 7 with lambda = sigma^2.
+
+    Arguments:
+        std: the data's rms standard deviation s.
+    """
+
+    def loss_scale(self, c: Coefficients) -> Tensor:
+        """The error of sigma times the score, for a unit error of the network."""
+        return c.noise_out.abs()

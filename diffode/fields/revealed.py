@@ -1,8 +1,8 @@
 r"""Preconditioning by the noise level that x and r reveal together.
 
 In a Poisson flow the augmented radius r does not tell the noise scale s of a sample: x = y + s n
-    has r = s q with q of its own. But x itself shows it. Under a Gaussian model of the data with
-    principal variances :math:`e_j` the two together have the posterior, flat in log s,
+has r = s q with q of its own. But x itself shows it. Under a Gaussian model of the data with
+principal variances :math:`e_j` the two together have the posterior, flat in log s,
 
 .. math:: p(s | x, r) \propto s^{-D} e^{-r^2 / 2 s^2}
           \prod_j (e_j + s^2)^{-1/2} e^{-c_j^2 / 2 (e_j + s^2)},

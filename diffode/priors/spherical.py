@@ -156,8 +156,8 @@ class StudentT(Spherical):
     r"""The multivariate Student-t law, :math:`\log g(u) = c - \tfrac{D+N}{2} \log(1 + u/D)`.
 
     Drawn as a normal over a chi: no Beta variate (which rounds to 1 at D = 1) and no clip. Second
-        moments exist for D > 2 only, and in float32 a draw can overflow where D is below about
-        0.3.
+    moments exist for D > 2 only, and in float32 a draw can overflow where D is below about
+    0.3.
 
     Reference: PFGM++ (Xu et al., 2023), https://arxiv.org/abs/2302.04265, the perturbation kernel.
 

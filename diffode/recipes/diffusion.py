@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SCORE_SDE = "Song et al. (2021), https://arxiv.org/abs/2011.13456"
 
 
-@recipe("vp", about="score-SDE, variance-preserving: noise prediction", reference=_SCORE_SDE)
+@recipe("vp", about="score-SDE, variance-preserving", reference=_SCORE_SDE)
 def vp(
     given: Given,
     *,
@@ -25,19 +25,17 @@ def vp(
     beta_max: Positive = 20.0,
     t_min: Annotated[float, Gt(0), Lt(1)] = 1e-5,
 ) -> Objective:
-    """VP: the noise regressed at times uniform on [t_min, 1]."""
-    from diffode.fields.precond import NoisePrediction
+    """VP: the score times sigma regressed at times uniform on [t_min, 1]."""
+    from diffode.fields.precond import ScorePrediction
     from diffode.fields.schedules import VP
     from diffode.training.denoising import Denoising, Uniform
 
     schedule = VP(beta_min, beta_max)
-    field = given.learned(schedule, NoisePrediction())
+    field = given.learned(schedule, ScorePrediction(given.stats.std))
     return Denoising(field, Uniform(t_min, 1.0), given.classes, given.label_drop)
 
 
-@recipe(
-    "subvp", about="score-SDE, sub-variance-preserving: noise prediction", reference=_SCORE_SDE
-)
+@recipe("subvp", about="score-SDE, sub-variance-preserving", reference=_SCORE_SDE)
 def subvp(
     given: Given,
     *,
@@ -45,17 +43,17 @@ def subvp(
     beta_max: Positive = 20.0,
     t_min: Annotated[float, Gt(0), Lt(1)] = 1e-5,
 ) -> Objective:
-    """Sub-VP: the noise regressed at times uniform on [t_min, 1]."""
-    from diffode.fields.precond import NoisePrediction
+    """Sub-VP: the score times sigma regressed at times uniform on [t_min, 1]."""
+    from diffode.fields.precond import ScorePrediction
     from diffode.fields.schedules import SubVP
     from diffode.training.denoising import Denoising, Uniform
 
     schedule = SubVP(beta_min, beta_max)
-    field = given.learned(schedule, NoisePrediction())
+    field = given.learned(schedule, ScorePrediction(given.stats.std))
     return Denoising(field, Uniform(t_min, 1.0), given.classes, given.label_drop)
 
 
-@recipe("ve", about="score-SDE, variance-exploding: score prediction", reference=_SCORE_SDE)
+@recipe("ve", about="score-SDE, variance-exploding", reference=_SCORE_SDE)
 def ve(
     given: Given,
     *,

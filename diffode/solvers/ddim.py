@@ -20,8 +20,8 @@ class DDIM(Solver):
               s^2 = \eta^2 \sigma'^2 (1 - \rho'^2 / \rho^2).
 
     With eta = 0 this is Euler's method for y = x/alpha in rho = sigma/alpha, exact where the
-        means do not change, and needs no property of the noise: it runs on Student-t fields
-        unchanged. With eta = 1 on normal noise it is DDPM's ancestral sampler.
+    means do not change, and needs no property of the noise: it runs on Student-t fields
+    unchanged. With eta = 1 on normal noise it is DDPM's ancestral sampler.
 
     Reference: Song et al. (2021), https://arxiv.org/abs/2010.02502, eq. 12 and 16.
 

@@ -20,9 +20,9 @@ class TorchDiffEq(Solver):
     """A method of torchdiffeq; fixed methods step on the times, adaptive ones between them.
 
     Its guards: adaptive Runge-Kutta methods are told the times as obligatory steps (left alone
-        they step past the end, where sigma may not exist, and interpolate back), and the Adams
-        methods, whose weights assume equal steps, are refused unequal ones. Adaptive methods
-        measure one error for the whole batch, so rows influence each other.
+    they step past the end, where sigma may not exist, and interpolate back), and the Adams
+    methods, whose weights assume equal steps, are refused unequal ones. Adaptive methods
+    measure one error for the whole batch, so rows influence each other.
 
     Arguments:
         method: one of dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2,

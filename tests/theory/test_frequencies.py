@@ -13,7 +13,7 @@ WANTED = torch.tensor([0.50, 0.25, 0.15, 0.10])
 def worst_frequency(name, **options):
     """The largest error of a blob's frequency among 20,000 samples of a freshly trained field."""
     run = fit(name, "blobs", width=128, depth=3, steps=1500, **options)
-    x = sample(run.field, 20_000, nfe=35, batch=5000, seed=5).x
+    x = sample(run.field, 20_000, nfe=79, batch=5000, seed=5).x
     blob = torch.cdist(x, BLOBS.means.float()).argmin(1)
     share = blob.bincount(minlength=4) / len(x)
     return float((share - WANTED).abs().max())
