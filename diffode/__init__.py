@@ -15,7 +15,17 @@ and the prior; shared solvers integrate any field; a trainer runs each field's o
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffode.building import build
+    from diffode.recipes import recipe
+    from diffode.rng import Rng
+    from diffode.run import Run, fit
+    from diffode.sampling import encode, sample
+    from diffode.training.checkpoint import load, save
+    from diffode.training.stats import data_stats
+    from diffode.training.trainer import train
 
 __version__ = "0.1.0"
 
@@ -46,6 +56,10 @@ __all__ = [
     "save",
     "train",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -18,7 +18,7 @@ from diffode.building import build
 from diffode.data import Dataset
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable, write_text
-from diffode.recipes import find, options_of, validate
+from diffode.recipes import find, options_of, solver_of, validate
 from diffode.recipes.compose import given
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
@@ -26,6 +26,7 @@ from diffode.training.stats import data_stats
 from diffode.training.trainer import TrainState, train
 
 CONFIG = "config.json"
+_SMALLEST_STD, _LARGEST_STD = 0.02, 10.0
 _OWN = ("seed", "out", "resume")  # options of train that a run states by itself
 
 
@@ -59,7 +60,7 @@ class Plan:
         *,
         labels: bool = False,
         seed: int = 0,
-        solver: str = "default",
+        solver: str | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Plan:
         """A plan with all options checked and completed.
@@ -68,12 +69,13 @@ class Plan:
             ValueError: an unknown field or option, or a value out of range.
         """
         recipe = find(field)
-        if field == "ddim":
-            solver = "ddim"
+        for key in _OWN:
+            if key in options:
+                raise ValueError(f"got {key}={options[key]}; a plan has no such option")
         known = validate(f"field {recipe.name!r}", options, recipe.function, given, train)
         own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
         rest = {k: v for k, v in known.items() if k not in own and k not in _OWN}
-        return cls(recipe.name, data, labels, seed, own, rest, solver)
+        return cls(recipe.name, data, labels, seed, own, rest, solver or solver_of(field))
 
     @classmethod
     def read(cls, folder: str | Path) -> Plan:
@@ -131,6 +133,12 @@ def load_data(plan: Plan) -> Dataset:
     dataset = datasets.load(plan.data)
     if plan.labels and dataset.train_labels is None:
         raise ValueError(f"data set {dataset.name!r} has no labels; train without them")
+    std = float(dataset.train.double().std())
+    if not _SMALLEST_STD < std < _LARGEST_STD:
+        raise ValueError(
+            f"data set {dataset.name!r} has standard deviation {std:.3g}; the noise levels here "
+            f"are made for data of order 1: divide it by {std:.3g}"
+        )
     return dataset
 
 
@@ -175,8 +183,8 @@ def execute(
     if resume and out is not None:
         header, _ = checkpoint.read(checkpoint.find(out))
         if header["step"] == plan.training["steps"]:
-            done = checkpoint.load(out)
-            return Run(plan, dataset, done, done.field, [], 0.0, out)
+            raw = checkpoint.load(out, "raw")
+            return Run(plan, dataset, raw, checkpoint.load(out).field, [], 0.0, out)
     samples: tuple[Tensor, Tensor | None] = (
         dataset.train,
         dataset.train_labels if plan.labels else None,

@@ -33,11 +33,7 @@ def _times(
                 f"{solver.name} chooses its own steps, so nfe cannot be set; give rtol and atol, "
                 "or steps for the times to report"
             )
-        return grid(
-            field,
-            1 if steps is None else steps,
-            kind or ("native" if steps is None else solver.grid),
-        )
+        return grid(field, 1 if steps is None else steps, kind or "native")
     if steps is None:
         budget = (DEFAULT_NFE if nfe is None else nfe) - (final == "denoise")
         steps = solver.steps(budget)
@@ -171,5 +167,6 @@ def encode(
         raise ValueError("solver options go with a solver's name, not with a solver")
     solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
     times = _times(field, solver, nfe, steps, grid, "none").flip(0)
+    labels = None if y is None else y.to(field.device)
     with torch.no_grad():
-        return solver(field, x, times, y, path=path)
+        return solver(field, x.to(field.device), times, labels, path=path)

@@ -110,6 +110,7 @@ def pickled(path):
 
 ARRAYS = {
     "nan": (lambda p: np.save(p, np.full((20, 2), np.nan)), "NaN or infinite .* first in row 0"),
+    "scale": (lambda p: np.save(p, 255.0 * np.arange(40).reshape(20, 2)), "divide it by 2"),
     "rank 1": (lambda p: np.save(p, np.ones(20)), r"got an array of shape \(20,\); wanted \(rows"),
     "rank 5": (lambda p: np.save(p, np.ones((20, 1, 2, 2, 2))), r"got an array of shape \(20, 1"),
     "no rows": (lambda p: np.save(p, np.ones((0, 2))), "got 0 rows .* wanted at least 10"),
@@ -198,6 +199,7 @@ SAMPLE = {
     "--solver hen": r"no solver named 'hen'; did you mean 'heun'\? solvers: .*ddim",
     "--nfe 9 --steps 4": "got nfe=9 and steps=4; give one of the two",
     "--nfe 9 --solver dopri5": "dopri5 chooses its own steps, so nfe cannot be set; give rtol",
+    "--device tpu": "got device 'tpu'; use auto, cpu or cuda",
     "--nfe 1": "1 evaluations do not pay for one step of heun",
     "--nfe 0": "Invalid value for '--nfe'",
     "--steps 0 --solver dopri5": "Invalid value for '--steps'",

@@ -1,9 +1,11 @@
 """The main job's result: digits that pass a judge which a Gaussian fit and a copy do not pass."""
 
+import math
+
 import pytest
 import torch
 
-from diffode.bench.metrics import gaussian_fit
+from diffode.bench.metrics import gaussian_fit, nearest, quality
 from diffode.data import load
 from diffode.rng import Rng
 from diffode.run import fit
@@ -35,3 +37,15 @@ def test_poisson_learns_digits():
     drawn = sample(run.field, 2000, nfe=35, seed=1, batch=500)
     assert drawn.nfe == 35
     assert verdict(drawn.x) == []
+
+
+def test_large_images_are_measured_without_their_covariance():
+    x = Rng(1).normal("x", (40, 3, 32, 32))
+    q = quality(x[:20], x[10:], x[20:])
+    assert math.isnan(q.frechet) and q.precision > 0.5
+
+
+def test_nearest_looks_at_every_reference_point():
+    reference = Rng(2).normal("r", (5000, 2))
+    distance, index = nearest(reference[-3:], reference)
+    assert index.tolist() == [4997, 4998, 4999] and float(distance.max()) < 1e-6

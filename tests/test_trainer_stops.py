@@ -195,9 +195,26 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_a_checkpoint_of_another_objective_cannot_be_resumed(tmp_path):
+OTHERS = {
+    "recipe": (lambda: make("edm"), "the checkpoint has recipe vp, the objective edm"),
+    "labels": (lambda: make("vp", classes=2), "the checkpoint has classes None, the objective 2"),
+    "option": (lambda: make("vp", beta_max=9.0), "has beta_max 20.0, the objective 9.0"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_checkpoint_of_another_objective_cannot_be_resumed(tmp_path, kind):
+    other, message = OTHERS[kind]
     list(begin(make("vp"), out=tmp_path))
     before = logged(tmp_path)
-    with pytest.raises(ValueError, match="the checkpoint does not fit this objective: 1"):
-        list(begin(make("vp", network="mlp", classes=2), out=tmp_path, resume=tmp_path, steps=9))
+    with pytest.raises(ValueError, match=message):
+        list(begin(other(), out=tmp_path, resume=tmp_path, steps=9))
     assert logged(tmp_path) == before
+
+
+def test_labels_beyond_the_classes_are_refused(tmp_path):
+    """The label after the last would silently mean "no label"."""
+    labels = torch.arange(50) % 3
+    with pytest.raises(ValueError, match="got labels 0 to 2; this field knows 0 to 1"):
+        list(begin(make(classes=2), data=(X, labels), out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,12 +67,13 @@ def sample(
         typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
     ] = None,
     weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png"),
 ) -> None:
     """Draw samples of a trained field."""
     from diffode.cli.sampling import command
 
-    command(run, n, solver, nfe, steps, seed, label, grid, set_ or [], weights, out)
+    command(run, n, solver, nfe, steps, seed, label, grid, set_ or [], weights, device, out)
 
 
 @app.command()
@@ -124,6 +126,8 @@ def run(arguments: list[str]) -> int:
         typer.echo("interrupted", err=True)
         return 130
     except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+        if os.environ.get("DIFFODE_TRACEBACK"):
+            raise
         return fail(str(error))
 
 

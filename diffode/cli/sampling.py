@@ -11,6 +11,7 @@ import typer
 from diffode.assess import save_samples
 from diffode.cli.app import pairs
 from diffode.cli.progress import progress_bar
+from diffode.devices import choose
 from diffode.files import require_writable
 from diffode.run import CONFIG, Plan
 from diffode.sampling import sample
@@ -30,6 +31,7 @@ def command(
     grid: str | None,
     assignments: list[str],
     weights: str,
+    device: str,
     out: Path,
 ) -> None:
     """Draw samples of a run and write them."""
@@ -38,7 +40,7 @@ def command(
     if weights not in ("ema", "raw"):
         raise ValueError(f"got --weights {weights}; wanted ema or raw")
     require_writable(out.parent)
-    objective = checkpoint.load(run, cast(Literal["ema", "raw"], weights))
+    objective = checkpoint.load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
     spec = objective.spec
     assert spec is not None
     y = None

@@ -22,6 +22,8 @@ from diffode.report import write_report
 from diffode.run import Plan, Run, execute, load_data
 from diffode.training.trainer import TrainState
 from diffode.viz import samples_picture
+from diffode.viz.canvas import require_matplotlib
+from diffode.viz.images import is_image
 
 _FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume"}
 
@@ -52,6 +54,8 @@ def command(
         plan = Plan.make(field, data or "digits", labels=bool(labels), seed=seed or 0, **options)
         folder = out or _fresh(plan)
     dataset = load_data(plan)
+    if not is_image(dataset.event_shape):
+        require_matplotlib()
     if plan.solver != "default":
         typer.echo(f"{field or plan.solver} is {plan.field}, sampled with {plan.solver}")
     what, total = f"train {plan.field} on {dataset.name}", plan.training["steps"]
@@ -79,6 +83,7 @@ def command(
                 n=samples,
                 solver=plan.solver,
                 seed=plan.seed,
+                labels=plan.labels,
                 progress=bar.advance,
             )
     except KeyboardInterrupt:

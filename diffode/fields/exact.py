@@ -151,7 +151,7 @@ class Empirical(AffineField):
         alpha, sigma = self.level(t, x)
         u = x - right(alpha, x) * self.mean.to(x)
         spread = self._spread(alpha, sigma)
-        prior = self._log_prior(y)
+        prior = self._log_prior(y, len(x))
         near = kernel_means(u.flatten(1), self.points, alpha, spread, self.noise, prior).view_as(x)
         rest = u - right(alpha, x) * near  # of the noise, and of the bandwidth's jitter
         jitter, noise = alpha * self.bandwidth**2 / spread.square(), sigma / spread.square()
@@ -178,11 +178,13 @@ class Empirical(AffineField):
     def _spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return (sigma.square() + (alpha * self.bandwidth).square()).sqrt()
 
-    def _log_prior(self, y: Tensor | None) -> Tensor:
+    def _log_prior(self, y: Tensor | None, rows: int) -> Tensor:
         if y is None:
             return self.log_weights
         if self.labels is None:
             raise ValueError("got labels y, but this field was built without labels")
+        if len(y) != rows:
+            raise ValueError(f"got {rows} points and {len(y)} labels; pass one label per point")
         match = y[:, None] == self.labels[None, :]
         if not bool(match.any(1).all()):
             raise ValueError(

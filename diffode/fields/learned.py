@@ -59,7 +59,11 @@ class Learned(AffineField):
         u = x - right(alpha, x) * self.mean.to(x)
         c = self.prediction.coefficients(u, alpha, sigma, t)
         dtype = next(self.network.parameters()).dtype
-        answer = self.network((right(c.in_, u) * u).to(dtype), c.cond.to(dtype), y)
+        answer = self.network(
+            (right(c.in_, u) * u).to(dtype),
+            c.cond.to(torch.promote_types(dtype, torch.float32)),
+            y,
+        )
         out, extra = answer if self.prediction.extra else (answer, None)
         return Output(out, extra, u, alpha, sigma, c)
 
@@ -78,6 +82,6 @@ class Learned(AffineField):
         """The error that the loss squares, F - target by the prediction's scale, (B, *event)."""
         o = self.output(x, t, y)
         target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
-        error = o.out - target.to(torch.float32)
+        error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))
         scale = self.prediction.loss_scale(o.coefficients)
         return error if scale is None else error * right(scale, error), o

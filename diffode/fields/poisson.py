@@ -67,7 +67,7 @@ class PoissonField(AffineField):
 
     def bind(self, q: Tensor) -> PoissonField:
         """The bound form for rows of augmented radius q (B,), in units of sigma."""
-        return PoissonField(self.inner, q, self.radius)
+        return PoissonField(self.inner, q, self.radius, self.max_radius)
 
     def rows(self, index: Tensor) -> PoissonField:
         """The field of these rows of the batch, each with its own q."""

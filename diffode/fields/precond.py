@@ -114,6 +114,12 @@ class VPrediction(Prediction):
             alpha / square, -sigma / square, square.rsqrt(), cond, sigma / square, alpha / square
         )
 
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """Alpha n - sigma x_0."""
+        return right(alpha, n) * n - right(sigma, x0) * x0
+
 
 class VelocityPrediction(Prediction):
     r"""The straight path's velocity, :math:`n - x_0`, where :math:`\alpha + \sigma = 1`.
@@ -127,6 +133,12 @@ class VelocityPrediction(Prediction):
         one = torch.ones_like(total)
         cond = t.to(torch.float64).expand(len(u))[:, None]
         return Coefficients(one / total, -sigma / total, one, cond, one / total, alpha / total)
+
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """The noise less the data."""
+        return n - x0
 
 
 class KarrasPrediction(Prediction):

@@ -81,11 +81,11 @@ class RevealedKarras(Prediction):
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, levels alpha and sigma and time t."""
-        p = self.posterior(u.detach(), sigma)
+        p = self.posterior(u, sigma)
         s2, d2 = torch.exp(2 * self.log_s), self.std**2
         skips = d2 / (s2 + d2)
         log_level, skip = p @ self.log_s, p @ skips
-        square = u.detach().flatten(1).double().square().mean(1)
+        square = u.flatten(1).double().square().mean(1)
         out = (p @ (s2 * skips) + (p @ skips.square() - skip.square()) * square).sqrt()
         log_sigma = sigma.log().expand(len(u))
         return Coefficients(

@@ -143,7 +143,10 @@ class Normal(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import gammaincinv
 
-        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, u.double().numpy())).sqrt()
+        return (
+            self.scale
+            * torch.from_numpy(2 * gammaincinv(dim / 2, u.double().cpu().numpy())).sqrt()
+        )
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""
@@ -198,7 +201,7 @@ class StudentT(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import betainccinv, betaincinv
 
-        p = u.double().numpy()
+        p = u.double().cpu().numpy()
         beta = betaincinv(dim / 2, self.dof / 2, p)
         rest = betainccinv(self.dof / 2, dim / 2, p)  # 1 - beta, without the cancellation
         return self.scale * torch.from_numpy(self.dof * beta / rest).sqrt()

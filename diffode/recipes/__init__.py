@@ -7,6 +7,15 @@ torch inside their functions, so that listing them is instant.
 
 from __future__ import annotations
 
-from diffode.recipes.registry import Recipe, aliases, find, names, options_of, recipe, validate
+from diffode.recipes.registry import (
+    Recipe,
+    aliases,
+    find,
+    names,
+    options_of,
+    recipe,
+    solver_of,
+    validate,
+)
 
-__all__ = ["Recipe", "aliases", "find", "names", "options_of", "recipe", "validate"]
+__all__ = ["Recipe", "aliases", "find", "names", "options_of", "recipe", "solver_of", "validate"]

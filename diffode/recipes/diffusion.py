@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Gt, Lt
 
 from diffode.recipes.registry import recipe
-from diffode.recipes.types import Positive, Share
+from diffode.recipes.types import Finite, Positive, Share
 
 if TYPE_CHECKING:
     from diffode.recipes.compose import Given
@@ -107,7 +107,7 @@ def edm(
     sigma_min: Positive = 0.002,
     sigma_max: Positive = 80.0,
     sigma_data: Positive | None = None,
-    level_mean: float = -0.5,
+    level_mean: Finite = -0.5,
     level_std: Positive = 1.2,
 ) -> Objective:
     """EDM: unit-variance inputs and targets, log(sigma / sigma_data) normal.

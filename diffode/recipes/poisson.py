@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from diffode.recipes.registry import recipe
-from diffode.recipes.types import Count, Positive
+from diffode.recipes.types import Count, Finite, Positive
 
 if TYPE_CHECKING:
     from diffode.recipes.compose import Given
@@ -24,7 +24,7 @@ def poisson(
     dof: Positive = 1.0,
     sigma_min: Positive = 0.002,
     sigma_max: Positive = 80.0,
-    level_mean: float = -0.5,
+    level_mean: Finite = -0.5,
     level_std: Positive = 1.2,
     radius: Literal["auto", "fixed", "chi"] = "auto",
     objective: Literal["denoising", "regression", "single"] = "denoising",
@@ -34,7 +34,11 @@ def poisson(
     restrict: bool = True,
     points: Count | None = None,
 ) -> Objective:
-    """PFGM by exact denoising, or by the paper's own regression (gamma, tau, restrict, points)."""
+    """PFGM by exact denoising, or by the paper's own regression.
+
+    dof, sigma_max, level_mean, level_std, radius and weighted are for ``objective=denoising``;
+    gamma, tau, restrict and points for the regressions, whose sigma_max the paper's rule finds.
+    """
     from diffode.fields.poisson import PoissonField
     from diffode.fields.revealed import RevealedKarras
     from diffode.fields.schedules import Karras
@@ -97,7 +101,7 @@ def pfgmpp(
     sigma_min: Positive = 0.002,
     sigma_max: Positive = 80.0,
     sigma_data: Positive | None = None,
-    level_mean: float = -0.5,
+    level_mean: Finite = -0.5,
     level_std: Positive = 1.2,
 ) -> Objective:
     """PFGM++: EDM with Student-t noise of dof = D, r = sigma sqrt(D)."""

@@ -26,6 +26,8 @@ _ALIASES = {
     "ddim": "ddpm",
 }
 
+_SOLVERS = {"ddim": "ddim"}  # names that also say how to sample
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,18 +38,16 @@ class Recipe:
         about: one line on what it is.
         reference: the paper.
         function: called as ``function(given, **options)``.
-        solver: the name of the solver that its samples are best drawn with.
     """
 
     name: str
     about: str
     reference: str
     function: Callable[..., Objective]
-    solver: str = "default"
 
 
 def recipe(
-    name: str, *, about: str, reference: str, solver: str = "default"
+    name: str, *, about: str, reference: str
 ) -> Callable[[Callable[..., Objective]], Callable[..., Objective]]:
     """Register a function ``(given, *, option=default, ...) -> Objective``.
 
@@ -58,7 +58,7 @@ def recipe(
     def register(function: Callable[..., Objective]) -> Callable[..., Objective]:
         if name in _RECIPES or name in _ALIASES:
             raise ValueError(f"the recipe name {name!r} is taken")
-        _RECIPES[name] = Recipe(name, about, reference, function, solver)
+        _RECIPES[name] = Recipe(name, about, reference, function)
         return function
 
     return register
@@ -78,6 +78,11 @@ def names() -> list[str]:
 def aliases() -> dict[str, str]:
     """Other names and what they stand for."""
     return dict(_ALIASES)
+
+
+def solver_of(name: str) -> str:
+    """The solver that a name asks for; "default" for most."""
+    return _SOLVERS.get(name, "default")
 
 
 def find(name: str) -> Recipe:

@@ -67,7 +67,9 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
         )
     ends = torch.tensor(field.span, dtype=torch.float64)
     spacing = SPACINGS[kind]
-    warped = spacing.warp(field.schedule.rho(ends).clamp_max(_RHO_CAP))
+    vanishes = float(field.schedule.alpha(ends)[0]) < 0.01
+    rho = field.schedule.rho(ends)
+    warped = spacing.warp(rho.clamp_max(_RHO_CAP) if vanishes else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     times = field.schedule.time(spacing.inverse(warped[0] + (warped[1] - warped[0]) * u))
     times[0], times[-1] = first, last

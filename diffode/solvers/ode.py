@@ -46,6 +46,7 @@ class TorchDiffEq(Solver):
         if self.couples_rows:
             self.rtol, self.atol = float(rtol), float(atol)
         self.nfe_per_step = FIXED.get(method, 1)
+        self.grid = "karras" if method in FIXED else "native"
 
     def steps(self, nfe: int) -> int:
         """The number of steps that at most ``nfe`` evaluations pay for."""

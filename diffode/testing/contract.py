@@ -13,6 +13,7 @@ from diffode.fields.base import AffineField, Field, right
 from diffode.rng import Rng
 from diffode.sampling import sample
 from diffode.solvers import get_solver, grid
+from diffode.solvers.grids import KINDS
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
 
@@ -29,8 +30,8 @@ def _middle(field: Field) -> float:
 
 
 def _batch(field: Field) -> int:
-    """A batch as large as an event's first axis: silent broadcasting shows there."""
-    return max(2, field.event_shape[0] if field.event_shape[0] < 64 else 5)
+    """A batch as large as an event's last axis: silent broadcasting shows there."""
+    return max(2, field.event_shape[-1] if field.event_shape[-1] < 64 else 5)
 
 
 def check_shapes(field: Field) -> None:
@@ -113,9 +114,7 @@ def check_posterior(field: Field) -> None:
 
 def check_grid(field: Field) -> None:
     """Every time grid starts and ends exactly on the span and is monotone."""
-    kinds = (
-        ("native", "logsnr", "karras", "f1.5") if isinstance(field, AffineField) else ("native",)
-    )
+    kinds = KINDS if isinstance(field, AffineField) else ("native",)
     for kind in kinds:
         times = grid(field, 9, kind)
         assert (float(times[0]), float(times[-1])) == tuple(map(float, field.span)), kind

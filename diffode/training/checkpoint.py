@@ -164,6 +164,22 @@ def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
     return objective
 
 
+def require_same(header: dict[str, Any], objective: Objective) -> None:
+    """Refuse to go on with another recipe's checkpoint, or with other options.
+
+    Raises:
+        ValueError: the first difference.
+    """
+    spec = objective.spec
+    if spec is None:
+        return
+    mine = {"recipe": spec.recipe, "shape": list(spec.shape), "classes": spec.classes}
+    for key, value in (mine | dict(spec.options)).items():
+        stored = header[key] if key in mine else header["options"].get(key)
+        if stored != value:
+            raise ValueError(f"the checkpoint has {key} {stored}, the objective {value}")
+
+
 def fill(objective: Objective, tensors: dict[str, Tensor]) -> None:
     """Copy a checkpoint's raw weights and further state into an objective.
 

@@ -47,12 +47,13 @@ class Record:
         losses: Mapping[str, float],
         norms: Mapping[str, float],
         rates: Mapping[str, float],
+        logs: Mapping[str, float],
         seconds: float,
     ) -> None:
         """Write a line of metrics, if one is due."""
         if step % self.log_every and step != steps:
             return
-        values = {"loss": losses, "grad_norm": norms, "lr": rates}
+        values = {"loss": losses, "grad_norm": norms, "lr": rates, "logs": logs}
         self.file.write(json.dumps({"step": step, **values, "seconds": seconds}) + "\n")
         self.file.flush()
         if self.writer is not None:

@@ -117,7 +117,8 @@ class PoissonRegression(Objective):
         sigma, tau: of the perturbation.
         gamma: of the normalisation.
         restrict: draw m from [0, 0.7 M] where eps_z is small, as the paper's code does.
-        points: how many of the batch are perturbed; all are charges. None perturbs all.
+        points: how many of the rows at hand (of a process, of a piece when accumulating) are
+            perturbed; None perturbs all. The rows at hand of all processes are charges.
         target: "field" of all charges, or the unbiased "single" force.
         classes, label_drop: as for `Denoising`.
     """
@@ -166,6 +167,8 @@ class PoissonRegression(Objective):
         assert o.extra is not None
         output = torch.cat((o.out.flatten(1), o.extra), 1)
         if self.target == "single":
+            if len(x) < 2:
+                raise ValueError("the single-charge target needs 2 rows or more at hand")
             mean, std = self.learned.moments
             centred = (v.double() - mean.double() for v in (point, x.roll(1, 0)[:n]))
             a, b = (v.flatten(1) for v in centred)
@@ -176,7 +179,7 @@ class PoissonRegression(Objective):
 
 
 def gathered(x: Tensor) -> Tensor:
-    """The rows of all processes, so that every one sees the field of the global batch."""
+    """The rows at hand of all processes: with accumulate=1 the global batch."""
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()):

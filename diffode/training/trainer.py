@@ -23,6 +23,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from diffode.devices import choose
 from diffode.recipes.types import Count, Positive
 from diffode.rng import Rng
 from diffode.training import checkpoint
@@ -32,6 +33,9 @@ from diffode.training.objective import Objective, Phase
 from diffode.training.record import Record
 
 Data = Tensor | tuple[Tensor, Tensor | None]
+
+
+_MOST_SKIPPED = 20  # fp16 updates in a row whose gradient overflowed
 
 
 class Diverged(ValueError):
@@ -48,6 +52,7 @@ class TrainState:
         losses: the loss of each phase, over the global batch.
         grad_norm: the gradient's norm before clipping, of each phase.
         lr: the learning rate of each phase.
+        logs: what the objective notes beside its losses.
         seconds: since this call of `train` began.
         objective: what is trained.
         averaged: the moving average of what is sampled, or the thing itself.
@@ -59,6 +64,7 @@ class TrainState:
     losses: dict[str, float]
     grad_norm: dict[str, float]
     lr: dict[str, float]
+    logs: dict[str, float]
     seconds: float
     objective: Objective
     averaged: nn.Module | None
@@ -107,7 +113,7 @@ def train(
         warmup: steps of linear warm-up; a cosine follows.
         weight_decay: of AdamW.
         clip: the largest norm of the gradient.
-        ema: the decay of the moving average.
+        ema: the decay of the moving average; after k steps (1 + k) / (10 + k) if that is less.
         accumulate: pieces that a process takes its share of the batch in.
         precision: of the network's arithmetic, bf16 or fp16 on a GPU.
         device: "auto", "cpu" or "cuda".
@@ -134,6 +140,7 @@ def train(
 
     objective.to(accelerator.device)
     if tensors:
+        checkpoint.require_same(header, objective)
         checkpoint.fill(objective, tensors)
     target = objective.averaged
     average = None if target is None else average_of(target, ema)
@@ -154,6 +161,7 @@ def train(
     repeats = sum(p.repeat for p in phases)
     main = accelerator.is_main_process
     record = Record(out, first, save_every, keep, log_every, tensorboard) if out and main else None
+    logs: dict[str, float] = {}
     began = time.perf_counter()
 
     def update(phase: Phase, tick: int) -> tuple[float, float]:
@@ -162,10 +170,11 @@ def train(
         for k, rows in enumerate(share):
             bx, by = batches.at(tick, rows)
             bx, by = bx.to(accelerator.device), None if by is None else by.to(accelerator.device)
-            with accelerator.autocast(), _sync(accelerator, wrapped, k == accumulate - 1):
-                loss, _ = wrapped(phase.name, bx, by, rng.at(tick).rows(rows))
+            with _sync(accelerator, wrapped, k == accumulate - 1):
+                loss, noted = wrapped(phase.name, bx, by, rng.at(tick).rows(rows))
                 accelerator.backward(loss / accumulate)
             total += loss.detach() / accumulate
+        logs.update({name: float(value) for name, value in noted.items()})
         params = [p for g in optimisers[phase.name].param_groups for p in g["params"]]
         norm = accelerator.clip_grad_norm_(params, clip)
         loss_value = float(accelerator.reduce(total, "mean"))
@@ -177,10 +186,11 @@ def train(
         module = None if average is None else average.module
         return record.save(objective, done, module, optimisers)
 
-    done = first
+    done, skipped = first, 0
     try:
         for step in range(first, steps):
             losses, norms, rates = {}, {}, {}
+            logs.clear()
             tick = step * repeats
             for phase in phases:
                 factor = (phase.schedule or (lambda s, n: warm_cosine(s, n, warmup)))(step, steps)
@@ -198,6 +208,9 @@ def train(
                         saved = state_file(done) if whole else out and checkpoint.newest(out)
                         raise Diverged(_diverged(what, step, phase.name, saved))
                     prepared[phase.name].step()
+                    skipped = skipped + 1 if accelerator.optimizer_step_was_skipped else 0
+                    if skipped == _MOST_SKIPPED:
+                        raise Diverged(_diverged("gradient", step, phase.name, state_file(done)))
                     objective.zero_grad()  # of all phases: a loss may reach another's weights
                     losses[phase.name], norms[phase.name] = loss, norm
             objective.advance(step, rng.at(step))
@@ -208,10 +221,10 @@ def train(
             seconds = time.perf_counter() - began
             written = state_file(done) if due else None
             if record is not None:
-                record.log(done, steps, losses, norms, rates, seconds)
+                record.log(done, steps, losses, norms, rates, logs, seconds)
             module = target if average is None else average.module
             yield TrainState(
-                done, steps, losses, norms, rates, seconds, objective, module, written
+                done, steps, losses, norms, rates, dict(logs), seconds, objective, module, written
             )
     except GeneratorExit:
         state_file(done)
@@ -230,24 +243,22 @@ def _check(objective: Objective, x: Tensor, y: Tensor | None) -> None:
         raise ValueError("the data has values that are not finite; remove those samples")
     if y is not None and len(y) != len(x):
         raise ValueError(f"got {len(x)} samples and {len(y)} labels; pass one label per sample")
+    classes = None if objective.spec is None else objective.spec.classes
+    if y is not None and classes:
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= classes:
+            raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
 
 
 def _accelerator(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState, PartialState
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"got device {device!r}; use auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("got device 'cuda', but no CUDA device is available; use auto or cpu")
-    if (
-        PartialState(cpu=device == "cpu").num_processes == 1
-    ):  # a second run in one process may choose anew
+    cpu = choose(device).type == "cpu"
+    if PartialState(cpu=cpu).num_processes == 1:  # a second run in one process may choose anew
         AcceleratorState._reset_state(reset_partial_state=True)
     keywords = DistributedDataParallelKwargs(find_unused_parameters=unused)
-    accelerator = Accelerator(
-        cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[keywords]
-    )
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[keywords])
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("fp16 needs a GPU; use precision no or bf16")
     return accelerator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import struct
 import zlib
 from io import BytesIO
@@ -15,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffode.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -25,17 +26,28 @@ WHEEL = ("#da4d53", "#e28733", "#c4a829", "#569e4a", "#2a9d98", "#3a7cc4", "#735
 DPI = 100
 
 
+def require_matplotlib() -> None:
+    """Refuse to go on without matplotlib.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ValueError("this picture needs matplotlib: pip install 'diffode[plot]'") from None
+
+
 def figure(width: int, height: int) -> Figure:
     """An empty figure of so many pixels, drawn by Agg.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("this picture needs matplotlib: pip install 'diffode[plot]'") from None
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     new = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(new)
     return new
@@ -90,14 +102,8 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 def write(picture: bytes, path: str | Path | None) -> bytes:
     """Write the bytes to ``path``, all or nothing, and return them; only return them for None."""
     if path is not None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as draft:
             draft.write_bytes(picture)
-            os.replace(draft, target)
-        finally:
-            draft.unlink(missing_ok=True)
     return picture
 
 
