@@ -156,5 +156,5 @@ class Solver:
         return Solution(last, times, f.nfe, rows, zero, states, float(times[-1]))
 
     def __repr__(self) -> str:
-        options = (f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float))
-        return f"{self.name}({', '.join(options)})"
+        options = [f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float)]
+        return f"{self.name}({', '.join(options)})" if options else self.name

@@ -33,7 +33,7 @@ def require_matplotlib() -> None:
         ValueError: it is not installed.
     """
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise ValueError("this picture needs matplotlib: pip install 'diffode[plot]'") from None
 
