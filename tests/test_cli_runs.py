@@ -147,11 +147,13 @@ def drawn(folder, out, *arguments):
     return samples(out)
 
 
-def test_sampling_with_the_runs_seed_gives_the_runs_samples(ddim, tmp_path):
-    again = drawn(ddim, tmp_path / "a.npz", "--n", "20", "--seed", "0")
-    first = samples(ddim / "samples.npz")
-    np.testing.assert_array_equal(again["q"], first["q"])
+def test_sampling_with_the_runs_seed_gives_the_runs_samples(ddim, poisson, tmp_path):
+    """The labelled run's samples were drawn with labels, so there the latents must agree."""
+    given = ["--n", "20", "--seed", "0"]
+    again, first = drawn(ddim, tmp_path / "a.npz", *given), samples(ddim / "samples.npz")
     np.testing.assert_allclose(again["x"], first["x"], rtol=1e-4, atol=1e-5)
+    again, first = drawn(poisson, tmp_path / "b.npz", *given), samples(poisson / "samples.npz")
+    np.testing.assert_array_equal(again["q"], first["q"])
 
 
 def test_sample_options_matter(poisson, tmp_path):
