@@ -218,3 +218,10 @@ def test_labels_beyond_the_classes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="got labels 0 to 2; this field knows 0 to 1"):
         list(begin(make(classes=2), data=(X, labels), out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_files_are_written_where_asked(tmp_path):
+    pytest.importorskip("tensorboard")
+    list(begin(make(), out=tmp_path, tensorboard=True, log_every=2))
+    events = list((tmp_path / "tensorboard").iterdir())
+    assert len(events) == 1 and b"loss/field" in events[0].read_bytes()
