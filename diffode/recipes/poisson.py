@@ -31,13 +31,15 @@ def poisson(
     weighted: bool = True,
     gamma: Positive = 5.0,
     tau: Positive = 0.03,
-    restrict: bool = True,
+    restrict: bool = False,
     points: Count | None = None,
 ) -> Objective:
     """PFGM by exact denoising, or by the paper's own regression.
 
     dof, sigma_max, level_mean, level_std, radius and weighted are for ``objective=denoising``;
     gamma, tau, restrict and points for the regressions, whose sigma_max the paper's rule finds.
+    restrict=true leaves far points near the data untrained, as the paper's code does; the flow then
+    starts on the plane within the norm cap, and the frequencies of points come out wrong.
     """
     from diffode.fields.poisson import PoissonField
     from diffode.fields.revealed import RevealedKarras
@@ -75,9 +77,12 @@ def _regression(
     reach = extent(given.stats.norm, given.stats.mean.numel(), tau=tau)
     single = target == "single"
     prediction = NormalisedField(0.0 if single else gamma, given.stats.std)
-    inner = given.learned(Karras(sigma_min, reach.z_max), prediction, StudentT(1.0))
+    z_min = max(sigma_min, 0.3 * given.stats.std) if single else sigma_min
+    inner = given.learned(Karras(z_min, reach.z_max), prediction, StudentT(1.0))
     return PoissonRegression(
-        PoissonField(inner, radius="plane", max_radius=reach.norm_cap),
+        PoissonField(inner, radius="plane", max_radius=reach.norm_cap)
+        if restrict
+        else PoissonField(inner),
         reach,
         tau=tau,
         gamma=gamma,
