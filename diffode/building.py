@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffode.recipes import find, options_of, validate
+from diffode.options import options_of, validate
+from diffode.recipes import find
 from diffode.recipes.compose import given
 from diffode.training.objective import Objective, Spec
 from diffode.training.stats import Stats

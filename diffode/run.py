@@ -18,7 +18,8 @@ from diffode.building import build
 from diffode.data import Dataset
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable, write_text
-from diffode.recipes import find, options_of, solver_of, validate
+from diffode.options import options_of, validate
+from diffode.recipes import find, solver_of
 from diffode.recipes.compose import given
 from diffode.training import checkpoint
 from diffode.training.objective import Objective

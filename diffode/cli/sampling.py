@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import typer
@@ -52,8 +52,7 @@ def command(
         y = torch.full((n,), label)
     if solver is None and (run / CONFIG).exists():
         solver = Plan.read(run).solver
-    options: dict[str, Any] = {k: _number(v) for k, v in pairs(assignments).items()}
-    chosen = get_solver(solver or "default", **options)
+    chosen = get_solver(solver or "default", **pairs(assignments))
     with progress_bar("sample", n) as bar:
         drawn = sample(
             objective.field,
@@ -72,10 +71,3 @@ def command(
     else:
         samples_picture(drawn.x.cpu(), out)
     typer.echo(f"wrote {out} ({n} samples, {drawn.nfe} evaluations each)")
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -6,6 +6,7 @@ from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned
 from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField
+from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.fields.schedules import (
     VE,
     VP,
@@ -29,7 +30,9 @@ __all__ = [
     "Mixture",
     "PoissonField",
     "Rectified",
+    "Rescheduled",
     "Schedule",
     "Start",
     "SubVP",
+    "rescheduled",
 ]

@@ -12,10 +12,8 @@ from diffode.recipes.registry import (
     aliases,
     find,
     names,
-    options_of,
     recipe,
     solver_of,
-    validate,
 )
 
-__all__ = ["Recipe", "aliases", "find", "names", "options_of", "recipe", "solver_of", "validate"]
+__all__ = ["Recipe", "aliases", "find", "names", "recipe", "solver_of"]

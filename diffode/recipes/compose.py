@@ -9,8 +9,8 @@ from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
 from diffode.nn import network as make_network
+from diffode.options import Count, Share
 from diffode.priors import Normal, Spherical
-from diffode.recipes.types import Count, Share
 from diffode.training.stats import Stats
 
 

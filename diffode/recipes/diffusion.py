@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Lt
 
+from diffode.options import Finite, Positive, Share
 from diffode.recipes.registry import recipe
-from diffode.recipes.types import Finite, Positive, Share
 
 if TYPE_CHECKING:
     from diffode.recipes.compose import Given

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from diffode.options import Count, Finite, Positive
 from diffode.recipes.registry import recipe
-from diffode.recipes.types import Count, Finite, Positive
 
 if TYPE_CHECKING:
     from diffode.recipes.compose import Given

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from functools import partial
-from inspect import signature
-from typing import Any
+from typing import Any, cast
 
+from diffode.options import suggest, validate
 from diffode.solvers import ode
 from diffode.solvers.base import Calls, Solution, Solver
 from diffode.solvers.ddim import DDIM
@@ -56,18 +54,13 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
     """
     name = DEFAULT if name == "default" else name
     if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"no solver named {name!r}; {hint}solvers: {', '.join(names())}")
-    make: Any = _OWN.get(name, partial(TorchDiffEq, name))
-    known = [p for p in signature(make).parameters if p != "method"]
-    if name in ode.FIXED or name == "explicit_adams":
-        known = []  # no tolerance to set
-    for key, value in options.items():
-        if key not in known:
-            has = f"its options: {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"solver {name!r} has no option {key!r}; {has}")
-        if not isinstance(value, int | float):
-            raise ValueError(f"solver {name!r}: got {key}={value!r}; wanted a number")
-    solver: Solver = make(**options)
-    return solver
+        raise ValueError(
+            f"no solver named {name!r}; {suggest(name, names())}solvers: {', '.join(names())}"
+        )
+    what = f"solver {name!r}"
+    if name in _OWN:
+        make: Any = _OWN[name]
+        return cast(Solver, make(**validate(what, options, make)))
+    tolerant = name in ode.ADAPTIVE_RK or name in ("implicit_adams", "scipy_solver")
+    method = ode.tolerant if tolerant else ode.fixed
+    return method(name, **validate(what, options, method))

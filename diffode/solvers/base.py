@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
+from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import Normal
 from diffode.rng import Rng
 
@@ -25,7 +26,8 @@ class Solution:
         times: the times asked for, from the first to the last.
         nfe: evaluations of the field, the final denoising included.
         nfe_per_row: the same for each row, shape (B,).
-        status: 0 for each row that reached its end, shape (B,).
+        status: 0 for each row that reached its end, 1 where the budget of evaluations was spent
+            before, 2 where the velocity is not finite, shape (B,).
         path: the states at ``times``, shape (len(times), B, *event), if asked for.
         t_end: the time that x is at.
         final: "denoise" if x is the conditional mean of the data there.
@@ -44,10 +46,22 @@ class Solution:
 
 
 class Calls:
-    """A field seen by a solver: labels bound, evaluations counted."""
+    """A field seen by a solver: labels bound, evaluations counted.
+
+    Attributes:
+        nfe: evaluations so far.
+        nfe_per_row, status: set by a solver that treats rows apart, each of shape (B,).
+    """
+
+    nfe_per_row: Tensor | None = None
+    status: Tensor | None = None
 
     def __init__(self, field: Field, y: Tensor | None) -> None:
         self.field, self.y, self.nfe = field, y, 0
+
+    def rows(self, index: Tensor) -> Calls:
+        """The same for these rows of the batch, counting anew."""
+        return Calls(self.field.rows(index), None if self.y is None else self.y[index])
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """The field's velocity: one evaluation."""
@@ -76,6 +90,8 @@ class Solver:
         normal_only: whether it adds noise that must be normal.
         couples_rows: whether the result of a row depends on the others.
         adaptive: whether it chooses its own steps between the times.
+        clock: the clock that it integrates in, see `diffode.fields.rescheduled`; "auto" is the
+            angle for affine fields and their own time for others.
         grid: the kind of time grid that it likes best.
         nfe_per_step: evaluations that a step spends.
     """
@@ -85,6 +101,7 @@ class Solver:
     normal_only = False
     couples_rows = False
     adaptive = False
+    clock: str = "native"
     grid = "native"
     nfe_per_step = 1
 
@@ -144,17 +161,37 @@ class Solver:
             raise ValueError("times must be at least two, strictly increasing or decreasing")
         if y is not None and len(y) != len(x):
             raise ValueError(f"got {len(x)} points and {len(y)} labels; pass one label per point")
-        f = Calls(field, y)
-        kept = [x]
-        last = x
-        for last in self.states(f, x, times, rng or Rng()):
-            if path:
-                kept.append(last)
+        moved = self._moved(field)
+        if moved is None:
+            clock, state = times, x
+        else:
+            clock, state = moved.times(times), moved.enter(x, times[0])
+        f = Calls(field if moved is None else moved, y)
+        kept = [state]
+        for last in self.states(f, state, clock, rng or Rng()):
+            kept = [*kept, last] if path else [last]
+        if moved is not None:
+            kept = [moved.leave(s, t) for s, t in zip(kept, clock[-len(kept) :], strict=True)]
         rows = torch.full((len(x),), f.nfe, device=x.device)
-        states = torch.stack(kept) if path else None
-        zero = torch.zeros_like(rows)
-        return Solution(last, times, f.nfe, rows, zero, states, float(times[-1]))
+        return Solution(
+            x=kept[-1],
+            times=times,
+            nfe=f.nfe,
+            nfe_per_row=rows if f.nfe_per_row is None else f.nfe_per_row,
+            status=torch.zeros_like(rows) if f.status is None else f.status,
+            path=torch.stack(kept) if path else None,
+            t_end=float(times[-1]),
+        )
+
+    def _moved(self, field: Field) -> Rescheduled | None:
+        if self.clock == "native" or (self.clock == "auto" and not isinstance(field, AffineField)):
+            return None
+        moved = rescheduled(field, "theta" if self.clock == "auto" else self.clock)
+        assert isinstance(moved, Rescheduled)
+        return moved
 
     def __repr__(self) -> str:
         options = [f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float)]
+        if self.clock not in ("native", "auto"):
+            options.append(f"clock={self.clock}")
         return f"{self.name}({', '.join(options)})" if options else self.name

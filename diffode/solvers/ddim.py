@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from diffode.fields.base import AffineField
+from diffode.options import Finite
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
 
@@ -31,7 +32,7 @@ class DDIM(Solver):
 
     name, needs, grid = "ddim", AffineField, "logsnr"
 
-    def __init__(self, eta: float = 0.0) -> None:
+    def __init__(self, *, eta: Finite = 0.0) -> None:
         if not 0 <= eta <= 1:
             raise ValueError(f"got eta {eta}; wanted a number from 0 to 1")
         self.eta = float(eta)

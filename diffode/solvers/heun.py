@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from diffode.fields.reschedule import Clock
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
 
@@ -17,9 +18,15 @@ class Heun(Solver):
     .. math:: \tilde x = x + h f(x, t), \qquad x' = x + \tfrac h2 [f(x, t) + f(\tilde x, t + h)].
 
     Reference: Karras et al. (2022), https://arxiv.org/abs/2206.00364, algorithm 1.
+
+    Arguments:
+        clock: the time and state that are integrated in.
     """
 
     name, grid, nfe_per_step = "heun", "karras", 2
+
+    def __init__(self, *, clock: Clock = "native") -> None:
+        self.clock = clock
 
     def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
+from diffode.fields.reschedule import Clock
+from diffode.options import Positive
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
 
@@ -27,13 +29,23 @@ class TorchDiffEq(Solver):
     Arguments:
         method: one of dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2,
             heun3, rk4, explicit_adams, implicit_adams, scipy_solver.
-        rtol, atol: relative and absolute tolerance of the methods that have one.
+        rtol, atol: relative and absolute tolerance of the methods that have one. In the angle
+            they are in units of the state's standard deviation, at the end that of the data.
+        clock: the time and state that are integrated in; "auto" is the angle for the adaptive
+            methods on affine fields, where they need the fewest evaluations.
 
     Raises:
         ValueError: an unknown method or a tolerance that is not positive.
     """
 
-    def __init__(self, method: str = "dopri5", rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    def __init__(
+        self,
+        method: str = "dopri5",
+        *,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        clock: Clock | Literal["auto"] = "auto",
+    ) -> None:
         if method not in METHODS:
             raise ValueError(
                 f"torchdiffeq has no method {method!r} here; methods: {', '.join(METHODS)}"
@@ -45,6 +57,7 @@ class TorchDiffEq(Solver):
         self.couples_rows = self.adaptive or method == "implicit_adams"
         if self.couples_rows:
             self.rtol, self.atol = float(rtol), float(atol)
+        self.clock = "native" if clock == "auto" and not self.adaptive else clock
         self.nfe_per_step = FIXED.get(method, 1)
         self.grid = "karras" if method in FIXED else "native"
 
@@ -92,6 +105,22 @@ class TorchDiffEq(Solver):
                 f"{self.name} stopped: {error}; the velocity is not finite there or too stiff for "
                 f"rtol {self.rtol:g}, atol {self.atol:g}: loosen them, or use heun"
             ) from None
+
+
+def tolerant(
+    method: str,
+    *,
+    rtol: Positive = 1e-5,
+    atol: Positive = 1e-5,
+    clock: Clock | Literal["auto"] = "auto",
+) -> TorchDiffEq:
+    """A method with tolerances."""
+    return TorchDiffEq(method, rtol=rtol, atol=atol, clock=clock)
+
+
+def fixed(method: str, *, clock: Clock = "native") -> TorchDiffEq:
+    """A method with steps of its own."""
+    return TorchDiffEq(method, clock=clock)
 
 
 def describe() -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from diffode.devices import choose
-from diffode.recipes.types import Count, Positive
+from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.training import checkpoint
 from diffode.training.batches import Batches

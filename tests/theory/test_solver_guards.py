@@ -204,11 +204,11 @@ def test_an_unknown_solver_or_option_is_refused_by_name():
         ValueError, match=r"no solver named 'hein'; did you mean 'heun'\? solvers: "
     ):
         get_solver("hein")
-    with pytest.raises(ValueError, match="solver 'heun' has no option 'eta'; it has none"):
+    with pytest.raises(ValueError, match="solver 'heun' has no option 'eta'; options: clock"):
         get_solver("heun", eta=1.0)
-    with pytest.raises(ValueError, match=r"'ddim' has no option 'rtol'; its options: eta"):
+    with pytest.raises(ValueError, match=r"'ddim' has no option 'rtol'; options: eta"):
         get_solver("ddim", rtol=1e-3)
-    with pytest.raises(ValueError, match="tolerances are positive"):
+    with pytest.raises(ValueError, match="input should be greater than 0"):
         get_solver("dopri5", rtol=0.0)
     for eta in (-0.1, 1.5):
         with pytest.raises(ValueError, match=rf"got eta {eta}; wanted a number from 0 to 1"):

@@ -1,0 +1,79 @@
+"""Options: a function's keyword-only parameters, their types and ranges, checked by pydantic.
+
+A signature is the one place where an option and its default are stated; the command line,
+checkpoints and messages follow from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+Share = Annotated[float, Ge(0), Lt(1)]
+Count = Annotated[int, Ge(1)]
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """ "did you mean ...? " for the nearest known name, or nothing."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+@cache
+def options_of(*functions: Callable[..., Any]) -> type[BaseModel]:
+    """The pydantic model of the functions' keyword-only parameters; further keys are forbidden."""
+    from pydantic import ConfigDict, create_model
+
+    fields: dict[str, Any] = {}
+    for function in functions:
+        chosen = [p for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        notes = type("Notes", (), {"__annotations__": {p.name: p.annotation for p in chosen}})
+        home = vars(sys.modules[function.__module__])
+        hints = typing.get_type_hints(notes, home, include_extras=True)
+        fields |= {p.name: (hints[p.name], p.default) for p in chosen}
+    config = ConfigDict(extra="forbid", protected_namespaces=())
+    return create_model("Options", __config__=config, **fields)
+
+
+def validate(
+    what: str, options: Mapping[str, Any], *functions: Callable[..., Any]
+) -> dict[str, Any]:
+    """Options checked against the functions' signatures and completed with their defaults.
+
+    Strings, as they come from a command line, are converted.
+
+    Arguments:
+        what: how messages name the thing that has these options.
+        options: the given ones.
+        functions: whose keyword-only parameters are the options.
+
+    Raises:
+        ValueError: an unknown key, with the known ones, or a value that does not fit.
+    """
+    from pydantic import ValidationError
+
+    model = options_of(*functions)
+    for key in options:
+        if key not in model.model_fields:
+            known = list(model.model_fields)
+            has = f"{suggest(key, known)}options: {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"{what} has no option {key!r}; {has}")
+    try:
+        return model(**options).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"][0].lower() + first["msg"][1:]
+        raise ValueError(f"{what}: got {first['loc'][0]}={first['input']!r}; {reason}") from None
