@@ -35,15 +35,25 @@ def _times(
             )
         return grid(field, 1 if steps is None else steps, kind or "native")
     if steps is None:
-        budget = (DEFAULT_NFE if nfe is None else nfe) - (final == "denoise")
-        steps = solver.steps(budget)
+        extra = final == "denoise" and not solver.lands
+        steps = solver.steps((DEFAULT_NFE if nfe is None else nfe) - extra)
         if steps < 1:
             raise ValueError(
                 f"{nfe} evaluations do not pay for one step of {solver.name} "
-                f"({solver.nfe_per_step} a step{', 1 to denoise' if final == 'denoise' else ''})"
+                f"({solver.nfe_per_step} a step{', 1 to denoise' if extra else ''})"
             )
     favourite = solver.grid if isinstance(field, AffineField) else "native"
     return grid(field, steps, kind or favourite)
+
+
+def _solver(field: Field, solver: Solver | str | None, options: dict[str, Any]) -> Solver:
+    if isinstance(solver, Solver):
+        if options:
+            raise ValueError("solver options go with a solver's name, not with a solver")
+        return solver
+    if solver in (None, "default"):
+        solver = "default" if isinstance(field, AffineField) else "heun"
+    return get_solver(solver, **options)
 
 
 def sample(
@@ -69,16 +79,18 @@ def sample(
     Arguments:
         field: what to sample.
         n: how many.
-        solver: a solver or its name; None is the default.
-        nfe: the most evaluations to spend, the final denoising included; the solution says how
+        solver: a solver or its name; None is the default, "trig" for affine fields and "heun"
+            for others.
+        nfe: the most evaluations to spend, a final denoising included; the solution says how
             many were.
         steps: the number of steps instead; with neither, 35 evaluations.
         seed: of the prior's draw and of a stochastic solver.
         y: labels, shape (n,).
         batch: rows held at once; None for all.
         path: keep the states at all times.
-        final: "denoise" ends with x <- E[x_0 | x], one evaluation; "none" stays at t_data. The
-            default is "denoise" where the field can.
+        final: "denoise" leaves no noise: by x <- E[x_0 | x], one evaluation, or for nothing where
+            the solver's last step can end at sigma = 0; "none" stays at t_data. The default is
+            "denoise" where the field can.
         grid: the kind of time grid; None is the solver's favourite.
         progress: called with the number of samples that are done after each batch.
         options: of the named solver, such as ``rtol``.
@@ -93,9 +105,7 @@ def sample(
         raise ValueError(
             f"{n} samples were asked for and {len(y)} labels given; pass one label each"
         )
-    if isinstance(solver, Solver) and options:
-        raise ValueError("solver options go with a solver's name, not with a solver")
-    solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
+    solver = _solver(field, solver, options)
     solver.check(field)
     if final == "denoise" and not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
@@ -108,8 +118,9 @@ def sample(
             labels = None if y is None else y[index].to(field.device)
             rng = Rng(seed).rows(index)
             start = field.start(len(index), rng, labels)
-            part = solver(start.field, start.x, times, labels, rng, path)
-            if final == "denoise":
+            land = final == "denoise" and solver.lands
+            part = solver(start.field, start.x, times, labels, rng, path, land)
+            if final == "denoise" and not land:
                 part = _denoise(start.field, part, labels)
             parts.append(replace(part, q=getattr(start.field, "q", None)))
             if progress is not None:
@@ -163,9 +174,7 @@ def encode(
         raise ValueError(
             f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
         )
-    if isinstance(solver, Solver) and options:
-        raise ValueError("solver options go with a solver's name, not with a solver")
-    solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
+    solver = _solver(field, solver, options)
     times = _times(field, solver, nfe, steps, grid, "none").flip(0)
     labels = None if y is None else y.to(field.device)
     with torch.no_grad():

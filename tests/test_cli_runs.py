@@ -87,7 +87,7 @@ def test_samples_without_an_augmented_radius_are_x_alone(ddim):
 def test_a_run_states_its_quality_beside_two_references(poisson):
     quality = figures(poisson / "quality.json")
     assert list(quality) == ["samples", "real data (floor)", "Gaussian fit", "solver"]
-    assert quality["solver"] == {"name": "heun", "nfe": 35}
+    assert quality["solver"] == {"name": "trig", "nfe": 35}
     assert quality["samples"]["count"] == 20
     assert all(math.isfinite(v) for v in quality["samples"].values())
     assert quality["real data (floor)"]["frechet"] < quality["samples"]["frechet"]

@@ -8,28 +8,38 @@ from diffode.options import suggest, validate
 from diffode.solvers import ode
 from diffode.solvers.base import Calls, Solution, Solver
 from diffode.solvers.ddim import DDIM
+from diffode.solvers.families import DEIS, DPM, AdamsBashforth, DPMpp, UniPC
 from diffode.solvers.grids import grid
 from diffode.solvers.heun import Heun
 from diffode.solvers.ode import TorchDiffEq
+from diffode.solvers.singlestep import SingleStep
+from diffode.solvers.trig import Trig
 
-__all__ = [
-    "DDIM",
-    "Calls",
-    "Heun",
-    "Solution",
-    "Solver",
-    "TorchDiffEq",
-    "get_solver",
-    "grid",
-    "names",
-]
+__all__ = ["Calls", "Solution", "Solver", "get_solver", "grid", "names"]
 
-DEFAULT = "heun"
+DEFAULT = "trig"
 _ABOUT = {
+    "trig": "multistep in the angle with a damped corrector, affine fields (order, corrected)",
     "heun": "Heun's method, 2 evaluations a step, any field (Karras et al., 2022)",
     "ddim": "DDIM (eta), any affine field, Poisson flows included (Song et al., 2021)",
+    "dpm": "DPM-Solver, multistep (order; Lu et al., 2022)",
+    "dpm++": "DPM-Solver++, multistep (order; Lu et al., 2022)",
+    "dpm-single": "DPM-Solver and ++ in single steps (form, order)",
+    "unipc": "UniPC: DPM-Solver++ with the free corrector (order; Zhao et al., 2023)",
+    "deis": "DEIS, tAB (order; Zhang and Chen, 2023)",
+    "ab": "Adams-Bashforth of any form (form, variable, order, corrected)",
 }
-_OWN: dict[str, type[Solver]] = {"heun": Heun, "ddim": DDIM}
+_OWN: dict[str, type[Solver]] = {
+    "trig": Trig,
+    "heun": Heun,
+    "ddim": DDIM,
+    "dpm": DPM,
+    "dpm++": DPMpp,
+    "dpm-single": SingleStep,
+    "unipc": UniPC,
+    "deis": DEIS,
+    "ab": AdamsBashforth,
+}
 
 
 def names() -> list[str]:

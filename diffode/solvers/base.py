@@ -30,7 +30,7 @@ class Solution:
             before, 2 where the velocity is not finite, shape (B,).
         path: the states at ``times``, shape (len(times), B, *event), if asked for.
         t_end: the time that x is at.
-        final: "denoise" if x is the conditional mean of the data there.
+        final: "denoise" if x is an estimate of the data, with no noise left.
         q: the augmented radius of each row of a Poisson flow, shape (B,); with x it is the latent.
     """
 
@@ -49,6 +49,7 @@ class Calls:
     """A field seen by a solver: labels bound, evaluations counted.
 
     Attributes:
+        land: whether the last step shall end at the data itself, where sigma is 0.
         nfe: evaluations so far.
         nfe_per_row, status: set by a solver that treats rows apart, each of shape (B,).
     """
@@ -56,8 +57,8 @@ class Calls:
     nfe_per_row: Tensor | None = None
     status: Tensor | None = None
 
-    def __init__(self, field: Field, y: Tensor | None) -> None:
-        self.field, self.y, self.nfe = field, y, 0
+    def __init__(self, field: Field, y: Tensor | None, land: bool = False) -> None:
+        self.field, self.y, self.land, self.nfe = field, y, land, 0
 
     def rows(self, index: Tensor) -> Calls:
         """The same for these rows of the batch, counting anew."""
@@ -94,6 +95,8 @@ class Solver:
             angle for affine fields and their own time for others.
         grid: the kind of time grid that it likes best.
         nfe_per_step: evaluations that a step spends.
+        lands: whether its last step can end at the data itself, where sigma is 0, so that no
+            evaluation is needed to denoise.
     """
 
     name = ""
@@ -104,6 +107,7 @@ class Solver:
     clock: str = "native"
     grid = "native"
     nfe_per_step = 1
+    lands = False
 
     def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:], starting from x at times[0]."""
@@ -139,6 +143,7 @@ class Solver:
         y: Tensor | None = None,
         rng: Rng | None = None,
         path: bool = False,
+        land: bool = False,
     ) -> Solution:
         """Integrate x, shape (B, *event), along times, shape (K + 1,), in either direction.
 
@@ -149,12 +154,15 @@ class Solver:
             y: labels, shape (B,).
             rng: where a stochastic solver's numbers come from.
             path: keep the states at all times.
+            land: end at the data itself instead of times[-1], if the solver ``lands``.
 
         Raises:
             TypeError: a field that the solver cannot use.
             ValueError: times that are not strictly monotone, or labels that do not fit x.
         """
         self.check(field)
+        if land and not self.lands:
+            raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
         times = torch.as_tensor(times, dtype=torch.float64, device=x.device)
         steps = times.diff()
         if times.ndim != 1 or not len(steps) or not bool((steps * steps[0] > 0).all()):
@@ -166,7 +174,7 @@ class Solver:
             clock, state = times, x
         else:
             clock, state = moved.times(times), moved.enter(x, times[0])
-        f = Calls(field if moved is None else moved, y)
+        f = Calls(field if moved is None else moved, y, land)
         kept = [state]
         for last in self.states(f, state, clock, rng or Rng()):
             kept = [*kept, last] if path else [last]
@@ -181,6 +189,7 @@ class Solver:
             status=torch.zeros_like(rows) if f.status is None else f.status,
             path=torch.stack(kept) if path else None,
             t_end=float(times[-1]),
+            final="denoise" if land else "none",
         )
 
     def _moved(self, field: Field) -> Rescheduled | None:

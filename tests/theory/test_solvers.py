@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from test_multistep import METHODS as MULTISTEP
 
 from diffode.fields import VE, VP, Cosine, Empirical, Field, Karras, Mixture, Rectified, SubVP
 from diffode.priors import Normal, StudentT
@@ -240,7 +241,8 @@ def test_ddim_gives_a_gaussian_its_variance(eta):
 
 
 def test_the_names_of_all_solvers_are_tested_here():
-    assert {*AFFINE_ORDERS, *TOLERANT, "implicit_adams"} == set(names())
+    elsewhere = {name for name, *_ in MULTISTEP} | {"dpm-single"}
+    assert {*AFFINE_ORDERS, *TOLERANT, "implicit_adams", *elsewhere} == set(names())
 
 
 def test_implicit_adams_is_accurate_at_few_steps():

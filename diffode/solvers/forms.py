@@ -1,0 +1,161 @@
+r"""Forms of an affine flow, and the weights of multistep methods in them.
+
+Each form is one flow in another state S and time tau, its slope a combination of the two
+conditional means :math:`\hat x = E[x_0|x]` and :math:`\hat n = E[n|x]`:
+
+=========  ===================================================  =============  ===================
+form       state                                                time           slope
+=========  ===================================================  =============  ===================
+noise      :math:`x/\alpha`                                     :math:`\rho`   :math:`\hat n`
+data       :math:`x/\sigma`                                     :math:`1/\rho` :math:`\hat x`
+velocity   :math:`x`                                            :math:`t`      :math:`\dot\alpha
+                                                                               \hat x + \dot\sigma
+                                                                               \hat n`
+trig       :math:`(x-\alpha m)/\sqrt{\alpha^2 s^2+\sigma^2}`    :math:`\theta` :math:`\cos\theta\,
+                                                                               \hat n - \sin\theta
+                                                                               (\hat x - m)/s`
+=========  ===================================================  =============  ===================
+
+with :math:`\rho = \sigma / \alpha` and :math:`\tan\theta = \rho / s`. A multistep method passes a
+polynomial in a variable u(tau) through the slopes at some nodes and integrates it exactly; its
+weights are numbers that depend on the times alone.
+
+References: Lu et al. (2022), https://arxiv.org/abs/2206.00927 (noise form, log rho); Lu et al.
+(2022), https://arxiv.org/abs/2211.01095 (data form); Zhang and Chen (2023),
+https://arxiv.org/abs/2204.13902 (polynomials in time).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from diffode.fields.schedules import Schedule
+
+Form = Literal["noise", "data", "velocity", "trig"]
+Variable = Literal["time", "rho", "logsnr", "share"]
+Array = Any  # numpy float64, shape (K + 1,) for shared times and (K + 1, B) for times of each row
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The times of a solve as a form sees them; arrays of shape (K + 1,) or (K + 1, B).
+
+    Attributes:
+        time: the field's own.
+        alpha, sigma: the level.
+        std: s, the data's standard deviation.
+        schedule: for variables that are functions of it.
+        form: the form.
+        variable: the variable u of the polynomials.
+    """
+
+    time: Array
+    alpha: Array
+    sigma: Array
+    std: float
+    schedule: Schedule
+    form: Form
+    variable: Variable
+
+    @property
+    def size(self) -> Array:
+        """The factor of x in the state, inverted: x = size S (+ alpha m)."""
+        if self.form == "trig":
+            return np.hypot(self.alpha * self.std, self.sigma)
+        return {"noise": self.alpha, "data": self.sigma, "velocity": np.ones_like(self.alpha)}[
+            self.form
+        ]
+
+    @property
+    def slope(self) -> tuple[Array, Array]:
+        """The factors of E[x_0 | x] and E[n | x] in the slope."""
+        zero, one = np.zeros_like(self.alpha), np.ones_like(self.alpha)
+        if self.form == "trig":
+            h = self.size
+            return -self.sigma / (h * self.std), self.alpha * self.std / h
+        if self.form == "velocity":
+            rates = self.schedule.rates(torch.from_numpy(self.time))
+            return rates[2].numpy(), rates[3].numpy()
+        return (zero, one) if self.form == "noise" else (one, zero)
+
+    @property
+    def tau(self) -> Array:
+        """The form's own time."""
+        with np.errstate(divide="ignore"):
+            if self.form == "noise":
+                return self.sigma / self.alpha
+            return self.alpha / self.sigma if self.form == "data" else self.clock
+
+    @property
+    def clock(self) -> Array:
+        """The integration variable v of the quadrature: log rho, the angle, or t."""
+        if self.form == "velocity":
+            return self.time
+        if self.form == "trig":
+            return np.arctan2(self.sigma, self.alpha * self.std)
+        with np.errstate(divide="ignore"):
+            return np.log(self.sigma) - np.log(self.alpha)
+
+    def measure(self, v: Array) -> Array:
+        """The rate d tau / d v."""
+        if self.form == "noise":
+            return np.exp(v)
+        return -np.exp(-v) if self.form == "data" else np.ones_like(v)
+
+    def u(self, v: Array) -> Array:
+        """The polynomials' variable at v."""
+        if self.form == "velocity" and self.variable == "time":
+            return v
+        with np.errstate(divide="ignore"):
+            if self.form == "velocity":
+                rho = self.schedule.rho(torch.from_numpy(v)).numpy()
+            else:
+                rho = self.std * np.tan(v) if self.form == "trig" else np.exp(v)
+            if self.variable == "rho":
+                return rho
+            if self.variable == "logsnr":
+                return np.log(rho)
+            if self.variable == "share":
+                return 1 / (1 + 1 / rho)
+        return self.schedule.time(torch.from_numpy(rho)).numpy()
+
+
+def interpolatory(nodes: Nodes, points: Array, first: Array) -> Array:
+    r"""The weights of slopes in a step: :math:`w_j = \int \ell_j(u(\tau)) \, d\tau`.
+
+    Arguments:
+        nodes: the times.
+        points: indices of the slopes used by each step, shape (steps, order).
+        first: the index where each step begins, shape (steps,); it ends at the next.
+
+    Returns:
+        The weights, shape (steps, order) or (steps, order, B).
+    """
+    if points.shape[1] == 1:
+        return (nodes.tau[first + 1] - nodes.tau[first])[:, None]
+    v = nodes.clock
+    a, b = v[first], v[first + 1]
+    half = (b - a) / 2
+    at = (a + half)[..., None] + half[..., None] * _NODES
+    u, known = nodes.u(at), nodes.u(v)
+    scale = nodes.measure(at) * half[..., None] * _WEIGHTS
+    weights = []
+    for j in range(points.shape[1]):
+        basis = scale
+        for i in range(points.shape[1]):
+            if i != j:
+                zero, one = known[points[:, i]][..., None], known[points[:, j]][..., None]
+                basis = basis * (u - zero) / (one - zero)
+        weights.append(basis.sum(-1))
+    return np.stack(weights, 1)
+
+
+def contraction(nodes: Nodes) -> Array:
+    r"""The rate :math:`d \log z / d\theta = \cot\theta` of a cloud that shrinks to one point."""
+    return nodes.alpha * nodes.std / nodes.sigma

@@ -1,0 +1,247 @@
+r"""Multistep methods on affine fields: one loop, and coefficients that are numbers.
+
+A step of order k passes a polynomial through the last k slopes and integrates it exactly in one of
+the `diffode.solvers.forms`,
+
+.. math:: S_{i+1} = S_i + \sum_{j<k} w_{ij} H_{i-j},
+
+at one evaluation a step. The corrector costs none: when the slope at the new point is known, the
+last step is repeated with a polynomial through it as well, and the state moves the share
+:math:`\beta` of the way to that result. A full move (UniPC) overshoots where steps are large:
+inside a cloud that shrinks to a point the state obeys :math:`dz/d\theta = z \cot\theta`, and
+solving the implicit equation for that rate gives, with w_0 the new slope's weight,
+
+.. math:: \beta = \frac{1}{1 - \kappa \, w_0 \cot\theta},
+
+with :math:`\kappa` = 1. Measurements favour 3, see docs/solvers.md.
+
+References: Zhao et al. (2023), https://arxiv.org/abs/2302.04867 (the free corrector); Zhang and
+Chen (2023), https://arxiv.org/abs/2204.13902 (exact integration of the polynomial).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, right
+from diffode.fields.schedules import Schedule
+from diffode.rng import Rng
+from diffode.solvers.base import Calls, Solver
+from diffode.solvers.forms import Array, Form, Nodes, Variable, contraction, interpolatory
+
+Number = Any  # a float, or a tensor (B, 1, ...) where rows have times of their own
+
+
+@dataclass(frozen=True)
+class Move:
+    """A linear combination: keep x + mean m + the sum of weights_j H_j, moved to by ``share``."""
+
+    keep: Number
+    mean: Number
+    weights: list[Number]
+    share: Number = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens at a node.
+
+    Attributes:
+        x0, n: the factors of the two conditional means in the slope.
+        correct: the repeated last step, with the share of the way to move.
+        go: the move on; None where the form has no number for it, because alpha is 0 at one end:
+            that step is DDIM's, the first order of every form.
+        level: alpha and sigma at the next node.
+    """
+
+    x0: Number
+    n: Number
+    correct: Move | None
+    go: Move | None
+    level: tuple[Number, Number]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A multistep method.
+
+    Attributes:
+        form: the state and time that it is exact in.
+        variable: its polynomials' variable.
+        order: of the predictor.
+        corrected: whether the free corrector is used.
+        damping: kappa of the corrector; 0 moves all the way.
+        lower: how many of the last steps lower the order, to 1 in the last.
+    """
+
+    form: Form
+    variable: Variable
+    order: int
+    corrected: bool = False
+    damping: float = 0.0
+    lower: int = 0
+
+    def orders(self, nodes: Nodes) -> Array:
+        """The order of each step: what history there is, and what the end allows."""
+        steps = len(nodes.time) - 1
+        finite = np.isfinite(nodes.u(nodes.clock)).reshape(steps + 1, -1).all(1)
+        history, out = 0, []
+        for k in range(steps):
+            history = history + 1 if finite[k] else 0
+            left = steps - k if steps - k <= self.lower else self.order
+            out.append(min(self.order, left, history) if finite[k + 1] else 1)
+        return np.maximum(out, 1)
+
+
+def table(method: Method, nodes: Nodes) -> list[Step]:
+    """The steps of a method on some times, with their coefficients."""
+    steps = len(nodes.time) - 1
+    orders = method.orders(nodes)
+    factors = nodes.slope
+    moves: list[Move | None] = [None] * steps
+    corrections: list[Move | None] = [None] * (steps + 1)
+    for order in range(1, method.order + 1):
+        first = np.flatnonzero(orders == order)
+        if len(first):
+            points = first[:, None] - np.arange(order)
+            for k, move in zip(first, _moves(nodes, points, first), strict=True):
+                moves[k] = move
+            inner = first[first < steps - 1]  # the last slope is never evaluated
+            if method.corrected and len(inner):
+                points = inner[:, None] + 1 - np.arange(order + 1)
+                damped = _moves(nodes, points, inner, method.damping)
+                for k, move in zip(inner, damped, strict=True):
+                    corrections[k + 1] = move
+    return [
+        Step(
+            _number(factors[0][k]),
+            _number(factors[1][k]),
+            corrections[k],
+            moves[k],
+            (_number(nodes.alpha[k + 1]), _number(nodes.sigma[k + 1])),
+        )
+        for k in range(steps)
+    ]
+
+
+def _moves(nodes: Nodes, points: Array, first: Array, damping: float = 0.0) -> list[Move | None]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        w = interpolatory(nodes, points, first)
+        share = np.ones_like(w[:, 0])
+        if damping:
+            shrink = -damping * w[:, 0] * contraction(nodes)[first + 1]
+            share = 1 / (1 + np.maximum(shrink, 0))
+        keep = nodes.size[first + 1] / nodes.size[first]
+        w = w * nodes.size[first + 1][:, None]
+    mean = np.zeros_like(keep)
+    if nodes.form == "trig":
+        mean = nodes.alpha[first + 1] - keep * nodes.alpha[first]
+        mean = mean - (w * nodes.slope[0][points]).sum(1)
+    good = np.isfinite(keep) & np.isfinite(w).all(1)
+    return [
+        Move(_number(keep[k]), _number(mean[k]), [_number(c) for c in w[k]], _number(share[k]))
+        if good[k].all()
+        else None
+        for k in range(len(first))
+    ]
+
+
+def _number(value: Array) -> Number:
+    return float(value) if np.ndim(value) == 0 else torch.from_numpy(np.ascontiguousarray(value))
+
+
+class Multistep(Solver):
+    """A multistep method on an affine field; a new one states its ``method``."""
+
+    needs, grid = AffineField, "f1.5"
+
+    def method(self, steps: int) -> Method:
+        """The method for this many steps."""
+        raise NotImplementedError
+
+    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+        """Yield the states at times[1:]."""
+        assert isinstance(f.field, AffineField)  # by Solver.check
+        mean, std = f.field.moments
+        method = self.method(len(times) - 1)
+        clock = tuple(times.tolist())
+        steps = _shared_table(method, f.field.schedule, std, clock, f.land)
+        yield from walk(f, x, list(times[:-1]), steps, mean.to(x))
+
+
+@lru_cache(maxsize=64)
+def _shared_table(
+    method: Method, schedule: Schedule, std: float, clock: tuple[float, ...], land: bool
+) -> list[Step]:
+    t = torch.tensor(clock, dtype=torch.float64)
+    alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
+    alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
+    if land:
+        alpha[-1], sigma[-1] = 1.0, 0.0
+    return table(
+        method, Nodes(t.numpy(), alpha, sigma, std, schedule, method.form, method.variable)
+    )
+
+
+def walk(
+    f: Calls,
+    x: Tensor,
+    times: list[Tensor],
+    steps: list[Step],
+    mean: Tensor,
+    past: Sequence[Tensor] = (),
+) -> Iterator[Tensor]:
+    """Carry x through the steps and yield the state at the end of each, corrected.
+
+    Arguments:
+        f: what is evaluated.
+        x: the points at times[0].
+        times: where each step begins.
+        steps: from `table`.
+        mean: the data's mean.
+        past: slopes before times[0], the latest first.
+    """
+    slopes, before = deque(past, maxlen=8), x
+    for k, step in enumerate(steps):
+        x0, n = f.posterior(x, times[k])
+        slopes.appendleft(_sum(step.x0, x0, step.n, n))
+        if k and step.correct is not None:
+            x = _toward(x, _apply(step.correct, before, mean, slopes), step.correct.share)
+        if k:
+            yield x
+        before = x
+        if step.go is None:
+            x = _sum(step.level[0], x0, step.level[1], n)
+        else:
+            x = _apply(step.go, x, mean, slopes)
+    yield x
+
+
+def _toward(x: Tensor, goal: Tensor, share: Number) -> Tensor:
+    return torch.lerp(x, goal, share if isinstance(share, float) else right(share, x))
+
+
+def _sum(a: Number, x: Tensor, b: Number, y: Tensor) -> Tensor:
+    if isinstance(a, float):
+        return torch.add(a * x, y, alpha=b) if a else b * y
+    return right(a, x) * x + right(b, x) * y
+
+
+def _apply(move: Move, x: Tensor, mean: Tensor, slopes: deque[Tensor]) -> Tensor:
+    if isinstance(move.keep, float):
+        out = torch.add(move.keep * x, mean, alpha=move.mean) if move.mean else move.keep * x
+        for w, slope in zip(move.weights, slopes, strict=False):
+            out = torch.add(out, slope, alpha=w)
+        return out
+    out = right(move.keep, x) * x + right(move.mean, x) * mean
+    for w, slope in zip(move.weights, slopes, strict=False):
+        out = torch.addcmul(out, right(w, x), slope)
+    return out

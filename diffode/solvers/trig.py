@@ -1,0 +1,97 @@
+r"""The default: Adams-Bashforth in the angle, with a damped corrector.
+
+The state :math:`z = (x - \alpha m)/\sqrt{\alpha^2 s^2 + \sigma^2}` and the angle
+:math:`\theta = \arctan(\rho/s)` leave nothing to do for a single Gaussian N(m, s^2); what a method
+has to integrate is only how the data differs from one. See `diffode.solvers.forms` and
+`diffode.solvers.multistep`.
+
+Student-t noise with few degrees of freedom puts every sample on a noise level of its own, which
+the starting point shows: :math:`c^2 = (|x/\alpha - m|^2 + D \rho_0^2) / (N + D)`. A flow that
+starts from such a prior is solved in :math:`\lambda \rho`, :math:`\lambda = c / \rho_0`, row by
+row, with times and weights of their own; the slope there is :math:`E[n|x] / \lambda`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor
+
+from diffode.fields.base import AffineField, right
+from diffode.priors import StudentT
+from diffode.rng import Rng
+from diffode.solvers.base import Calls
+from diffode.solvers.forms import Nodes
+from diffode.solvers.grids import SPACINGS
+from diffode.solvers.multistep import Method, Multistep, table, walk
+
+DAMPING = 3.0
+
+
+class Trig(Multistep):
+    r"""Adams-Bashforth for dz/dtheta, polynomials in rho/(1 + rho), and a damped free corrector.
+
+    Where Student-t noise with up to 8 degrees of freedom starts from its prior, the states
+    between the ends are at times of each row.
+
+    Arguments:
+        order: 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 beyond.
+        corrected: repeat each step with the new slope, at no further evaluation.
+    """
+
+    name, lands = "trig", True
+
+    def __init__(
+        self,
+        *,
+        order: Literal["auto"] | Annotated[int, Ge(1), Le(5)] = "auto",
+        corrected: bool = True,
+    ) -> None:
+        self.order, self.corrected = order, corrected
+
+    def method(self, steps: int) -> Method:
+        """The method for this many steps."""
+        auto = 2 if steps <= 6 else 3 if steps <= 10 else 4
+        order = auto if self.order == "auto" else self.order
+        return Method("trig", "share", order, self.corrected, DAMPING)
+
+    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+        """Yield the states at times[1:]."""
+        field = f.field
+        assert isinstance(field, AffineField)  # by Solver.check
+        heavy = isinstance(field.noise, StudentT) and field.noise.dof <= 8
+        if heavy and field.prior is not None and float(times[0]) == field.span[0]:
+            yield from self._rows_apart(f, field, x, times)
+        else:
+            yield from super().states(f, x, times, rng)
+
+    def _rows_apart(
+        self, f: Calls, field: AffineField, x: Tensor, times: Tensor
+    ) -> Iterator[Tensor]:
+        assert isinstance(field.noise, StudentT)
+        schedule, method = field.schedule, self.method(len(times) - 1)
+        mean, std = field.moments
+        rho = schedule.rho(times)
+        y = (x / right(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
+        square = y.square().sum(1) + field.noise.dof * rho[0].square()
+        stretch = (square / (y.shape[1] + field.noise.dof)).sqrt() / rho[0]
+        spacing = SPACINGS["f1.5"]
+        shared = spacing.warp(rho)
+        share = (shared - shared[0]) / (shared[-1] - shared[0])
+        first, last = spacing.warp(stretch * rho[0]), spacing.warp(stretch * rho[-1])
+        own = spacing.inverse(torch.lerp(first, last, share[:, None])) / stretch
+        t = schedule.time(own).clamp(*sorted(field.span))
+        t[0], t[-1] = times[0], times[-1]
+        alpha = schedule.alpha(t)
+        sigma = schedule.sigma(t) * stretch
+        if f.land:
+            alpha[-1], sigma[-1] = 1.0, 0.0
+        time, level, noise = (v.cpu().numpy() for v in (t, alpha, sigma))
+        nodes = Nodes(time, level, noise, std, schedule, method.form, method.variable)
+        scale = stretch.cpu()
+        steps = [replace(step, n=step.n / scale) for step in table(method, nodes)]
+        yield from walk(f, x, list(t[:-1]), steps, mean.to(x))

@@ -1,0 +1,306 @@
+"""Multistep and single-step exponential methods: measured orders, identities, promises."""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified, SubVP
+from diffode.priors import StudentT
+from diffode.rng import Rng
+from diffode.sampling import sample
+from diffode.solvers import get_solver, grid
+from diffode.solvers.base import Calls
+from diffode.solvers.forms import Nodes, interpolatory
+from diffode.solvers.multistep import Method, table, walk
+
+SCHEDULES = [VP(), SubVP(), VE(0.002, 80.0), Karras(), Rectified(), Cosine()]
+FORMS = [
+    ("noise", "time"),
+    ("noise", "logsnr"),
+    ("data", "logsnr"),
+    ("velocity", "time"),
+    ("velocity", "share"),
+    ("trig", "share"),
+    ("trig", "rho"),
+]
+# name, options, order with the history filled
+METHODS = [
+    *[("ab", {"form": f, "variable": v, "order": k}, k) for f, v in FORMS for k in (1, 2, 3, 4)],
+    *[("ab", {"form": "trig", "variable": "share", "order": k, "corrected": True}, k + 1)
+      for k in (1, 2, 3)],
+    *[("deis", {"order": k}, k) for k in (1, 2, 3, 4)],
+    *[("dpm", {"order": k}, k) for k in (1, 2, 3)],
+    *[("dpm++", {"order": k}, k) for k in (1, 2, 3)],
+    *[("unipc", {"order": k}, k + 1) for k in (1, 2, 3)],
+    *[("trig", {"order": k, "corrected": False}, k) for k in (1, 2, 3, 4, 5)],
+]  # fmt: skip
+FIRST, LAST, PAST = 2.0, 0.3, 5
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def smooth(schedule, noise=None):
+    """Three wide Gaussians in the plane."""
+    means = tensor([1.0, 0.0], [-1.0, 1.0], [0.0, -1.5])
+    return Mixture(tensor(0.5, 0.3, 0.2), means, tensor(0.5, 0.6, 0.4), schedule, noise)
+
+
+@functools.cache
+def exact(noise=None, fine=320):
+    """The flow in y = x / alpha, the same for every schedule, at equal ratios of rho around 2."""
+    ratio, past = math.log(LAST / FIRST) / fine, 4 * PAST
+    rho = FIRST * torch.exp(ratio * torch.arange(-past, fine + 1, dtype=torch.float64))
+    y = 2 * tensor([1.0, 2.0], [-0.3, 0.5], [0.0, -1.0])
+    path = get_solver("dopri8", rtol=1e-12, atol=1e-13)(smooth(Karras(), noise), y, rho, path=True)
+    return rho, path.path
+
+
+def filled(solver, schedule, steps, noise=None, fine=320):
+    """The error at rho = .3 of a method whose history before rho = 2 is exact."""
+    rho, y = exact(noise, fine)
+    stride = fine // steps
+    rho, y = rho.flip(0)[::stride].flip(0), y.flip(0)[::stride].flip(0)
+    start = len(rho) - 1 - steps
+    rho, y, start = rho[start - PAST :], y[start - PAST :], PAST
+    field, times = smooth(schedule, noise), schedule.time(rho)
+    alpha = schedule.alpha(times)
+    method = dataclasses.replace(solver.method(steps), lower=0)
+    mean, std = field.moments
+    nodes = Nodes(
+        times.numpy(), alpha.numpy(), (alpha * rho).numpy(), std, schedule,
+        method.form, method.variable,
+    )  # fmt: skip
+    plan, past = table(method, nodes), []
+    for k in range(start):
+        x0, n = field.posterior(alpha[k] * y[k], times[k])
+        past.insert(0, plan[k].x0 * x0 + plan[k].n * n)
+    f = Calls(field, None)
+    *_, x = walk(f, alpha[start] * y[start], list(times[start:-1]), plan[start:], mean, past)
+    return float((x / alpha[-1] - y[-1]).abs().max())
+
+
+def slope(errors):
+    """The measured order: the slope over the last halvings above rounding."""
+    kept = [math.log2(e) for e in errors if e > 1e-11]
+    assert len(kept) >= 2, f"nothing to measure in {errors}"
+    return -np.polyfit(range(len(kept)), kept, 1)[0]
+
+
+# ----------------------------------------------------------------------------------------- orders
+
+
+@pytest.mark.parametrize(("name", "options", "order"), METHODS, ids=repr)
+def test_order_with_the_history_filled(name, options, order):
+    solver = get_solver(name, **options)
+    errors = [filled(solver, Karras(), steps) for steps in (80, 160, 320)]
+    assert slope(errors) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize(("name", "order"), [("trig", 3), ("deis", 3), ("dpm++", 2), ("dpm", 3)])
+def test_order_on_every_schedule(name, order, schedule):
+    options = {"order": order} | ({"corrected": False} if name == "trig" else {})
+    solver = get_solver(name, **options)
+    errors = [filled(solver, schedule, steps) for steps in (80, 160, 320)]
+    assert slope(errors) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_order_on_a_student_t_field(order):
+    solver = get_solver("trig", order=order, corrected=False)
+    errors = [filled(solver, Karras(), n, StudentT(3.0), 80) for n in (20, 40, 80)]
+    assert slope(errors[1:]) == pytest.approx(order, abs=0.12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_damped_corrector_keeps_the_predictors_order_at_least(order):
+    errors = [filled(get_solver("trig", order=order), Karras(), n) for n in (80, 160, 320)]
+    assert slope(errors) > order - 0.1
+    plain = filled(get_solver("trig", order=order, corrected=False), Karras(), 320)
+    assert errors[-1] < plain
+
+
+def shipped(name, options, schedule, steps):
+    """The error at rho = .3 of a method that starts with its first order at rho = 2."""
+    _, y = exact()
+    ratio = torch.linspace(math.log(FIRST), math.log(LAST), steps + 1, dtype=torch.float64)
+    times = schedule.time(ratio.exp())
+    alpha = schedule.alpha(times)
+    x = get_solver(name, **options)(smooth(schedule), alpha[0] * y[4 * PAST], times).x
+    return float((x / alpha[-1] - y[-1]).abs().max())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("form", ["noise", "data"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_order_of_single_steps(order, form, schedule):
+    options = {"form": form, "order": order}
+    errors = [shipped("dpm-single", options, schedule, steps) for steps in (20, 40, 80)]
+    assert slope(errors[1:]) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "order"),
+    [
+        ("ab", {"order": 1}, 1),
+        ("ab", {"order": 2}, 2),
+        ("ab", {"order": 4}, 2),  # one first-order step costs h^2
+        ("dpm++", {"order": 2, "lower": 0}, 2),
+        ("dpm++", {"order": 2}, 2),  # and so does the lowered last one
+        ("trig", {"order": 3, "corrected": False}, 2),
+    ],
+    ids=repr,
+)
+def test_order_as_shipped(name, options, order):
+    errors = [shipped(name, options, Karras(), steps) for steps in (80, 160, 320)]
+    assert slope(errors) == pytest.approx(order, abs=0.15)
+
+
+# ------------------------------------------------------------------------------------- identities
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_the_first_order_of_two_forms_is_ddim(schedule):
+    field = smooth(schedule)
+    x = field.prior.sample((4, 2), Rng(1), dtype=torch.float64)
+    times = grid(field, 7, "f1.5")
+    ddim = get_solver("ddim")(field, x, times).x
+    for form in ("noise", "data"):
+        end = get_solver("ab", form=form, variable="share", order=1)(field, x, times).x
+        torch.testing.assert_close(end, ddim, rtol=1e-9, atol=1e-9)
+
+
+def test_the_first_order_of_the_velocity_form_is_euler():
+    field = smooth(Rectified())
+    x = field.prior.sample((4, 2), Rng(1), dtype=torch.float64)
+    times = grid(field, 7, "f1.5")
+    end = get_solver("ab", form="velocity", order=1)(field, x, times).x
+    torch.testing.assert_close(end, get_solver("euler")(field, x, times).x)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_single_gaussian_is_exact_in_any_number_of_steps(schedule, steps):
+    field = Mixture(tensor(1.0), tensor([1.0, -2.0]), tensor(0.7), schedule)
+    x = field.prior.sample((4, 2), Rng(2), dtype=torch.float64)
+    times = grid(field, steps, "f1.5")
+    end = get_solver("trig")(field, x, times).x
+    size = (schedule.alpha(times) * 0.7).square() + schedule.sigma(times).square()
+    mean = tensor([1.0, -2.0]) * schedule.alpha(times)[:, None]
+    expected = mean[-1] + (x - mean[0]) * (size[-1] / size[0]).sqrt()
+    torch.testing.assert_close(end, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_all_schedules_are_one_flow_for_the_default():
+    """From equal y at equal rho: the grid, the state and the weights see rho alone."""
+    ends = []
+    for schedule in SCHEDULES:
+        times = schedule.time(tensor(4.0, 1.5, 0.8, 0.5, 0.3, 0.1))
+        alpha = schedule.alpha(times)
+        x = alpha[0] * 4 * tensor([1.0, 2.0], [-0.3, 0.5])
+        ends.append(get_solver("trig")(smooth(schedule), x, times).x / alpha[-1])
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["noise", "data", "velocity", "trig"])
+def test_the_weights_integrate_polynomials_of_their_variable(form):
+    """A slope that is a cubic in u is carried exactly by four weights; checked by a fine sum."""
+    rho = np.geomspace(3.0, 0.2, 5)
+    schedule = Karras()
+    nodes = Nodes(rho, np.ones(5), rho, 0.8, schedule, form, "share")
+    w = interpolatory(nodes, np.array([[3, 2, 1, 0]]), np.array([3]))[0]
+    cubic = np.polynomial.Polynomial([0.3, -1.0, 2.0, 0.7])
+    fine = np.linspace(nodes.tau[3], nodes.tau[4], 200_001)
+    to_rho = {"noise": fine, "data": 1 / fine, "velocity": fine, "trig": 0.8 * np.tan(fine)}[form]
+    values = cubic(to_rho / (1 + to_rho))
+    total = np.trapezoid(values, fine)
+    u = rho / (1 + rho)
+    assert float((w * cubic(u[[3, 2, 1, 0]])).sum()) == pytest.approx(total, rel=1e-8)
+
+
+# ------------------------------------------------------------------------------------- promises
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("name", ["trig", "deis", "dpm", "dpm++", "dpm-single", "unipc"])
+def test_every_family_runs_on_every_schedule_both_ways(name, schedule):
+    """Also where alpha is 0 at the start; encoding is the way back."""
+    field = smooth(schedule)
+    x = field.prior.sample((4, 2), Rng(3), dtype=torch.float64)
+    times = grid(field, 200, "f1.5")
+    there = get_solver(name)(field, x, times)
+    assert 200 <= there.nfe <= 200 * get_solver(name).nfe_per_step
+    best = get_solver("dopri5", rtol=1e-8, atol=1e-8)(field, x, times[[0, -1]]).x
+    torch.testing.assert_close(there.x, best, rtol=0, atol=5e-3)
+    back = get_solver(name)(field, there.x, times.flip(0)).x
+    assert float((back - x).abs().max() / x.abs().max()) < 0.1
+
+
+def test_the_default_lands_on_the_data_without_an_evaluation():
+    field = smooth(Karras())
+    landed = sample(field, 64, nfe=20, seed=4)
+    assert landed.nfe == 20 and landed.final == "denoise" and len(landed.times) == 21
+    tight = sample(field, 64, "dopri5", seed=4, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(landed.x, tight.x, rtol=0, atol=0.02)
+    stays = sample(field, 64, nfe=20, seed=4, final="none")
+    assert stays.final == "none" and stays.nfe == 20
+    assert 1e-5 < float((stays.x - landed.x).abs().max()) < 0.02
+
+
+def test_a_solver_that_cannot_land_is_not_asked_to():
+    field = smooth(Karras())
+    with pytest.raises(TypeError, match="heun cannot end where sigma is 0"):
+        get_solver("heun")(field, torch.zeros(1, 2), grid(field, 3), land=True)
+
+
+def test_lowering_and_the_start_are_explicit():
+    rho = np.geomspace(3.0, 0.2, 9)
+    nodes = Nodes(rho, np.ones(9), rho, 1.0, Karras(), "data", "logsnr")
+    assert Method("data", "logsnr", 3).orders(nodes).tolist() == [1, 2, 3, 3, 3, 3, 3, 3]
+    lowered = Method("data", "logsnr", 3, lower=2).orders(nodes)
+    assert lowered.tolist() == [1, 2, 3, 3, 3, 3, 2, 1]
+
+
+def test_an_infinite_node_is_no_history():
+    """At alpha = 0, log rho is infinite: the next step starts the history anew."""
+    alpha = np.array([0.0, 0.2, 0.5, 0.8, 0.95])
+    nodes = Nodes(1 - alpha, alpha, 1 - alpha, 1.0, Rectified(), "data", "logsnr")
+    assert Method("data", "logsnr", 3).orders(nodes).tolist() == [1, 1, 2, 3]
+    shared = dataclasses.replace(nodes, form="trig", variable="share")
+    assert Method("trig", "share", 3).orders(shared).tolist() == [1, 2, 3, 3]
+
+
+def test_the_path_holds_the_corrected_states():
+    """The state at a node is the one that the next step leaves from."""
+    field = smooth(Karras(0.1, 10.0))
+    x = field.prior.sample((4, 2), Rng(5), dtype=torch.float64)
+    times = grid(field, 8, "f1.5")
+    path = get_solver("trig")(field, x, times, path=True).path
+    exact_path = get_solver("dopri8", rtol=1e-9, atol=1e-9)(field, x, times, path=True).path
+    plain = get_solver("trig", corrected=False)(field, x, times, path=True).path
+    error = (path - exact_path)[1:-1].abs().mean()
+    assert error < (plain - exact_path)[1:-1].abs().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_flow_through_a_solve(dtype):
+    field = smooth(Karras(0.1, 10.0))
+    x = field.prior.sample((3, 2), Rng(6), dtype=dtype).requires_grad_()
+    end = get_solver("trig")(field, x, grid(field, 6, "f1.5")).x
+    assert end.dtype == dtype
+    (gradient,) = torch.autograd.grad(end.sum(), x)
+    assert bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
+
+
+def test_halving_errors_of_successive_orders():
+    """Higher orders are better on a smooth field: the reason to have them."""
+    ends = [shipped("trig", {"order": k}, Karras(), 24) for k in (1, 2, 3, 4)]
+    assert all(b < a for a, b in itertools.pairwise(ends))
