@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
 from diffode.solvers.base import Final
+from diffode.solvers.fitted import FittedGrid, read_grid
 
 DEFAULT_NFE = 35
 
@@ -56,6 +58,31 @@ def _solver(field: Field, solver: Solver | str | None, options: dict[str, Any]) 
     return get_solver(solver, **options)
 
 
+def _fitted(field: Field, grid: str | Path | FittedGrid | None) -> FittedGrid | None:
+    if isinstance(grid, Path) or (isinstance(grid, str) and grid.endswith(".json")):
+        grid = read_grid(grid)
+    if not isinstance(grid, FittedGrid):
+        return None
+    grid.check(field)
+    return grid
+
+
+def _fitted_solver(
+    fitted: FittedGrid,
+    solver: Solver | str | None,
+    options: dict[str, Any],
+    nfe: int | None,
+    steps: int | None,
+) -> Solver:
+    own = fitted.make_solver()
+    if options or solver not in (None, "default", fitted.solver):
+        raise ValueError(f"this grid was fitted for {own}; leave out the solver and its options")
+    count = len(fitted.times) - 1
+    if steps not in (None, count) or (nfe is not None and own.steps(nfe) < count):
+        raise ValueError(f"this grid has {count} steps; leave out nfe and steps")
+    return own
+
+
 def sample(
     field: Field,
     n: int,
@@ -67,7 +94,7 @@ def sample(
     batch: int | None = None,
     path: bool = False,
     final: Final | None = None,
-    grid: str | None = None,
+    grid: str | Path | FittedGrid | None = None,
     progress: Callable[[int], None] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
@@ -91,7 +118,8 @@ def sample(
         final: "denoise" leaves no noise: by x <- E[x_0 | x], one evaluation, or for nothing where
             the solver's last step can end at sigma = 0; "none" stays at t_data. The default is
             "denoise" where the field can.
-        grid: the kind of time grid; None is the solver's favourite.
+        grid: the kind of time grid, or a fitted one or its .json file; None is the solver's
+            favourite.
         progress: called with the number of samples that are done after each batch.
         options: of the named solver, such as ``rtol``.
 
@@ -105,12 +133,19 @@ def sample(
         raise ValueError(
             f"{n} samples were asked for and {len(y)} labels given; pass one label each"
         )
-    solver = _solver(field, solver, options)
+    fitted = _fitted(field, grid)
+    if fitted is not None:
+        solver = _fitted_solver(fitted, solver, options, nfe, steps)
+    solver = _solver(field, solver, {} if fitted else options)
     solver.check(field)
     if final == "denoise" and not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
     final = final or ("denoise" if isinstance(field, AffineField) else "none")
-    times = _times(field, solver, nfe, steps, grid, final)
+    if fitted is not None:
+        times = torch.tensor(fitted.times, dtype=torch.float64)
+    else:
+        assert grid is None or isinstance(grid, str)  # by _fitted
+        times = _times(field, solver, nfe, steps, grid, final)
     parts = []
     with torch.no_grad():
         for first in range(0, n, batch or n):

@@ -61,7 +61,9 @@ def sample(
     steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
     seed: Annotated[int, typer.Option(help="of the samples", **_SEEDS)] = 0,
     label: Annotated[int | None, typer.Option(help="the class to draw")] = None,
-    grid: Annotated[str | None, typer.Option(help="native, logsnr, karras or f1.5")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
@@ -74,6 +76,30 @@ def sample(
     from diffode.cli.sampling import command
 
     command(run, n, solver, nfe, steps, seed, label, grid, set_ or [], weights, device, out)
+
+
+@app.command("fit-grid")
+def fit_grid(
+    run: RunFolder,
+    solver: Annotated[str, typer.Option(help="of fixed steps, see diffode solvers")] = "trig",
+    steps: Annotated[int, typer.Option(help="of the grid", min=2)] = 10,
+    pilot: Annotated[
+        int, typer.Option(help="flows to fit to, half of them held out", min=8)
+    ] = 256,
+    seed: Annotated[int, typer.Option(help="of the pilots", **_SEEDS)] = 0,
+    weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver"),
+    ] = None,
+    parameters: Annotated[str, typer.Option(help="ema or raw")] = "ema",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json"),
+) -> None:
+    """Fit the times of a solver to a trained field."""
+    from diffode.cli.fitting import command
+
+    command(run, solver, steps, pilot, seed, weights, set_ or [], parameters, device, out)
 
 
 @app.command()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
+from diffode.fields.schedules import VP
 
 _RHO_CAP = 999.0
 
@@ -26,6 +27,18 @@ class Spacing(NamedTuple):
     about: str
 
 
+_BETAS = (0.1, 20.0)  # of the VP schedule that "t2" refers to
+
+
+def _vp_time(rho: Tensor) -> Tensor:
+    """The square root of the VP schedule's time at this rho, carried on beyond its t = 1."""
+    return VP(*_BETAS).time(rho).sqrt()
+
+
+def _vp_rho(u: Tensor) -> Tensor:
+    return VP(*_BETAS).rho(u * u)
+
+
 SPACINGS = {
     "logsnr": Spacing(torch.log, torch.exp, "uniform in log-SNR, -2 log rho"),
     "karras": Spacing(
@@ -33,13 +46,26 @@ SPACINGS = {
         lambda u: u**7,
         "uniform in rho^(1/7) (Karras et al., 2022, eq. 5)",
     ),
+    "t2": Spacing(
+        _vp_time, _vp_rho, "quadratic in the time of the VP schedule (DPM-Solver's time_quadratic)"
+    ),
     "f1.5": Spacing(
         lambda rho: (rho / (1 + rho)) ** (2 / 3),
         lambda u: u**1.5 / (1 - u**1.5),
         "uniform in (rho / (1 + rho))^(2/3): more steps where data and noise balance",
     ),
 }
-KINDS = ("native", *SPACINGS)
+KINDS = ("native", *SPACINGS, "theta")
+
+
+def spacing(field: AffineField, kind: str) -> Spacing:
+    """The spacing of this name; "theta" depends on the data's standard deviation."""
+    if kind != "theta":
+        return SPACINGS[kind]
+    std = field.moments[1]
+    return Spacing(
+        lambda rho: torch.atan(rho / std), lambda u: std * torch.tan(u), "uniform in the angle"
+    )
 
 
 def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
@@ -48,7 +74,7 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
     Arguments:
         field: whose span and schedule are used.
         steps: the number of intervals, at least 1.
-        kind: "native" (uniform in t), "logsnr", "karras" or "f1.5".
+        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta".
 
     Raises:
         ValueError: an unknown kind, or fewer than one step.
@@ -66,11 +92,11 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
             f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
         )
     ends = torch.tensor(field.span, dtype=torch.float64)
-    spacing = SPACINGS[kind]
+    warp, inverse, _ = spacing(field, kind)
     vanishes = float(field.schedule.alpha(ends)[0]) < 0.01
     rho = field.schedule.rho(ends)
-    warped = spacing.warp(rho.clamp_max(_RHO_CAP) if vanishes else rho)
+    warped = warp(rho.clamp_max(_RHO_CAP) if vanishes and kind != "theta" else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    times = field.schedule.time(spacing.inverse(warped[0] + (warped[1] - warped[0]) * u))
+    times = field.schedule.time(inverse(warped[0] + (warped[1] - warped[0]) * u))
     times[0], times[-1] = first, last
     return times

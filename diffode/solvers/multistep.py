@@ -170,11 +170,14 @@ class Multistep(Solver):
     def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
-        mean, std = f.field.moments
-        method = self.method(len(times) - 1)
-        clock = tuple(times.tolist())
-        steps = _shared_table(method, f.field.schedule, std, clock, f.land)
-        yield from walk(f, x, list(times[:-1]), steps, mean.to(x))
+        mean = f.field.moments[0].to(x)
+        yield from walk(f, x, list(times[:-1]), self.plan(f, times), mean)
+
+    def plan(self, f: Calls, times: Tensor) -> list[Step]:
+        """The steps on times that all rows share."""
+        assert isinstance(f.field, AffineField)
+        method, std = self.method(len(times) - 1), f.field.moments[1]
+        return _shared_table(method, f.field.schedule, std, tuple(times.tolist()), f.land)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,60 @@
+"""A multistep method with its weights scaled, as a fit leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField
+from diffode.rng import Rng
+from diffode.solvers.base import Calls
+from diffode.solvers.multistep import Method, Move, Multistep, Step, walk
+
+
+class Scaled(Multistep):
+    """A multistep method whose predictor weights are multiplied by factors.
+
+    Arguments:
+        solver: the method.
+        scales: the factors of each step's weights, a row a step; numbers, or 0-d tensors that
+            gradients are wanted of.
+    """
+
+    def __init__(self, solver: Multistep, scales: Sequence[Sequence[float | Tensor]]) -> None:
+        self.solver, self.scales = solver, scales
+        self.name, self.lands, self.grid = solver.name, solver.lands, solver.grid
+
+    def method(self, steps: int) -> Method:
+        """The method for this many steps."""
+        return self.solver.method(steps)
+
+    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+        """Yield the states at times[1:].
+
+        Raises:
+            ValueError: another number of steps than there are factors for.
+        """
+        assert isinstance(f.field, AffineField)
+        if len(self.scales) != len(times) - 1:
+            raise ValueError(
+                f"got {len(times) - 1} steps for weights fitted to {len(self.scales)} steps"
+            )
+        plan = self.plan(f, times)
+        steps = [_scaled(step, row) for step, row in zip(plan, self.scales, strict=True)]
+        mean = f.field.moments[0].to(x)
+        yield from walk(f, x, list(times[:-1]), steps, mean)
+
+
+def _scaled(step: Step, factors: Sequence[float | Tensor]) -> Step:
+    if step.go is None:
+        return step
+    go = step.go
+    weights = [w * c for w, c in zip(go.weights, factors, strict=False)]
+    if any(isinstance(w, Tensor) for w in weights):  # then all are, for one way to combine them
+        weights = [torch.as_tensor(w, dtype=torch.float64) for w in weights]
+        keep, mean = (torch.tensor(v, dtype=torch.float64) for v in (go.keep, go.mean))
+        return replace(step, go=Move(keep, mean, weights))
+    return replace(step, go=Move(go.keep, go.mean, weights))
