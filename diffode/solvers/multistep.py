@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -60,6 +60,8 @@ class Step:
         go: the move on; None where the form has no number for it, because alpha is 0 at one end:
             that step is DDIM's, the first order of every form.
         level: alpha and sigma at the next node.
+        settle: a row whose E[x_0] moved by less than this factor of its correction takes DDIM's
+            step instead; None never.
     """
 
     x0: Number
@@ -67,6 +69,7 @@ class Step:
     correct: Move | None
     go: Move | None
     level: tuple[Number, Number]
+    settle: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Method:
         corrected: whether the free corrector is used.
         damping: kappa of the corrector; 0 moves all the way.
         lower: how many of the last steps lower the order, to 1 in the last.
+        settles: whether the last step is DDIM's for rows that have settled on one point: where
+            the posterior mean moved by less than a tenth of the error that the correction shows
+            the polynomials to make there.
     """
 
     form: Form
@@ -88,6 +94,7 @@ class Method:
     corrected: bool = False
     damping: float = 0.0
     lower: int = 0
+    settles: bool = False
 
     def orders(self, nodes: Nodes) -> Array:
         """The order of each step: what history there is, and what the end allows."""
@@ -120,7 +127,7 @@ def table(method: Method, nodes: Nodes) -> list[Step]:
                 damped = _moves(nodes, points, inner, method.damping)
                 for k, move in zip(inner, damped, strict=True):
                     corrections[k + 1] = move
-    return [
+    plan = [
         Step(
             _number(factors[0][k]),
             _number(factors[1][k]),
@@ -130,6 +137,11 @@ def table(method: Method, nodes: Nodes) -> list[Step]:
         )
         for k in range(steps)
     ]
+    last = corrections[steps - 1]
+    if method.settles and last is not None:
+        reach = 0.1 * nodes.std * abs(nodes.tau[-1] - nodes.tau[-2])
+        plan[-1] = replace(plan[-1], settle=_number(reach) / abs(last.weights[0]))
+    return plan
 
 
 def _moves(nodes: Nodes, points: Array, first: Array, damping: float = 0.0) -> list[Move | None]:
@@ -213,19 +225,32 @@ def walk(
         past: slopes before times[0], the latest first.
     """
     slopes, before = deque(past, maxlen=8), x
+    last_x0, settled = x, None
     for k, step in enumerate(steps):
         x0, n = f.posterior(x, times[k])
         slopes.appendleft(_sum(step.x0, x0, step.n, n))
         if k and step.correct is not None:
-            x = _toward(x, _apply(step.correct, before, mean, slopes), step.correct.share)
+            goal = _apply(step.correct, before, mean, slopes)
+            if step.settle is not None:
+                settled = _length(x0 - last_x0) < step.settle * _length(goal - x)
+            x = _toward(x, goal, step.correct.share)
         if k:
             yield x
-        before = x
+        before, last_x0 = x, x0
+        frozen = step.go is None or settled is not None
+        ddim = _sum(step.level[0], x0, step.level[1], n) if frozen else x
         if step.go is None:
-            x = _sum(step.level[0], x0, step.level[1], n)
+            x = ddim
         else:
             x = _apply(step.go, x, mean, slopes)
+            if settled is not None:
+                x = torch.where(right(settled, x).bool(), ddim, x)
     yield x
+
+
+def _length(x: Tensor) -> Tensor:
+    length: Tensor = x.flatten(1).norm(dim=1)
+    return length
 
 
 def _toward(x: Tensor, goal: Tensor, share: Number) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified, SubVP
+from diffode.fields import VE, VP, Cosine, Empirical, Karras, Mixture, Rectified, SubVP
 from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.sampling import sample
@@ -304,3 +304,32 @@ def test_halving_errors_of_successive_orders():
     """Higher orders are better on a smooth field: the reason to have them."""
     ends = [shipped("trig", {"order": k}, Karras(), 24) for k in (1, 2, 3, 4)]
     assert all(b < a for a, b in itertools.pairwise(ends))
+
+
+@pytest.mark.parametrize("noise", [None, StudentT(1.0)], ids=repr)
+def test_a_flow_that_settles_on_a_point_ends_there(noise):
+    """Point masses: where the posterior has chosen one, the default ends on it."""
+    points = 2 * Rng(7).normal("points", (40, 16), torch.float64)
+    field = Empirical(points, Karras(), noise)
+    ends = sample(field, 200, nfe=15, seed=8).x.double()
+    nearest = torch.cdist(ends, points).min(1).values
+    assert float(nearest.median()) < 1e-6
+    ends = sample(field, 200, "trig", nfe=15, seed=8, corrected=False).x.double()
+    assert float(torch.cdist(ends, points).min(1).values.median()) > 1e-3
+
+
+def test_rows_of_a_heavy_tailed_prior_have_times_of_their_own():
+    """From the plane law of PFGM: each row's answer is its own, and more accurate."""
+    points = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0], [-4.0, -4.0]]).double()
+    stds = torch.full((4,), 0.3).double()
+    heavy = Mixture(torch.ones(4).double(), points, stds, Karras(0.01), StudentT(1.0))
+    x = heavy.prior.sample((64, 2), Rng(9), dtype=torch.float64)
+    times = grid(heavy, 12, "f1.5")
+    exact_end = get_solver("dopri5", rtol=1e-7, atol=1e-7)(heavy, x, times[[0, -1]]).x
+    solver = get_solver("trig")
+    whole = solver(heavy, x, times).x
+    alone = torch.cat([solver(heavy, x[i : i + 1], times).x for i in range(4)])
+    torch.testing.assert_close(whole[:4], alone, rtol=1e-9, atol=1e-9)
+    shared = get_solver("ab", form="trig", variable="share", order=4, corrected=True)
+    own, common = ((end - exact_end).norm(dim=1) for end in (whole, shared(heavy, x, times).x))
+    assert float(own.median()) < float(common.median())
