@@ -7,12 +7,15 @@ from typing import Any, cast
 from diffode.options import suggest, validate
 from diffode.solvers import ode
 from diffode.solvers.base import Calls, Solution, Solver
+from diffode.solvers.churn import Churn
 from diffode.solvers.ddim import DDIM
 from diffode.solvers.families import DEIS, DPM, AdamsBashforth, DPMpp, UniPC
 from diffode.solvers.grids import grid
 from diffode.solvers.heun import Heun
-from diffode.solvers.ode import TorchDiffEq
+from diffode.solvers.sde import EulerMaruyama, PredictorCorrector
+from diffode.solvers.sde_trig import TrigSDE
 from diffode.solvers.singlestep import SingleStep
+from diffode.solvers.stochastic import Ancestral, SDEDPMpp
 from diffode.solvers.trig import Trig
 
 __all__ = ["Calls", "Solution", "Solver", "get_solver", "grid", "names"]
@@ -28,6 +31,12 @@ _ABOUT = {
     "unipc": "UniPC: DPM-Solver++ with the free corrector (order; Zhao et al., 2023)",
     "deis": "DEIS, tAB (order; Zhang and Chen, 2023)",
     "ab": "Adams-Bashforth of any form (form, variable, order, corrected)",
+    "ancestral": "DDPM's ancestral sampler, DDIM with eta = 1 (Ho et al., 2020)",
+    "euler-maruyama": "Euler-Maruyama of the reverse SDE (eta, clock; Song et al., 2021)",
+    "pc": "reverse diffusion and Langevin corrections (snr, corrections; Song et al., 2021)",
+    "churn": "EDM's stochastic Heun (s_churn, s_min, s_max, s_noise; Karras et al., 2022)",
+    "sde-dpm++": "SDE-DPM-Solver++ along a Brownian path (order, eta; Lu et al., 2022)",
+    "sde-trig": "the reverse SDE in the angle, along a Brownian path (order, eta)",
 }
 _OWN: dict[str, type[Solver]] = {
     "trig": Trig,
@@ -39,6 +48,12 @@ _OWN: dict[str, type[Solver]] = {
     "unipc": UniPC,
     "deis": DEIS,
     "ab": AdamsBashforth,
+    "ancestral": Ancestral,
+    "euler-maruyama": EulerMaruyama,
+    "pc": PredictorCorrector,
+    "churn": Churn,
+    "sde-dpm++": SDEDPMpp,
+    "sde-trig": TrigSDE,
 }
 
 
