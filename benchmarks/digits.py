@@ -32,7 +32,7 @@ def cell(name: str, seed: int, out: Path) -> None:
         return
     digits = load("digits")
     run = fit(name, "digits", seed=seed)
-    x = sample(run.field, 2000, nfe=35, seed=100 + seed, batch=500).x
+    x = sample(run.field, 2000, "heun", nfe=35, seed=100 + seed, batch=500).x
     labels = classifier().predict(x.flatten(1).numpy())
     shares = torch.from_numpy(labels).bincount(minlength=10) / len(x)
     figures = quality(x, digits.train, digits.test).asdict() | {
