@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import right
-from diffode.fields.exact import kernel_means
+from diffode.fields.kernels import Points, kernel_means, moments
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.priors import StudentT
@@ -76,8 +76,10 @@ def field_target(x: Tensor, z: Tensor, charges: Tensor, gamma: float) -> Tensor:
         gamma: the constant of the normalisation.
     """
     x, z = x.double(), z.double()
-    one, equal = torch.ones((), dtype=torch.float64), x.new_zeros(len(charges))
-    mean = kernel_means(x, charges, one, z, StudentT(1.0), equal)
+    one, equal = x.new_ones(()), x.new_full((len(charges),), 1 / len(charges))
+    _, centre, squares = moments(charges, equal)
+    points = Points(charges, squares, equal.log(), centre)
+    mean = kernel_means(x, points, one, z, StudentT(1.0))
     v = torch.cat((mean - x, -z[:, None]), 1)
     length: Tensor = v.norm(dim=1, keepdim=True)
     return math.sqrt(x.shape[1]) * v / (length + gamma)
