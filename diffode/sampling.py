@@ -15,6 +15,7 @@ from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
 from diffode.solvers.base import Final
 from diffode.solvers.fitted import FittedGrid, read_grid
+from diffode.solvers.grids import landing
 
 DEFAULT_NFE = 35
 
@@ -37,7 +38,7 @@ def _times(
             )
         return grid(field, 1 if steps is None else steps, kind or "native")
     if steps is None:
-        extra = final == "denoise" and not solver.lands
+        extra = final == "denoise"
         steps = solver.steps((DEFAULT_NFE if nfe is None else nfe) - extra)
         if steps < 1:
             raise ValueError(
@@ -46,6 +47,24 @@ def _times(
             )
     favourite = solver.grid if isinstance(field, AffineField) else "native"
     return grid(field, steps, kind or favourite)
+
+
+def _plan(
+    field: Field,
+    solver: Solver,
+    nfe: int | None,
+    steps: int | None,
+    kind: str | None,
+    final: Final,
+) -> tuple[Tensor, bool]:
+    """The times, and whether the last step lands on the data."""
+    if final == "denoise" and solver.lands and (nfe is None or steps is None):
+        assert isinstance(field, AffineField)  # by sample
+        count = solver.steps(DEFAULT_NFE if nfe is None else nfe) if steps is None else steps
+        times = landing(field, count, kind or solver.grid)
+        if times is not None:
+            return times, True
+    return _times(field, solver, nfe, steps, kind, final), False
 
 
 def _solver(field: Field, solver: Solver | str | None, options: dict[str, Any]) -> Solver:
@@ -116,8 +135,8 @@ def sample(
         batch: rows held at once; None for all.
         path: keep the states at all times.
         final: "denoise" leaves no noise: by x <- E[x_0 | x], one evaluation, or for nothing where
-            the solver's last step can end at sigma = 0; "none" stays at t_data. The default is
-            "denoise" where the field can.
+            the solver's last step can end at sigma = 0 and is longer than t_data's own level;
+            "none" stays at t_data. The default is "denoise" where the field can.
         grid: the kind of time grid, or a fitted one or its .json file; None is the solver's
             favourite.
         progress: called with the number of samples that are done after each batch.
@@ -142,10 +161,11 @@ def sample(
         raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
     final = final or ("denoise" if isinstance(field, AffineField) else "none")
     if fitted is not None:
-        times = torch.tensor(fitted.times, dtype=torch.float64)
+        times, land = torch.tensor(fitted.times, dtype=torch.float64), final == "denoise"
+        land = land and solver.lands
     else:
         assert grid is None or isinstance(grid, str)  # by _fitted
-        times = _times(field, solver, nfe, steps, grid, final)
+        times, land = _plan(field, solver, nfe, steps, grid, final)
     parts = []
     with torch.no_grad():
         for first in range(0, n, batch or n):
@@ -153,7 +173,6 @@ def sample(
             labels = None if y is None else y[index].to(field.device)
             rng = Rng(seed).rows(index)
             start = field.start(len(index), rng, labels)
-            land = final == "denoise" and solver.lands
             part = solver(start.field, start.x, times, labels, rng, path, land)
             if final == "denoise" and not land:
                 part = _denoise(start.field, part, labels)

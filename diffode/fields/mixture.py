@@ -22,9 +22,9 @@ from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical, StudentT
 from diffode.rng import Rng
 
-_MEMORY = 2**25  # bytes of float64 tables and coordinates held at once; logits take an eighth
+_MEMORY = 2**24  # bytes that tables, coordinates and four times the logits may each take
 _FLOOR = -64.0  # of logits under their largest: smaller weights make slow denormal numbers
-_TINY = 1e-13  # the least alpha / sigma: below it x says nothing of x_0 in float64
+_TINY = 1e-13  # alpha / sigma and sigma / alpha below it change nothing in float64
 
 
 class Mixture(AffineField):
@@ -103,7 +103,7 @@ class Mixture(AffineField):
         """The log-density (b,) and the means of x_0 and n (b, N), by blocks of rows."""
         alpha, sigma = (v.reshape(-1, 1).expand(len(x), 1) for v in self.level(t, x))
         alpha = torch.maximum(alpha, _TINY * sigma)
-        u, rho = x.flatten(1).double() / alpha, (sigma / alpha).clamp_min(_TINY**8)
+        u, rho = x.flatten(1).double() / alpha, (sigma / alpha).clamp_min(_TINY)
         count, dim = self.means.shape
         rows = max(1, _MEMORY // (8 * count * dim))
         blocks, tables = [], None
@@ -113,7 +113,7 @@ class Mixture(AffineField):
             size = min(len(nodes), max(1, _MEMORY // (24 * self.variances.numel())))
             blocks = [nodes[i : i + size] for i in range(0, len(nodes), size)]
             tables = [self._table(blocks[0])] if len(blocks) == 1 else None
-            rows = max(1, min(rows, _MEMORY // (64 * count * size)))
+            rows = max(1, min(rows, _MEMORY // (32 * count * size)))
         for i in range(0, len(x), rows):
             k = slice(i, i + rows)
             c = u[k] - self.means[:, None]  # components, rows, coordinates

@@ -61,7 +61,7 @@ class Scales:
         noisy = (rho.square() / (9 * widest)).log() / 2 + shrink
         low = noisy.clamp_max(self.part_mode) + self.part_low
         low = low.clamp_min(self.low) - shrink
-        bounds = torch.stack((self.high - rho.log(), rho.log() - low)).nan_to_num()
+        bounds = torch.stack((self.high - rho.log(), rho.log() - low)).nan_to_num(0, 800, -800)
         first, last = (math.ceil(float(_largest(v)) / self.step) for v in bounds)
         w = torch.arange(-first, last + 1, dtype=torch.float64, device=rho.device)
         return w * self.step

@@ -30,6 +30,7 @@ from diffode.solvers.multistep import Multistep
 from diffode.solvers.scaled import Scaled
 
 Array = np.ndarray
+_BASE = 5.0  # of the fitted numbers: finite differences are relative to them
 
 
 def fit_grid(
@@ -146,36 +147,39 @@ class _Task:
         return self.delta * float(((1 + mean).square() - 1).sqrt())
 
     def fit_times(self, rounds: int, progress: Callable[[float], None] | None) -> Tensor:
-        """Times that are positive fractions of the grid's variable, by L-BFGS."""
-        from scipy.optimize import minimize
+        """Times that are positive fractions of the grid's variable, by least squares."""
+        from scipy.optimize import least_squares
 
         warped = self.spacing.warp(self.schedule.rho(self.own).clamp_max(1e12))
         gaps = warped.diff()
         logits = (gaps / gaps.sum()).log().numpy()
 
-        def times(step: Array) -> Tensor:
-            share = torch.softmax(torch.from_numpy(logits + step), 0).cumsum(0)
+        def times(point: Array) -> Tensor:
+            share = torch.softmax(torch.from_numpy(logits + point - _BASE), 0).cumsum(0)
             u = warped[0] + (warped[-1] - warped[0]) * share
             out = self.own.clone()
             out[1:-1] = self.schedule.time(self.spacing.inverse(u[:-1])).to(out)
             return out
 
-        def value(step: Array) -> float:
-            return float(self.loss(times(step), self.solver))
+        def residuals(point: Array) -> Array:
+            ratio = self.errors(times(point), self.solver, 0) / self.delta
+            return (2 * ((1 + ratio.square()).sqrt() - 1)).sqrt().cpu().double().numpy()
 
-        first = value(np.zeros_like(logits))
+        start = np.full_like(logits, _BASE)
+        first = float(np.square(residuals(start)).sum())
 
-        def tell(step: Array) -> None:
+        def tell(intermediate_result: Any) -> None:  # noqa: ANN401
             if progress is not None:
-                progress(value(step) / first)
+                progress(2 * float(intermediate_result.cost) / first)
 
-        best = minimize(
-            value,
-            np.zeros_like(logits),
-            method="L-BFGS-B",
-            bounds=[(-3.0, 3.0)] * len(logits),
+        best = least_squares(
+            residuals,
+            start,
+            bounds=(_BASE - 3, _BASE + 3),
+            diff_step=1e-3 / _BASE,
+            max_nfev=rounds,
+            ftol=1e-4,
             callback=tell,
-            options={"maxiter": rounds, "eps": 1e-3, "ftol": 1e-4},
         )
         return times(best.x)
 

@@ -84,19 +84,39 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
         raise ValueError(f"got {steps} steps; a grid has at least 1")
     if kind not in KINDS:
         raise ValueError(f"no grid named {kind!r}; grids: {', '.join(KINDS)}")
-    first, last = field.span
     if kind == "native":
-        return torch.linspace(first, last, steps + 1, dtype=torch.float64)
+        return torch.linspace(*field.span, steps + 1, dtype=torch.float64)
     if not isinstance(field, AffineField):
         raise TypeError(
             f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
         )
-    ends = torch.tensor(field.span, dtype=torch.float64)
+    return _spaced(field, steps, kind, float(_rho(field)[1]))
+
+
+def landing(field: AffineField, steps: int, kind: str) -> Tensor | None:
+    """The times of a grid whose last step ends at the data itself, rho = 0.
+
+    The last time is t_data's all the same: it stands for the end. None where the grid has no such
+    end, or would have a step begin beyond t_data: more steps than reach t_data's own level.
+    """
+    if kind == "native" or not bool(spacing(field, kind).warp(torch.zeros(1)).isfinite()):
+        return None
+    times = _spaced(field, steps, kind, 0.0)
+    beyond = field.schedule.rho(times)[-2] <= _rho(field)[1]
+    return None if bool(beyond) else times
+
+
+def _rho(field: AffineField) -> Tensor:
+    return field.schedule.rho(torch.tensor(field.span, dtype=torch.float64))
+
+
+def _spaced(field: AffineField, steps: int, kind: str, end: float) -> Tensor:
     warp, inverse, _ = spacing(field, kind)
-    vanishes = float(field.schedule.alpha(ends)[0]) < 0.01
-    rho = field.schedule.rho(ends)
+    first = _rho(field)[0]
+    vanishes = float(field.schedule.alpha(torch.tensor(field.span[0]).double())) < 0.01
+    rho = torch.stack((first, torch.tensor(end, dtype=torch.float64)))
     warped = warp(rho.clamp_max(_RHO_CAP) if vanishes and kind != "theta" else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    times = field.schedule.time(inverse(warped[0] + (warped[1] - warped[0]) * u))
-    times[0], times[-1] = first, last
-    return times
+    inner = inverse(warped[0] + (warped[1] - warped[0]) * u)[1:-1]
+    ends = torch.tensor(field.span, dtype=torch.float64)
+    return torch.cat((ends[:1], field.schedule.time(inner), ends[1:]))

@@ -81,6 +81,8 @@ class Trig(Multistep):
         schedule, method = field.schedule, self.method(len(times) - 1)
         mean, std = field.moments
         rho = schedule.rho(times)
+        if f.land:
+            rho = torch.cat((rho[:-1], torch.zeros_like(rho[-1:])))
         y = (x / right(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
         square = y.square().sum(1) + field.noise.dof * rho[0].square()
         stretch = (square / (y.shape[1] + field.noise.dof)).sqrt() / rho[0]

@@ -248,11 +248,22 @@ def test_the_default_lands_on_the_data_without_an_evaluation():
     field = smooth(Karras())
     landed = sample(field, 64, nfe=20, seed=4)
     assert landed.nfe == 20 and landed.final == "denoise" and len(landed.times) == 21
+    assert float(landed.times[-2]) > 0.002 and float(landed.times[-1]) == 0.002
     tight = sample(field, 64, "dopri5", seed=4, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(landed.x, tight.x, rtol=0, atol=0.02)
     stays = sample(field, 64, nfe=20, seed=4, final="none")
     assert stays.final == "none" and stays.nfe == 20
     assert 1e-5 < float((stays.x - landed.x).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("steps", [150, 1500])
+def test_many_steps_denoise_at_the_end_of_the_span(steps):
+    """No step begins beyond t_data, and the end is that of a tight solve, denoised."""
+    field = smooth(VP())
+    many = sample(field, 16, steps=steps, seed=4)
+    assert many.nfe == steps + 1 and many.final == "denoise"
+    tight = sample(field, 16, "dopri5", seed=4, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(many.x, tight.x, rtol=0, atol=1e-5)
 
 
 def test_a_solver_that_cannot_land_is_not_asked_to():
@@ -314,8 +325,9 @@ def test_a_flow_that_settles_on_a_point_ends_there(noise):
     ends = sample(field, 200, nfe=15, seed=8).x.double()
     nearest = torch.cdist(ends, points).min(1).values
     assert float(nearest.median()) < 1e-6
-    ends = sample(field, 200, "trig", nfe=15, seed=8, corrected=False).x.double()
-    assert float(torch.cdist(ends, points).min(1).values.median()) > 1e-3
+    if noise is None:  # the polynomials alone miss it
+        ends = sample(field, 200, "trig", nfe=15, seed=8, corrected=False).x.double()
+        assert float(torch.cdist(ends, points).min(1).values.median()) > 1e-3
 
 
 def test_rows_of_a_heavy_tailed_prior_have_times_of_their_own():
