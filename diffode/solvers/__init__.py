@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from diffode.options import suggest, validate
-from diffode.solvers import ode
+from diffode.solvers import adaptive, ode
 from diffode.solvers.base import Calls, Solution, Solver
 from diffode.solvers.churn import Churn
 from diffode.solvers.ddim import DDIM
@@ -59,12 +59,16 @@ _OWN: dict[str, type[Solver]] = {
 
 def names() -> list[str]:
     """The names that `get_solver` knows, beside "default"."""
-    return [*_OWN, *ode.METHODS]
+    return [*_OWN, *adaptive.METHODS, *ode.METHODS]
 
 
 def describe() -> list[tuple[str, str]]:
     """The names with one line each."""
-    return [(name, _ABOUT[name]) for name in _OWN] + ode.describe()
+    rows = [
+        (name, "adaptive for each sample apart (rtol, atol, max_nfe, clock)")
+        for name in adaptive.METHODS
+    ]
+    return [(name, _ABOUT[name]) for name in _OWN] + rows + ode.describe()
 
 
 def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
@@ -86,6 +90,8 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
     if name in _OWN:
         make: Any = _OWN[name]
         return cast(Solver, make(**validate(what, options, make)))
+    if name in adaptive.METHODS:
+        return adaptive.Adaptive(name, **validate(what, options, adaptive.Adaptive))
     tolerant = name in ode.ADAPTIVE_RK or name in ("implicit_adams", "scipy_solver")
     method = ode.tolerant if tolerant else ode.fixed
     return method(name, **validate(what, options, method))

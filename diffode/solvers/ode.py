@@ -17,14 +17,19 @@ FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 ADAMS = ("explicit_adams", "implicit_adams")
 METHODS = (*ADAPTIVE_RK, *FIXED, *ADAMS, "scipy_solver")
 
+_SCALE = {"fehlberg2": 1 / 256}  # its pair differs by a 256th of what a Heun-Euler pair does
+_LONGEST = 1 / 3  # step, of the whole way: slopes at the ends alone may see nothing
+
 
 class TorchDiffEq(Solver):
     """A method of torchdiffeq; fixed methods step on the times, adaptive ones between them.
 
     Its guards: adaptive Runge-Kutta methods are told the times as obligatory steps (left alone
-    they step past the end, where sigma may not exist, and interpolate back), and the Adams
-    methods, whose weights assume equal steps, are refused unequal ones. Adaptive methods
-    measure one error for the whole batch, so rows influence each other.
+    they step past the end, where sigma may not exist, and interpolate back) and hold every row
+    to the tolerance (left alone they average over the batch, and a sample that chooses its mode
+    late is lost among those that do not); and the Adams methods, whose weights assume equal
+    steps, are refused unequal ones. The batch moves at the pace of its worst row, so rows
+    influence each other.
 
     Arguments:
         method: one of dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2,
@@ -82,7 +87,8 @@ class TorchDiffEq(Solver):
 
         keywords: dict[str, Any] = {"method": self.name}
         if self.couples_rows:
-            keywords |= {"rtol": self.rtol, "atol": self.atol}
+            scale = _SCALE.get(self.name, 1)
+            keywords |= {"rtol": scale * self.rtol, "atol": scale * self.atol}
         if self.name in ADAMS:
             steps = times.diff()
             if not bool((steps / steps[0] - 1).abs().max() < 1e-6):
@@ -97,7 +103,11 @@ class TorchDiffEq(Solver):
                 return
             for k in range(len(times) - 1):
                 if self.name in ADAPTIVE_RK:
-                    keywords["options"] = {"step_t": times[k + 1 : k + 2]}
+                    keywords["options"] = {
+                        "step_t": times[k + 1 : k + 2],
+                        "max_step": _LONGEST * (high - low),
+                        "norm": _worst_row,
+                    }
                 x = odeint(velocity, x, times[k : k + 2], **keywords)[-1]
                 yield x
         except AssertionError as error:
@@ -105,6 +115,10 @@ class TorchDiffEq(Solver):
                 f"{self.name} stopped: {error}; the velocity is not finite there or too stiff for "
                 f"rtol {self.rtol:g}, atol {self.atol:g}: loosen them, or use heun"
             ) from None
+
+
+def _worst_row(x: Tensor) -> Tensor:
+    return x.reshape(len(x), -1).square().mean(1).amax().sqrt()
 
 
 def tolerant(
