@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffode.building import build
+    from diffode.card import likelihood_card
+    from diffode.encoding import decode
     from diffode.recipes import recipe
     from diffode.rng import Rng
     from diffode.run import Run, fit
     from diffode.sampling import encode, sample
+    from diffode.solvers.fitting import fit_grid
+    from diffode.solvers.likelihood import log_prob
     from diffode.training.checkpoint import load, save
     from diffode.training.stats import data_stats
     from diffode.training.trainer import train
@@ -34,9 +38,13 @@ _HOMES = {
     "Run": "diffode.run",
     "build": "diffode.building",
     "data_stats": "diffode.training.stats",
+    "decode": "diffode.encoding",
     "encode": "diffode.sampling",
     "fit": "diffode.run",
+    "fit_grid": "diffode.solvers.fitting",
+    "likelihood_card": "diffode.card",
     "load": "diffode.training.checkpoint",
+    "log_prob": "diffode.solvers.likelihood",
     "recipe": "diffode.recipes",
     "sample": "diffode.sampling",
     "save": "diffode.training.checkpoint",
@@ -48,9 +56,13 @@ __all__ = [
     "Run",
     "build",
     "data_stats",
+    "decode",
     "encode",
     "fit",
+    "fit_grid",
+    "likelihood_card",
     "load",
+    "log_prob",
     "recipe",
     "sample",
     "save",

@@ -41,7 +41,7 @@ def options_of(*functions: Callable[..., Any]) -> type[BaseModel]:
     for function in functions:
         chosen = [p for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         notes = type("Notes", (), {"__annotations__": {p.name: p.annotation for p in chosen}})
-        home = vars(sys.modules[function.__module__])
+        home = getattr(function, "__globals__", None) or vars(sys.modules[function.__module__])
         hints = typing.get_type_hints(notes, home, include_extras=True)
         fields |= {p.name: (hints[p.name], p.default) for p in chosen}
     config = ConfigDict(extra="forbid", protected_namespaces=())

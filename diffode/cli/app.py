@@ -103,6 +103,80 @@ def fit_grid(
 
 
 @app.command()
+def likelihood(
+    run: RunFolder,
+    data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test",
+    n: Annotated[int, typer.Option(help="points, at most", min=1)] = 200,
+    trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact",
+    probes: Annotated[int, typer.Option(help="of an estimated trace", min=2)] = 8,
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
+    steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False,
+    seed: Annotated[int, typer.Option(help="of dequantisation and probes", **_SEEDS)] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None,
+    values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None,
+) -> None:
+    """Print the likelihood card of a run: nats, bits per dimension, and what they hold."""
+    from diffode.cli.likelihood import command
+
+    command(
+        run, data, n, trace, probes, solver, steps, as_is, seed, set_ or [], weights, device, out,
+        values,
+    )  # fmt: skip
+
+
+@app.command()
+def encode(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")],
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
+    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz"),
+) -> None:
+    """Carry points to the prior, and say what the way there and back loses."""
+    from diffode.cli.encoding import encode_command
+
+    encode_command(run, file, solver, nfe, steps, grid, set_ or [], weights, device, out)
+
+
+@app.command()
+def decode(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")],
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
+    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
+    final: Annotated[str, typer.Option(help="none, or denoise")] = "none",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png"),
+) -> None:
+    """Carry latents to the data."""
+    from diffode.cli.encoding import decode_command
+
+    decode_command(run, file, solver, nfe, steps, grid, final, set_ or [], weights, device, out)
+
+
+@app.command()
 def fields() -> None:
     """List the fields that can be trained."""
     from diffode.cli.lists import fields as show

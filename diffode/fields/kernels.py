@@ -27,6 +27,7 @@ _MEMORY = 2**24  # bytes of float64 points and logits held at once
 _QUERIES = 1024  # of which points are shared with at a time
 _FLOOR = -64.0  # of logits under their largest: smaller weights make slow denormal numbers
 _WORTH_SCREENING = 256  # coordinates, below which a matmul costs less than its logits
+_TERMS = 128  # of a float32 sum: a long one drops what is small beside its largest term
 _TOLERANCE = 1e-8  # of the weight that screening may leave out
 
 
@@ -181,8 +182,10 @@ def _softmax(
         weights = (logits - shift).to(dtype).clamp_min_(_FLOOR).exp_()
         decay = (top - shift).exp()
         total = total * decay + weights.sum(1, keepdim=True, dtype=torch.float64)
-        y = part.from_centre(part.y[:, :width].to(dtype))
-        mean = torch.addmm(mean * decay.to(dtype), weights, y)
+        y, mean = part.from_centre(part.y[:, :width].to(dtype)), mean * decay.to(dtype)
+        step = _TERMS if dtype == torch.float32 else len(y)
+        for k in range(0, len(y), step):
+            mean = torch.addmm(mean, weights[:, k : k + step], y[k : k + step])
         top = new_top
     return (top + total.log()).squeeze(1), mean / total
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 _DIGITS = 36.0  # the integral leaves out and errs by e^-36 of the whole
+_FARTHEST = 340.0  # of w: e^2w and its inverse are numbers
 
 
 class Scales:
@@ -61,7 +62,8 @@ class Scales:
         noisy = (rho.square() / (9 * widest)).log() / 2 + shrink
         low = noisy.clamp_max(self.part_mode) + self.part_low
         low = low.clamp_min(self.low) - shrink
-        bounds = torch.stack((self.high - rho.log(), rho.log() - low)).nan_to_num(0, 800, -800)
+        bounds = torch.stack((self.high - rho.log(), rho.log() - low))
+        bounds = bounds.nan_to_num(0.0).clamp(-_FARTHEST, _FARTHEST)
         first, last = (math.ceil(float(_largest(v)) / self.step) for v in bounds)
         w = torch.arange(-first, last + 1, dtype=torch.float64, device=rho.device)
         return w * self.step

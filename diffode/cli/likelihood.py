@@ -1,0 +1,131 @@
+"""``diffode likelihood``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import cast
+
+import typer
+from torch import Tensor
+
+from diffode.card import LikelihoodCard, likelihood_card
+from diffode.cli.app import pairs
+from diffode.cli.points import opened, read_points, write_arrays
+from diffode.cli.progress import progress_bar
+from diffode.data import Dataset
+from diffode.fields.base import AffineField
+from diffode.files import require_writable, write_text
+from diffode.likelihood import dequantise, law_at_prior, levels_of
+from diffode.rng import Rng
+from diffode.run import CONFIG, Plan, load_data
+from diffode.solvers import get_solver
+from diffode.solvers.divergence import Trace, check
+from diffode.solvers.transport import Transport
+
+BATCH = 20
+SPLITS = ("test", "train")
+
+
+def command(
+    run: Path,
+    data: str,
+    n: int,
+    trace: str,
+    probes: int,
+    solver: str,
+    steps: int | None,
+    as_is: bool,
+    seed: int,
+    assignments: list[str],
+    weights: str,
+    device: str,
+    out: Path | None,
+    values: Path | None,
+) -> None:
+    """Print the likelihood card of a run on points that it was not trained on."""
+    check(cast(Trace, trace))
+    for name, path, suffix in (("--out", out, ".json"), ("--values", values, ".npz")):
+        if path is not None:
+            if path.suffix != suffix:
+                raise ValueError(f"got {name} {path}; wanted a name that ends in {suffix}")
+            require_writable(path.parent)
+    chosen = get_solver(solver, **pairs(assignments))
+    objective, classes = opened(run, weights, device)
+    field = objective.field
+    chosen.check(Transport(field, None))
+    dataset = _dataset(run, data)
+    x, y = _points(dataset, data, field.event_shape, classes)
+    x, y = x[:n], None if y is None else y[:n]
+    levels = None if as_is else levels_of(x if dataset is None else dataset.train)
+    if levels is not None:
+        x = dequantise(x, levels, Rng(seed))
+    terminal = None
+    if dataset is not None and isinstance(field, AffineField):
+        labels = dataset.train_labels if y is not None else None
+        terminal = law_at_prior(field, dataset.train, labels, y)
+    with progress_bar("likelihood", 2 * len(x)) as bar:
+        bar.advance(0)
+        card = likelihood_card(
+            field,
+            x,
+            cast(Trace, trace),
+            chosen,
+            steps,
+            y,
+            levels,
+            terminal,
+            BATCH,
+            seed,
+            probes,
+            progress=bar.advance,
+        )
+    typer.echo(str(card))
+    if out is not None:
+        write_text(out, json.dumps(_figures(card, run, data, seed), indent=2) + "\n")
+        typer.echo(f"wrote {out}")
+    if values is not None:
+        r = card.result
+        write_arrays(
+            values,
+            x=x,
+            nats=r.nats,
+            prior=r.prior,
+            divergence=r.divergence,
+            stderr=r.stderr,
+            mismatch=card.mismatch,
+            latent=r.latent,
+            y=y,
+        )
+        typer.echo(f"wrote {values} ({len(x)} points)")
+
+
+def _dataset(run: Path, data: str) -> Dataset | None:
+    """What the run was trained on; None where it is gone and a file's points are asked for."""
+    if data in SPLITS:
+        return load_data(Plan.read(run))
+    try:
+        return load_data(Plan.read(run)) if (run / CONFIG).exists() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _points(
+    dataset: Dataset | None, data: str, event_shape: tuple[int, ...], classes: int | None
+) -> tuple[Tensor, Tensor | None]:
+    if dataset is None or data not in SPLITS:
+        return read_points(Path(data), event_shape, classes)
+    first = data == "test"
+    x = dataset.test if first else dataset.train
+    y = dataset.test_labels if first else dataset.train_labels
+    return x, y if classes is not None else None
+
+
+def _figures(card: LikelihoodCard, run: Path, data: str, seed: int) -> dict[str, object]:
+    """The card's figures for JSON, which knows no infinity, with what they belong to."""
+    figures = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v
+        for k, v in card.figures().items()
+    }
+    return {"run": str(run), "data": data, "seed": seed, **figures}

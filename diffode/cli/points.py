@@ -1,0 +1,73 @@
+"""What the commands on points share: a run's field, a file of points, a file of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffode.data import arrays
+from diffode.devices import choose
+from diffode.files import replacing
+from diffode.training import checkpoint
+from diffode.training.objective import Objective
+
+BATCH = 50
+
+
+def opened(run: Path, weights: str, device: str) -> tuple[Objective, int | None]:
+    """A run's objective on a device, and the number of its classes if it knows labels."""
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"got --weights {weights}; wanted ema or raw")
+    objective = checkpoint.load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
+    assert objective.spec is not None
+    return objective, objective.spec.classes
+
+
+def read_points(
+    path: Path, event_shape: tuple[int, ...], classes: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """Points (B, *event) in a .npy or .npz file, and their labels for a field that knows them.
+
+    Raises:
+        ValueError: no readable array, one of another shape, or labels that the run has not.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give the path of a .npy or .npz file")
+    try:
+        array, target = arrays.read(path)
+        if array.ndim > 2 and len(event_shape) == 3:
+            array = arrays.channels_first(array)
+        if array.shape[1:] != event_shape or not len(array) or array.dtype.kind not in "fiu":
+            raise ValueError(
+                f"got an array of {array.dtype} and shape {array.shape}; this run moves numbers "
+                f"of shape (rows, {', '.join(map(str, event_shape))})"
+            )
+        x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        x = x / 127.5 - 1 if x.ndim == 4 and array.dtype == np.uint8 else x
+        if not bool(x.isfinite().all()):
+            raise ValueError("got values that are NaN or infinite; drop those rows")
+        y = None if target is None or classes is None else arrays.labels(target, len(x))
+        if y is not None and classes is not None and int(y.max()) >= classes:
+            raise ValueError(f"got label {int(y.max())}; this run has labels 0 to {classes - 1}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return x, y
+
+
+def read_array(path: Path, name: str) -> Tensor | None:
+    """The array of that name in a .npz file, or None."""
+    if path.suffix != ".npz":
+        return None
+    with np.load(path, allow_pickle=False) as content:
+        return torch.from_numpy(content[name]) if name in content.files else None
+
+
+def write_arrays(path: Path, **tensors: Tensor | None) -> None:
+    """Write tensors to a .npz file in the order given, without those that are None."""
+    known = {name: t.cpu().numpy() for name, t in tensors.items() if t is not None}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **known)  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""The way back: latents to data, and what a round trip loses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Field
+from diffode.fields.poisson import PoissonField
+from diffode.sampling import _denoise, _times, encode
+from diffode.solvers import Solution, Solver, get_solver
+from diffode.solvers.base import Final
+
+
+def decode(
+    field: Field,
+    x: Tensor,
+    solver: Solver | str | None = None,
+    nfe: int | None = None,
+    steps: int | None = None,
+    y: Tensor | None = None,
+    q: Tensor | None = None,
+    path: bool = False,
+    final: Final = "none",
+    grid: str | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Solution:
+    """Carry latents to data: the flow from given points at t_prior, the inverse of `encode`.
+
+    The latent of a sample drawn on a Poisson flow's hemisphere is the pair (x, q); that of
+    `encode`, which uses the plane form, is x alone.
+
+    Arguments:
+        field: the field.
+        x: points at t_prior, shape (B, *event).
+        q: the augmented radius of each row of a Poisson flow, shape (B,).
+        final: "none" stays at t_data, as `encode` starts there; "denoise" ends with E[x_0 | x].
+        solver, nfe, steps, y, path, grid, options: as for `diffode.sample`.
+
+    Raises:
+        ValueError: a shape, count or option that does not fit.
+        TypeError: q for a field that is no unbound Poisson field, or a solver or ``final`` that
+            cannot use the field.
+    """
+    if tuple(x.shape[1:]) != tuple(field.event_shape):
+        raise ValueError(
+            f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
+        )
+    if isinstance(solver, Solver) and options:
+        raise ValueError("solver options go with a solver's name, not with a solver")
+    if final == "denoise" and not isinstance(field, AffineField):
+        raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
+    if q is not None:
+        if not isinstance(field, PoissonField) or field.q is not None:
+            raise TypeError(
+                f"got q for a {type(field).__name__}; q belongs to an unbound PoissonField"
+            )
+        field = field.bind(q.to(field.device))
+    solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
+    times = _times(field, solver, nfe, steps, grid, final)
+    labels = None if y is None else y.to(field.device)
+    with torch.no_grad():
+        solution = solver(field, x.to(field.device), times, labels, path=path)
+        if final == "denoise":
+            solution = _denoise(field, solution, labels)
+    return replace(solution, q=q)
+
+
+def round_trip(
+    field: Field,
+    x: Tensor,
+    solver: Solver | str | None = None,
+    y: Tensor | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> Tensor:
+    """The error of decoding what was encoded, rms over the coordinates of each row, shape (B,).
+
+    Arguments:
+        field: the field.
+        x: data, shape (B, *event).
+        solver: the same for both ways.
+        y: labels, shape (B,).
+        settings: ``nfe`` or ``steps``, ``grid`` and the solver's options, as for `encode`.
+    """
+    there = encode(field, x, solver, y=y, **settings)
+    back = decode(field, there.x, solver, y=y, **settings)
+    return (back.x - x.to(back.x)).flatten(1).square().mean(1).sqrt()

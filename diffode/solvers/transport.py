@@ -1,0 +1,105 @@
+"""The points of a field and the change of their log-density, as one field that solvers move."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import Field
+from diffode.fields.reschedule import Rescheduled, rescheduled
+from diffode.solvers.divergence import Probes, products, trace
+from diffode.solvers.grids import grid
+
+
+class Transport(Field):
+    r"""A field's points together with the integral of its divergence along their way.
+
+    A state is the N coordinates of a point and one integral for each probe (a single one for the
+    exact trace), shape (B, N + K):
+
+    .. math:: \frac{d}{dt} (x, \ell_1, \dots, \ell_K) = (f_t(x), d_1, \dots, d_K), \qquad
+              E[d_k] = \nabla \cdot f_t(x).
+
+    Arguments:
+        field: the field, its rows treated apart.
+        probes: the directions of an estimate, fixed for the whole way; None is the exact trace.
+        clock: the time and state to integrate in, see `diffode.fields.rescheduled`.
+    """
+
+    prior = None
+
+    def __init__(self, field: Field, probes: Probes | None, clock: str = "native") -> None:
+        super().__init__()
+        self.field, self.clock, self.probes = field, clock, probes
+        self.moved = rescheduled(field, clock)
+        self.span = self.moved.span
+        self.dim = torch.Size(field.event_shape).numel()
+        self.event_shape = (self.dim + (1 if probes is None else probes.test.shape[1]),)
+
+    def estimated(self, probes: Probes) -> Transport:
+        """The same with the divergence estimated from these directions."""
+        return Transport(self.field, probes, self.clock)
+
+    def rows(self, index: Tensor) -> Transport:
+        """The same for these rows of the batch."""
+        probes = None if self.probes is None else self.probes.rows(index)
+        return Transport(self.field.rows(index), probes, self.clock)
+
+    def times(self, steps: int) -> Tensor:
+        """Times from t_data to t_prior, equal steps in the clock."""
+        return grid(self.moved, steps).flip(0)
+
+    def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        """The velocity of the points, and the estimates of its divergence."""
+        d = trace(partial(self._velocity, t, y), self._points(x), self.probes)
+        return torch.cat((d.velocity.flatten(1), d.estimates), dim=1)
+
+    def pulled(self, sketch: Tensor, x: Tensor, times: Tensor, y: Tensor | None = None) -> Tensor:
+        r"""The integrated Jacobian's products, :math:`\int A^\top dt \, S`, shape (B, R, N).
+
+        One range for the whole way keeps the integrand smooth, and the integral is what is wanted.
+        Euler steps along ``times`` find it: their error costs variance, never bias.
+
+        Arguments:
+            sketch: the directions S, shape (B, R, N).
+            x: points at t_data, shape (B, *event).
+            times: from t_data to t_prior.
+            y: labels, shape (B,).
+        """
+        points, total = self._points(self.enter(x)), torch.zeros_like(sketch)
+        for t, t_next in pairwise(times):
+            h = (t_next - t).item()
+            v, pulled = products(partial(self._velocity, t, y), points, sketch)
+            points, total = points + h * v, total + h * pulled
+        return total
+
+    def enter(self, x: Tensor) -> Tensor:
+        """The state of points at t_data."""
+        if isinstance(self.moved, Rescheduled):
+            x = self.moved.enter(x, self.field.span[1])
+        return torch.cat((x.flatten(1), x.new_zeros(len(x), self.event_shape[0] - self.dim)), 1)
+
+    def leave(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The points at t_prior, and log p(x at t_data) - log p(x at t_prior), shape (B, K)."""
+        x, change = self._points(state), state[:, self.dim :]
+        if isinstance(self.moved, Rescheduled):
+            x = self.moved.leave(x, self.span[0])
+            change = change + self.dim * (self._log_factor(1) - self._log_factor(0))
+        return x, change
+
+    def _velocity(self, t: Tensor | float, y: Tensor | None, x: Tensor) -> Tensor:
+        return self.moved.velocity(x, t, y)
+
+    def _points(self, state: Tensor) -> Tensor:
+        return state[:, : self.dim].reshape(-1, *self.field.event_shape)
+
+    def _log_factor(self, end: int) -> float:
+        """The logarithm of the factor from the field's points to the clock's, at an end."""
+        assert isinstance(self.moved, Rescheduled)
+        one = torch.ones(1, *self.field.event_shape, dtype=torch.float64, device=self.device)
+        t = self.field.span[end]
+        first, second = self.moved.enter(one, t), self.moved.enter(-one, t)
+        return float(((first - second).flatten()[0] / 2).log())
