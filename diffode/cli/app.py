@@ -19,6 +19,14 @@ app = typer.Typer(
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
+Nfe = Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)]
+Steps = Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)]
+SolverOptions = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
+]
+Weights = Annotated[str, typer.Option(help="ema or raw")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 _SEEDS: Any = {"min": 0, "max": 2**64 - 1}
 
 
@@ -57,19 +65,16 @@ def sample(
     run: RunFolder,
     n: Annotated[int, typer.Option(help="how many samples", min=1)] = 64,
     solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
-    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
+    nfe: Nfe = None,
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(help="of the samples", **_SEEDS)] = 0,
     label: Annotated[int | None, typer.Option(help="the class to draw")] = None,
     grid: Annotated[
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
-    ] = None,
-    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png"),
 ) -> None:
     """Draw samples of a trained field."""
@@ -88,12 +93,9 @@ def fit_grid(
     ] = 256,
     seed: Annotated[int, typer.Option(help="of the pilots", **_SEEDS)] = 0,
     weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver"),
-    ] = None,
-    parameters: Annotated[str, typer.Option(help="ema or raw")] = "ema",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    set_: SolverOptions = None,
+    parameters: Weights = "ema",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json"),
 ) -> None:
     """Fit the times of a solver to a trained field."""
@@ -113,12 +115,9 @@ def likelihood(
     steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False,
     seed: Annotated[int, typer.Option(help="of dequantisation and probes", **_SEEDS)] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
-    ] = None,
-    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None,
     values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None,
 ) -> None:
@@ -136,15 +135,12 @@ def encode(
     run: RunFolder,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")],
     solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
-    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
+    nfe: Nfe = None,
+    steps: Steps = None,
     grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
-    ] = None,
-    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz"),
 ) -> None:
     """Carry points to the prior, and say what the way there and back loses."""
@@ -158,16 +154,13 @@ def decode(
     run: RunFolder,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")],
     solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
-    nfe: Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)] = None,
+    nfe: Nfe = None,
+    steps: Steps = None,
     grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
     final: Annotated[str, typer.Option(help="none, or denoise")] = "none",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
-    ] = None,
-    weights: Annotated[str, typer.Option(help="ema or raw")] = "ema",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png"),
 ) -> None:
     """Carry latents to the data."""

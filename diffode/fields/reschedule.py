@@ -19,32 +19,23 @@ References: Karras et al. (2022), https://arxiv.org/abs/2206.00364, appendix B.2
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field, Start, as_time, right
-from diffode.fields.schedules import Rates, Schedule
+from diffode.fields.schedules import Karras, Rates, Schedule
 from diffode.rng import Rng
 
 Clock = Literal["native", "rho", "logsnr", "inverse", "theta"]
 CLOCKS: tuple[str, ...] = get_args(Clock)
 
 
-class _Rho(Schedule):
-    def alpha(self, t: Tensor) -> Tensor:
-        return torch.ones_like(t)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return t
-
-    def rates(self, t: Tensor) -> Rates:
-        one = torch.ones_like(t)
-        return one, t, 0 * one, one
-
-    def time(self, rho: Tensor) -> Tensor:
-        return rho
+class _Rho(Karras):
+    def __init__(self) -> None:
+        self.span = (math.inf, 0.0)  # until `spanning` gives it the field's
 
 
 class _LogRho(Schedule):

@@ -17,7 +17,10 @@ FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 ADAMS = ("explicit_adams", "implicit_adams")
 METHODS = (*ADAPTIVE_RK, *FIXED, *ADAMS, "scipy_solver")
 
-_SCALE = {"fehlberg2": 1 / 256}  # its pair differs by a 256th of what a Heun-Euler pair does
+_SCALE = {  # of the tolerances: the pair's difference is a 256th of a Heun-Euler pair's;
+    "fehlberg2": 1 / 256,
+    "scipy_solver": 1 / 10,  # the errors of its many small steps add up
+}
 _LONGEST = 1 / 3  # step, of the whole way: slopes at the ends alone may see nothing
 
 
