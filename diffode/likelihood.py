@@ -48,6 +48,12 @@ class Levels:
         """The distance h of two neighbours."""
         return (self.high - self.low) / (self.count - 1)
 
+    def hold(self, x: Tensor) -> bool:
+        """Whether all of x take these values, to a twentieth of their distance."""
+        k = (x.double() - self.low) / self.width
+        inside = (k > -0.5) & (k < self.count - 0.5)
+        return bool((inside & ((k - k.round()).abs() < 0.05)).all())
+
 
 def levels_of(x: Tensor) -> Levels | None:
     """The equally spaced values, at most 256, that data take; None if they take others."""
@@ -68,8 +74,7 @@ def dequantise(x: Tensor, levels: Levels, rng: Rng) -> Tensor:
     Raises:
         ValueError: data that do not take these values.
     """
-    k = (x.double() - levels.low) / levels.width
-    if float((k - k.round()).abs().max()) > 0.05 or k.min() < -0.5 or k.max() > levels.count - 0.5:
+    if not levels.hold(x):
         raise ValueError(
             f"got data that take other values than the {levels.count} from {levels.low:g} to "
             f"{levels.high:g}; pass their own levels, or None for the density itself"

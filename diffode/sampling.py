@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,8 +14,10 @@ from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
 from diffode.solvers.base import Final
-from diffode.solvers.fitted import FittedGrid, read_grid
 from diffode.solvers.grids import landing
+
+if TYPE_CHECKING:  # pydantic takes a third of a second to import
+    from diffode.solvers.fitted import FittedGrid
 
 DEFAULT_NFE = 35
 
@@ -78,12 +80,13 @@ def _solver(field: Field, solver: Solver | str | None, options: dict[str, Any]) 
 
 
 def _fitted(field: Field, grid: str | Path | FittedGrid | None) -> FittedGrid | None:
-    if isinstance(grid, Path) or (isinstance(grid, str) and grid.endswith(".json")):
-        grid = read_grid(grid)
-    if not isinstance(grid, FittedGrid):
+    if grid is None or (isinstance(grid, str) and not grid.endswith(".json")):
         return None
-    grid.check(field)
-    return grid
+    from diffode.solvers.fitted import FittedGrid, read_grid
+
+    fitted = grid if isinstance(grid, FittedGrid) else read_grid(grid)
+    fitted.check(field)
+    return fitted
 
 
 def _fitted_solver(

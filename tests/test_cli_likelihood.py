@@ -88,7 +88,7 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
         assert got.pop(name) == expected.pop(name)
     assert got == pytest.approx(expected, rel=1e-4)
     assert got["levels"] == 17 and got["offset_bits"] == 3 and got["prior_mismatch"] != 0
-    for words in ("likelihood of 5 points of 64", f"{got['nats']:.3f}", "offset +3.000", "wrote"):
+    for words in ("likelihood of 5 points of 64", f"{got['nats']:.4f}", "offset +3.000", "wrote"):
         assert words in printed.out
     each = arrays(values)
     assert list(each)[:2] == ["x", "nats"] and each["x"].shape == (5, 1, 8, 8)
@@ -157,7 +157,16 @@ def test_a_checkpoint_file_has_no_data_of_its_own(edm, tmp_path, capsys):
     assert "is not a run" in refused(capsys, "likelihood", file, *LOOSE)
     np.save(tmp_path / "own.npy", load_data("digits").test[:2].numpy())
     assert run(["likelihood", str(file), "--data", str(tmp_path / "own.npy"), *LOOSE]) == 0
-    assert "not known" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "not known" in printed and "offset +3.000" in printed
+
+
+def test_points_between_the_levels_are_taken_as_they_are(edm, tmp_path):
+    np.save(tmp_path / "own.npy", load_data("digits").test[:2].numpy() + 0.01)
+    out = tmp_path / "card.json"
+    given = ["--data", str(tmp_path / "own.npy"), *LOOSE, "--out", str(out)]
+    assert run(["likelihood", str(edm), *given]) == 0
+    assert figures(out)["levels"] is None
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_sample_to_a_picture(poisson, tmp_path, capsys):
     width, height = png_size(out.read_bytes())
     assert width == height
     printed = capsys.readouterr()
-    assert printed.out == f"wrote {out} (9 samples, 5 evaluations each)\n"
+    assert printed.out == f"wrote {out} (9 samples, 6 evaluations each)\n"
     assert "9/9" in printed.err, "no progress"
 
 

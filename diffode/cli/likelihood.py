@@ -59,8 +59,10 @@ def command(
     x, y = _points(dataset, data, field.event_shape, classes)
     x, y = x[:n], None if y is None else y[:n]
     levels = None if as_is else levels_of(x if dataset is None else dataset.train)
-    if levels is not None:
+    if levels is not None and levels.hold(x):
         x = dequantise(x, levels, Rng(seed))
+    else:
+        levels = None
     terminal = None
     if dataset is not None and isinstance(field, AffineField):
         labels = dataset.train_labels if y is not None else None

@@ -99,7 +99,8 @@ def landing(field: AffineField, steps: int, kind: str) -> Tensor | None:
     The last time is t_data's all the same: it stands for the end. None where the grid has no such
     end, or would have a step begin beyond t_data: more steps than reach t_data's own level.
     """
-    if kind == "native" or not bool(spacing(field, kind).warp(torch.zeros(1)).isfinite()):
+    spaced = kind in (*SPACINGS, "theta")
+    if not spaced or not bool(spacing(field, kind).warp(torch.zeros(1)).isfinite()):
         return None
     times = _spaced(field, steps, kind, 0.0)
     beyond = field.schedule.rho(times)[-2] <= _rho(field)[1]
