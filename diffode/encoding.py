@@ -10,8 +10,8 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
 from diffode.fields.poisson import PoissonField
-from diffode.sampling import _denoise, _times, encode
-from diffode.solvers import Solution, Solver, get_solver
+from diffode.sampling import _denoise, _solver, _times, encode
+from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 
 
@@ -49,8 +49,6 @@ def decode(
         raise ValueError(
             f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
         )
-    if isinstance(solver, Solver) and options:
-        raise ValueError("solver options go with a solver's name, not with a solver")
     if final == "denoise" and not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
     if q is not None:
@@ -59,7 +57,7 @@ def decode(
                 f"got q for a {type(field).__name__}; q belongs to an unbound PoissonField"
             )
         field = field.bind(q.to(field.device))
-    solver = solver if isinstance(solver, Solver) else get_solver(solver or "default", **options)
+    solver = _solver(field, solver, options)
     times = _times(field, solver, nfe, steps, grid, final)
     labels = None if y is None else y.to(field.device)
     with torch.no_grad():

@@ -39,6 +39,10 @@ def _times(
                 "or steps for the times to report"
             )
         return grid(field, 1 if steps is None else steps, kind or "native")
+    if field.own is not None:
+        if nfe is None and steps is None:
+            steps = len(field.own.times) - 1
+        kind = kind or "own"
     if steps is None:
         extra = final == "denoise"
         steps = solver.steps((DEFAULT_NFE if nfe is None else nfe) - extra)
@@ -69,13 +73,16 @@ def _plan(
     return _times(field, solver, nfe, steps, kind, final), False
 
 
-def _solver(field: Field, solver: Solver | str | None, options: dict[str, Any]) -> Solver:
+def _solver(
+    field: Field, solver: Solver | str | None, options: dict[str, Any], back: bool = False
+) -> Solver:
     if isinstance(solver, Solver):
         if options:
             raise ValueError("solver options go with a solver's name, not with a solver")
         return solver
     if solver in (None, "default"):
-        solver = "default" if isinstance(field, AffineField) else "heun"
+        usual = "default" if isinstance(field, AffineField) else "heun"
+        solver = field.own.solver if field.own is not None and not back else usual
     return get_solver(solver, **options)
 
 
@@ -128,11 +135,11 @@ def sample(
     Arguments:
         field: what to sample.
         n: how many.
-        solver: a solver or its name; None is the default, "trig" for affine fields and "heun"
-            for others.
+        solver: a solver or its name; None is the default: the field's own (``Field.own``), else
+            "trig" for affine fields and "heun" for others.
         nfe: the most evaluations to spend, a final denoising included; the solution says how
             many were.
-        steps: the number of steps instead; with neither, 35 evaluations.
+        steps: the number of steps instead; with neither, the field's own, else 35 evaluations.
         seed: of the prior's draw and of a stochastic solver.
         y: labels, shape (n,).
         batch: rows held at once; None for all.
@@ -220,7 +227,8 @@ def encode(
     Arguments:
         field: the field; a bound Poisson field is refused, its plane form is not.
         x: data, shape (B, *event).
-        solver, nfe, steps, y, path, grid, options: as for `sample`; nothing is denoised.
+        solver, nfe, steps, y, path, grid, options: as for `sample`; nothing is denoised, and a
+            field's own solver is not taken: Euler steps do not retrace Euler steps.
 
     Raises:
         ValueError: a field without a prior, or a shape or count that does not fit.
@@ -231,7 +239,7 @@ def encode(
         raise ValueError(
             f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
         )
-    solver = _solver(field, solver, options)
+    solver = _solver(field, solver, options, back=True)
     times = _times(field, solver, nfe, steps, grid, "none").flip(0)
     labels = None if y is None else y.to(field.device)
     with torch.no_grad():

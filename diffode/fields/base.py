@@ -43,6 +43,18 @@ def as_time(t: Tensor | float, like: Tensor) -> Tensor:
     return t
 
 
+class Own(NamedTuple):
+    """How a field is sampled if nothing else is asked for.
+
+    Attributes:
+        solver: the solver's name.
+        times: the times of its steps, from t_prior to t_data: the grid "own".
+    """
+
+    solver: str
+    times: tuple[float, ...]
+
+
 class Start(NamedTuple):
     """Where a flow starts: points x at ``field.span[0]``, and the field that moves these rows."""
 
@@ -57,11 +69,15 @@ class Field(nn.Module):
         prior: the law of x at ``span[0]``.
         span: the times (t_prior, t_data); either may be the larger.
         event_shape: the shape of one sample.
+        own: the solver and the times that it was made for, if it was.
+        smooth: whether derivatives of the velocity tell its divergence, as a likelihood needs.
     """
 
     prior: Spherical | None
     span: tuple[float, float]
     event_shape: tuple[int, ...]
+    own: Own | None = None
+    smooth: bool = True
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, shape (B, *event)."""

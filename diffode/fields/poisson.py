@@ -58,7 +58,7 @@ class PoissonField(AffineField):
             )
         super().__init__(inner.schedule, inner.noise, *inner.moments)
         self.inner, self.radius, self.max_radius = inner, radius, max_radius
-        self.dof = inner.noise.dof
+        self.dof, self.smooth = inner.noise.dof, inner.smooth
         self.register_buffer("q", q)
         if q is not None:
             self.prior = None

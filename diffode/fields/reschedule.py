@@ -130,7 +130,7 @@ class Rescheduled(AffineField):
     def __init__(self, field: AffineField, schedule: Schedule, centred: bool = False) -> None:
         mean, std = field.moments
         super().__init__(schedule, field.noise, torch.zeros_like(mean) if centred else mean, std)
-        self.inner = field
+        self.inner, self.smooth = field, field.smooth
         self.shift = mean if centred else None
         if field.prior is None:
             self.prior = None

@@ -2,30 +2,33 @@
 
 x is (B, *event), cond holds real conditioning numbers (B, k), y is (B,) integer labels or None
 (unconditional). `network` chooses by the event's shape; any module with this call serves as well.
+Critics, ``critic(x, t, y)``, and generators, ``generator(z, y)``, have modules of their own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import torch
-
-from diffode.nn.base import Network
+from diffode.nn.base import Network, seeded
+from diffode.nn.critic import CriticNetwork, critic_network
 from diffode.nn.embeddings import Embedding
+from diffode.nn.generator import Generator, generator_network
 from diffode.nn.mlp import MLP
 from diffode.nn.unet import UNet
 
-__all__ = ["MLP", "Embedding", "Network", "UNet", "network", "seeded"]
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Context whose random numbers come from `seed`, on the CPU; torch's global state is kept."""
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
-        yield
+__all__ = [
+    "MLP",
+    "CriticNetwork",
+    "Embedding",
+    "Generator",
+    "Network",
+    "UNet",
+    "critic_network",
+    "generator_network",
+    "network",
+    "seeded",
+]
 
 
 def levels(height: int, width: int) -> int:
@@ -45,6 +48,7 @@ def network(
 ) -> Network:
     """The usual network for events of a shape, with weights that depend on the arguments alone.
 
+    >>> import torch
     >>> network((2,), width=64)(torch.zeros(5, 2), torch.zeros(5, 1)).shape
     torch.Size([5, 2])
 

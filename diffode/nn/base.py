@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from diffode.nn.embeddings import Embedding
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context whose random numbers come from `seed`, on the CPU; torch's global state is kept."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
+        yield
 
 
 def zeroed(layer: Layer) -> Layer:

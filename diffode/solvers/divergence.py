@@ -149,8 +149,9 @@ def divergence(
 
     Raises:
         ValueError: an unknown method or law, or no probes.
+        TypeError: a field whose derivatives do not tell its divergence (``Field.smooth``).
     """
-    check(method)
+    check(method, field)
 
     def velocity(z: Tensor) -> Tensor:
         return field.velocity(z, t, y)
@@ -165,14 +166,21 @@ def divergence(
     return trace(velocity, x, plain(rng, x, probes, "sphere").beyond(directions, pulled))
 
 
-def check(method: Trace) -> None:
-    """Refuse an unknown way to take the trace.
+def check(method: Trace, field: Field | None = None) -> None:
+    """Refuse an unknown way to take the trace, and a field that has none to take.
 
     Raises:
-        ValueError: naming the known ones.
+        ValueError: naming the known ways.
+        TypeError: a field that is not smooth.
     """
     if method not in get_args(Trace):
         raise ValueError(f"got trace {method!r}; wanted {', '.join(get_args(Trace))}")
+    if field is not None and not field.smooth:
+        raise TypeError(
+            f"this {type(field).__name__} has a piecewise-linear critic, or one that does not "
+            "state smooth = True: its Laplacian is 0 almost everywhere and says nothing of the "
+            "divergence; use a critic with silu, softplus or tanh"
+        )
 
 
 def trace(velocity: Callable[[Tensor], Tensor], x: Tensor, probes: Probes | None) -> Divergence:

@@ -74,16 +74,21 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
     Arguments:
         field: whose span and schedule are used.
         steps: the number of intervals, at least 1.
-        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta".
+        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta"; or "own",
+            the times that the field was made for (``Field.own``), evenly thinned out or filled
+            in where their number differs.
 
     Raises:
         ValueError: an unknown kind, or fewer than one step.
-        TypeError: a kind other than "native" for a field without a schedule.
+        TypeError: "own" for a field without times of its own, or another kind than "native" for
+            one without a schedule.
     """
     if steps < 1:
         raise ValueError(f"got {steps} steps; a grid has at least 1")
+    if kind == "own":
+        return _own(field, steps)
     if kind not in KINDS:
-        raise ValueError(f"no grid named {kind!r}; grids: {', '.join(KINDS)}")
+        raise ValueError(f"no grid named {kind!r}; grids: {', '.join(KINDS)}, own")
     if kind == "native":
         return torch.linspace(*field.span, steps + 1, dtype=torch.float64)
     if not isinstance(field, AffineField):
@@ -91,6 +96,18 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
             f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
         )
     return _spaced(field, steps, kind, float(_rho(field)[1]))
+
+
+def _own(field: Field, steps: int) -> Tensor:
+    if field.own is None:
+        raise TypeError(
+            f"grid 'own' needs a field with times of its own, which {type(field).__name__} has "
+            "not; use 'native'"
+        )
+    times = torch.tensor(field.own.times, dtype=torch.float64)
+    place = torch.arange(steps + 1, dtype=torch.float64) * ((len(times) - 1) / steps)
+    left = place.floor().clamp_max(len(times) - 2).long()
+    return torch.lerp(times[left], times[left + 1], place - left)
 
 
 def landing(field: AffineField, steps: int, kind: str) -> Tensor | None:

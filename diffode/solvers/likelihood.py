@@ -120,7 +120,8 @@ def log_prob(
     Raises:
         ValueError: a field without a prior (a bound Poisson field), a count, shape or option that
             does not fit, or a solve that fails.
-        TypeError: a solver that adds noise or cannot move a plain `Field`.
+        TypeError: a solver that adds noise or cannot move a plain `Field`, or a field whose
+            derivatives do not tell its divergence (``Field.smooth``).
     """
     if field.prior is None:
         raise ValueError(
@@ -131,7 +132,7 @@ def log_prob(
         raise ValueError(
             f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
         )
-    check(trace)
+    check(trace, field)
     if y is not None and len(y) != len(x):
         raise ValueError(f"got {len(x)} points and {len(y)} labels; pass one label per point")
     if batch is not None and batch < 1:
