@@ -98,7 +98,7 @@ class CriticBank(nn.Module):
         if self.blend == "none":
             return d
         following = (k + 1).clamp_max(self.stages - 1)
-        start, end = self.edges[k], self.edges[k + 1]
+        start, end = _pick(self.edges, k), _pick(self.edges, k + 1)
         share = ((t - start) / (end - start)).clamp(0, 1).to(d)
         return (1 - share) * d + share * self._rows_of(following, x, t, y)
 
@@ -147,11 +147,8 @@ class CriticBank(nn.Module):
         return torch.cat(parts)[torch.cat(places).argsort()]
 
     def _by(self, k: Tensor, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        template, index = self._template[0], k.reshape(1)
-        weights = {
-            name: self.get_buffer(_flat(name)).index_select(0, index)[0]
-            for name, _ in _state(template)
-        }
+        template = self._template[0]
+        weights = {name: _pick(self.get_buffer(_flat(name)), k) for name, _ in _state(template)}
         d: Tensor = torch.func.functional_call(template, weights, (x, t, y))
         return d
 
@@ -171,3 +168,8 @@ def _state(critic: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _flat(name: str) -> str:
     return f"stage-{name.replace('.', '-')}"  # a buffer's name has no dot
+
+
+def _pick(table: Tensor, k: Tensor) -> Tensor:
+    """``table[k]``, also where k is batched by ``torch.vmap``."""
+    return table.index_select(0, k.reshape(-1)).view(k.shape + table.shape[1:])

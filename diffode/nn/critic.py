@@ -224,7 +224,7 @@ def critic_network(
     shape = tuple(event_shape)
     if kind == "auto":
         kind = "conv" if len(shape) == 3 and math.prod(shape) > 256 else "mlp"
-    if min(width or 1, depth or 1, *shape) < 1:
+    if min(n for n in (width, depth, *shape) if n is not None) < 1:
         raise ValueError(f"got event_shape {shape}, width {width}, depth {depth}; all are >= 1")
     with seeded(seed):
         if kind == "mlp":

@@ -167,7 +167,7 @@ def generator_network(
     shape = tuple(event_shape)
     if kind == "auto":
         kind = "conv" if len(shape) == 3 and math.prod(shape) > 256 else "mlp"
-    if min(latent, width or 1, depth or 1, *shape) < 1:
+    if min(n for n in (latent, width, depth, *shape) if n is not None) < 1:
         raise ValueError(
             f"got event_shape {shape}, latent {latent}, width {width}, depth {depth}; all are >= 1"
         )

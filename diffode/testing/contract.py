@@ -115,6 +115,8 @@ def check_posterior(field: Field) -> None:
 def check_grid(field: Field) -> None:
     """Every time grid starts and ends exactly on the span and is monotone."""
     kinds = KINDS if isinstance(field, AffineField) else ("native",)
+    if field.own is not None:
+        kinds = (*kinds, "own")
     for kind in kinds:
         times = grid(field, 9, kind)
         assert (float(times[0]), float(times[-1])) == tuple(map(float, field.span)), kind

@@ -6,7 +6,21 @@ import torch
 from diffode import recipes
 from diffode.building import build
 from diffode.data import load
-from diffode.fields import VP, Empirical, Field, Karras, Mixture, PoissonField, Rectified
+from diffode.fields import (
+    VP,
+    CriticBank,
+    Empirical,
+    Field,
+    GaussianFlow,
+    Karras,
+    Mixture,
+    Mobility,
+    MonoFlow,
+    PoissonField,
+    Rectified,
+    discriminator_guided,
+)
+from diffode.nn import critic_network
 from diffode.priors import Normal, StudentT
 from diffode.testing import CHECKS, check_field, check_objective
 from diffode.training import data_stats
@@ -71,12 +85,41 @@ EXACT = {
         torch.ones(4), POINTS, torch.full((4,), 0.5), Karras(), StudentT(8.0)
     ),
     "hemisphere": PoissonField(Empirical(POINTS, Karras(), StudentT(1.0))),
+    "monoflow": MonoFlow(GaussianFlow(torch.ones(2), torch.tensor([0.5, 2.0])).ratio()),
 }
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_field(name):
     assert len(check_field(EXACT[name])) == len(CHECKS)
+
+
+def bank(blend):
+    made = CriticBank(critic_network((3,), width=8), 4, horizon=2.0, blend=blend)
+    for k in range(4):
+        made.record(k, critic_network((3,), width=8, seed=k))
+    return made
+
+
+CRITICS = {
+    "bank": lambda: MonoFlow(bank("none"), "ns"),
+    "blended bank": lambda: MonoFlow(bank("linear"), "arcsinh"),
+    "timed": lambda: MonoFlow(
+        critic_network((2,), width=8, activation="silu", timed=True), rate=Mobility()
+    ),
+    "image": lambda: MonoFlow(critic_network((1, 8, 8), "conv", width=8), prior=Normal(scale=2.0)),
+    "guided": lambda: discriminator_guided(
+        EXACT["empirical vp"], critic_network((2,), width=8, timed=True), 0.1
+    ),
+    "guided poisson": lambda: discriminator_guided(
+        EXACT["hemisphere"], critic_network((2,), width=8), 0.1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_field_of_a_critic(name):
+    assert len(check_field(CRITICS[name]())) == len(CHECKS)
 
 
 class Decay(Field):

@@ -60,18 +60,22 @@ def test_f_gan_moves_by_the_first_variation(name):
     r = d.exp()
     first = slope(f)(r)
     second = torch.func.grad(lambda r: slope(f)(r).sum())(r)
-    torch.testing.assert_close(entry.slope(d), r.square() * second, rtol=1e-8, atol=1e-9)
+    expected = r.square() * second
+    torch.testing.assert_close(entry.slope(d), expected, rtol=1e-8, atol=1e-9)
     gap = entry.h(d) - (r * first - f(r))
-    torch.testing.assert_close(
-        gap, gap[:1].expand_as(gap), rtol=0, atol=1e-8 * float(r.max()) ** 2
-    )
+    torch.testing.assert_close(gap, gap[:1].expand_as(gap), rtol=0, atol=1e-6)
     torch.testing.assert_close(entry.output(d), first, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("naive", "f"), [("naive-kl", "kl"), ("naive-chi2", "pearson"), ("naive-hellinger", "hellinger"),
-                     ("naive-js", "js")]
-)  # fmt: skip
+NAIVE = {
+    "naive-kl": "kl",
+    "naive-chi2": "pearson",
+    "naive-hellinger": "hellinger",
+    "naive-js": "js",
+}
+
+
+@pytest.mark.parametrize(("naive", "f"), NAIVE.items(), ids=NAIVE)
 def test_naive_losses_are_f_itself(naive, f):
     d = D[D.abs() < 6]
     expected = -GENERATORS[f](d.exp())
@@ -116,7 +120,7 @@ def test_exponentials_go_on_straight_from_their_bound():
 
 
 def test_a_typo_is_met_by_the_nearest_name():
-    with pytest.raises(ValueError, match="no h named 'logits'; did you mean 'logit'?"):
+    with pytest.raises(ValueError, match=r"no h named 'logits'; did you mean 'logit'\?"):
         get_divergence("logits")
 
 
@@ -134,7 +138,7 @@ def test_a_callers_own_function():
     with pytest.raises(ValueError, match=r"slope -11 at d = -12.*check=False"):
         get_divergence(lambda d: d + d.square() / 2)
     assert not get_divergence(lambda d: d + d.square() / 2, check=False).monotone
-    with pytest.raises(ValueError, match="h has slope nan at d = -12"):
+    with pytest.raises(ValueError, match=r"h has slope -0.0833 at d = -12"):
         get_divergence(torch.log)
     with pytest.raises(ValueError, match=r"h gave shape \(\) for d of shape \(481,\)"):
         get_divergence(torch.sum)
