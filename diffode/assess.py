@@ -15,8 +15,8 @@ from diffode.data import Dataset
 from diffode.fields.base import Field
 from diffode.files import replacing, write_text
 from diffode.rng import Rng
-from diffode.sampling import sample
-from diffode.solvers import Solution, get_solver
+from diffode.sampling import sample, solver_for
+from diffode.solvers import Solution
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def assess(
     *,
     n: int = 2000,
     solver: str = "default",
-    nfe: int = 35,
+    nfe: int | None = None,
     seed: int = 0,
     labels: bool = False,
     batch: int = 250,
@@ -68,7 +68,7 @@ def assess(
         field: what to sample.
         dataset: the data it was trained on.
         n: how many samples.
-        solver, nfe: how they are drawn.
+        solver, nfe: how they are drawn; None is the number of `diffode.sample`.
         seed: of the samples.
         labels: draw with the training split's labels, as for a field trained on them.
         batch: rows held at once.
@@ -79,7 +79,7 @@ def assess(
     """
     if n < 10:
         raise ValueError(f"got n={n}; quality needs at least 10 samples")
-    chosen = get_solver(solver)
+    chosen = solver_for(field, solver, {})
     y = None
     if labels and dataset.train_labels is not None:
         y = dataset.train_labels[torch.arange(n) % len(dataset.train)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
 from diffode.fields.poisson import PoissonField
-from diffode.sampling import _denoise, _solver, _times, encode
+from diffode.sampling import _denoise, _times, encode, solver_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 
@@ -57,7 +57,7 @@ def decode(
                 f"got q for a {type(field).__name__}; q belongs to an unbound PoissonField"
             )
         field = field.bind(q.to(field.device))
-    solver = _solver(field, solver, options)
+    solver = solver_for(field, solver, options)
     times = _times(field, solver, nfe, steps, grid, final)
     labels = None if y is None else y.to(field.device)
     with torch.no_grad():
@@ -83,6 +83,8 @@ def round_trip(
         y: labels, shape (B,).
         settings: ``nfe`` or ``steps``, ``grid`` and the solver's options, as for `encode`.
     """
+    if solver in (None, "default"):
+        solver = solver_for(field, None, {}, back=True).name
     there = encode(field, x, solver, y=y, **settings)
     back = decode(field, there.x, solver, y=y, **settings)
     return (back.x - x.to(back.x)).flatten(1).square().mean(1).sqrt()

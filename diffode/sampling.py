@@ -73,9 +73,20 @@ def _plan(
     return _times(field, solver, nfe, steps, kind, final), False
 
 
-def _solver(
+def solver_for(
     field: Field, solver: Solver | str | None, options: dict[str, Any], back: bool = False
 ) -> Solver:
+    """A solver as it is, the one of a name, or for None and "default" the field's usual one.
+
+    Arguments:
+        field: what it will move.
+        solver: the solver or its name.
+        options: of the named one.
+        back: against the flow, where a field's own solver is not taken.
+
+    Raises:
+        ValueError: an unknown name or option, or options beside a solver.
+    """
     if isinstance(solver, Solver):
         if options:
             raise ValueError("solver options go with a solver's name, not with a solver")
@@ -165,7 +176,7 @@ def sample(
     fitted = _fitted(field, grid)
     if fitted is not None:
         solver = _fitted_solver(fitted, solver, options, nfe, steps)
-    solver = _solver(field, solver, {} if fitted else options)
+    solver = solver_for(field, solver, {} if fitted else options)
     solver.check(field)
     if final == "denoise" and not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
@@ -239,7 +250,7 @@ def encode(
         raise ValueError(
             f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
         )
-    solver = _solver(field, solver, options, back=True)
+    solver = solver_for(field, solver, options, back=True)
     times = _times(field, solver, nfe, steps, grid, "none").flip(0)
     labels = None if y is None else y.to(field.device)
     with torch.no_grad():

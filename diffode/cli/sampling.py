@@ -14,8 +14,7 @@ from diffode.cli.progress import progress_bar
 from diffode.devices import choose
 from diffode.files import require_writable
 from diffode.run import CONFIG, Plan
-from diffode.sampling import sample
-from diffode.solvers import get_solver
+from diffode.sampling import sample, solver_for
 from diffode.training import checkpoint
 from diffode.viz import samples_picture
 
@@ -52,7 +51,7 @@ def command(
         y = torch.full((n,), label)
     if solver is None and (run / CONFIG).exists():
         solver = Plan.read(run).solver
-    chosen = get_solver(solver or "default", **pairs(assignments))
+    chosen = solver_for(objective.field, solver, pairs(assignments))
     with progress_bar("sample", n) as bar:
         drawn = sample(
             objective.field,

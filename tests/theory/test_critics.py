@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffode import encode, log_prob, sample
-from diffode.encoding import decode
+from diffode.encoding import decode, round_trip
 from diffode.fields import VP, CriticBank, Empirical, MonoFlow
 from diffode.nn import critic_network
 from diffode.priors import Normal
@@ -170,6 +170,7 @@ def test_codes_of_a_bank_go_there_and_back():
     torch.testing.assert_close(decode(field, there.x, "rk4", steps=50).x, x, rtol=1e-5, atol=1e-5)
     assert decode(field, there.x).nfe == 5
     assert encode(field, x).nfe == 10
+    assert float(round_trip(field, x).max()) < 1e-3
 
 
 def test_a_linear_blend_serves_other_solvers():
