@@ -75,7 +75,8 @@ class MonoFlow(Field):
 
     `diffode.log_prob` follows the flow in continuous time, for critics that declare themselves
     smooth. Samples that a bank makes in Euler steps follow another law, that of the maps
-    :math:`x \mapsto x + (t_{k+1} - t_k) v_k(x)`: `euler_log_prob` gives its density.
+    :math:`x \mapsto x + (t_{k+1} - t_k) v_k(x)`: `diffode.solvers.maps.euler_log_prob` is its
+    density.
 
     Arguments:
         critic: d, see `diffode.fields.critics`.
@@ -139,8 +140,8 @@ class MonoFlow(Field):
         return torch.full_like(t, self.rate)
 
     def _describe(self) -> list[str]:
-        rate = f"{self.rate:g}" if isinstance(self.rate, int | float) else repr(self.rate)
-        parts = [f"h {self.h.name}", f"rate {rate}"]
+        rate = self.rate if callable(self.rate) else f"{self.rate:g}"
+        parts = [f"h {self.h.name}", f"rate {getattr(rate, '__name__', rate)}"]
         if isinstance(self.critic, CriticBank):
             parts.append(f"bank of {self.critic.stages} critics, {self.critic.size:,} weights")
         return parts

@@ -1,5 +1,7 @@
 """Banks of critics: which stage serves a time, how they are recorded, and what samples follow."""
 
+import copy
+
 import pytest
 import torch
 
@@ -189,6 +191,11 @@ def test_state_travels():
     x = torch.ones(2, 2)
     assert torch.equal(fresh(x, 0.7), made(x, 0.7))
     assert not list(made.parameters())
+    assert torch.equal(copy.deepcopy(made)(x, 0.7), made(x, 0.7))
+    single = copy.deepcopy(made).float()
+    assert single(x, 0.7).dtype == torch.float32
+    torch.testing.assert_close(single(x, 0.7).double(), made(x, 0.7).double())
+    assert torch.equal(single.stage_at(single.edges[:-1].double()), torch.arange(5))
     weights = sum(p.numel() for p in critic().parameters())
     assert made.size == 5 * weights
     assert f"bank of 5 critics, {5 * weights:,} weights" in repr(MonoFlow(made))
