@@ -1,16 +1,16 @@
 """Fields: priors moved by a velocity, learned or exact."""
 
-from diffode.fields.base import AffineField, Field, Start
-from diffode.fields.critics import CriticBank
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from diffode.fields.base import AffineField, Field, Own, Start
 from diffode.fields.discrete import DiscreteBetas
-from diffode.fields.divergences import Divergence, get_divergence
 from diffode.fields.exact import Empirical
-from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
 from diffode.fields.learned import Learned
 from diffode.fields.mixture import Mixture
-from diffode.fields.monoflow import Mobility, MonoFlow
 from diffode.fields.poisson import PoissonField
-from diffode.fields.ratios import ExactRatio, Frozen, GaussianFlow
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.fields.schedules import (
     VE,
@@ -21,6 +21,26 @@ from diffode.fields.schedules import (
     Schedule,
     SubVP,
 )
+
+if TYPE_CHECKING:
+    from diffode.fields.critics import CriticBank
+    from diffode.fields.divergences import Divergence, get_divergence
+    from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
+    from diffode.fields.monoflow import Mobility, MonoFlow
+    from diffode.fields.ratios import ExactRatio, Frozen, GaussianFlow
+
+_HOMES = {
+    "CriticBank": "critics",
+    "Divergence": "divergences",
+    "get_divergence": "divergences",
+    "DiscriminatorGuided": "guided",
+    "discriminator_guided": "guided",
+    "Mobility": "monoflow",
+    "MonoFlow": "monoflow",
+    "ExactRatio": "ratios",
+    "Frozen": "ratios",
+    "GaussianFlow": "ratios",
+}
 
 __all__ = [
     "VE",
@@ -41,6 +61,7 @@ __all__ = [
     "Mixture",
     "Mobility",
     "MonoFlow",
+    "Own",
     "PoissonField",
     "Rectified",
     "Rescheduled",
@@ -51,3 +72,13 @@ __all__ = [
     "get_divergence",
     "rescheduled",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diffode.fields' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"diffode.fields.{_HOMES[name]}"), name)
