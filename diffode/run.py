@@ -73,6 +73,7 @@ class Plan:
         for key in _OWN:
             if key in options:
                 raise ValueError(f"got {key}={options[key]}; a plan has no such option")
+        options = {**recipe.training, **options}
         known = validate(f"field {recipe.name!r}", options, recipe.function, given, train)
         own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
         rest = {k: v for k, v in known.items() if k not in own and k not in _OWN}

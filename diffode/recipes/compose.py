@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
+from diffode.nn import CriticNetwork, Generator, critic_network, generator_network
 from diffode.nn import network as make_network
+from diffode.nn.critic import Activation
 from diffode.options import Count, Share
 from diffode.priors import Normal, Spherical
 from diffode.training.stats import Stats
+
+_CONVOLUTIONS: dict[str, Literal["auto", "mlp", "conv"]] = {
+    "auto": "auto",
+    "mlp": "mlp",
+    "unet": "conv",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,35 @@ class Given:
         )
         stats = self.stats
         return Learned(net, schedule, prediction, noise or Normal(), stats.mean, stats.std)
+
+    def critic(self, activation: Activation, timed: bool = False) -> CriticNetwork:
+        """A critic for these events."""
+        return critic_network(
+            self.shape,
+            _CONVOLUTIONS[self.network],
+            width=self.width,
+            depth=self.depth,
+            activation=activation,
+            timed=timed,
+            classes=self.classes,
+            seed=self.seed,
+        )
+
+    def generator(self) -> Generator:
+        """A generator of these events, its latents of their size."""
+        return generator_network(
+            self.shape,
+            math.prod(self.shape),
+            _CONVOLUTIONS[self.network],
+            width=self.width,
+            depth=self.depth,
+            classes=self.classes,
+            seed=self.seed + 1,
+        )
+
+    def gaussian(self, scale: float) -> Normal:
+        """The normal law about the data's mean, its scale in units of the data's."""
+        return Normal(scale=scale * self.stats.std, loc=self.stats.mean)
 
 
 def given(

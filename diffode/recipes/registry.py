@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from diffode.options import suggest
 
 if TYPE_CHECKING:
     from diffode.training import Objective
 
-_MODULES = ("diffusion", "poisson", "rectified")
+_MODULES = ("diffusion", "poisson", "rectified", "monoflow")
 _RECIPES: dict[str, Recipe] = {}
 _ALIASES = {
     "pfgm": "poisson",
@@ -34,16 +34,18 @@ class Recipe:
         about: one line on what it is.
         reference: the paper.
         function: called as ``function(given, **options)``.
+        training: options of the trainer that serve it better than the trainer's own.
     """
 
     name: str
     about: str
     reference: str
     function: Callable[..., Objective]
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def recipe(
-    name: str, *, about: str, reference: str
+    name: str, *, about: str, reference: str, training: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., Objective]], Callable[..., Objective]]:
     """Register a function ``(given, *, option=default, ...) -> Objective``.
 
@@ -54,7 +56,7 @@ def recipe(
     def register(function: Callable[..., Objective]) -> Callable[..., Objective]:
         if name in _RECIPES or name in _ALIASES:
             raise ValueError(f"the recipe name {name!r} is taken")
-        _RECIPES[name] = Recipe(name, about, reference, function)
+        _RECIPES[name] = Recipe(name, about, reference, function, training or {})
         return function
 
     return register

@@ -24,6 +24,7 @@ class Phase:
         repeat: updates of this phase in one step.
         optimiser: makes the optimiser from the parameters; None is the trainer's AdamW.
         schedule: the factor of the learning rate at (step, steps); None is the trainer's.
+        betas: of the trainer's AdamW.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Phase:
     repeat: int = 1
     optimiser: Callable[[list[nn.Parameter]], Optimizer] | None = None
     schedule: Callable[[int, int], float] | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Objective(nn.Module):
     def __init__(self, field: Field) -> None:
         super().__init__()
         self.field = field
+
+    def begin(self, steps: int) -> None:
+        """What there is to plan before the first of this many steps: nothing by default."""
+        return None
 
     def phases(self) -> list[Phase]:
         """The phases of a step, in order: one that moves all parameters."""

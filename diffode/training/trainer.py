@@ -139,6 +139,7 @@ def train(
         raise ValueError(f"the run has had {first} of {steps} steps; ask for more steps to go on")
 
     objective.to(accelerator.device)
+    objective.begin(steps)
     if tensors:
         checkpoint.require_same(header, objective)
         checkpoint.fill(objective, tensors)
@@ -268,7 +269,7 @@ def _optimiser(phase: Phase, lr: float, weight_decay: float) -> Optimizer:
     params = list(phase.params)
     if phase.optimiser is not None:
         return phase.optimiser(params)
-    return AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
+    return AdamW(params, lr=lr, betas=phase.betas, weight_decay=weight_decay, fused=True)
 
 
 def _sync(accelerator: Any, model: nn.Module, last: bool) -> Any:  # noqa: ANN401

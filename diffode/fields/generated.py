@@ -1,0 +1,55 @@
+r"""A generator as a field: one Euler step from its latents to its samples.
+
+.. math:: f(x) = g(x) - x, \qquad z + 1 \cdot f(z) = g(z) .
+
+So `diffode.sample` takes one step of one evaluation. More steps are another map, and the law of
+a generator's samples is not that of this field's flow: there is no likelihood.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffode.fields.base import Field, Own
+from diffode.nn.generator import Generator
+from diffode.priors import Normal
+
+
+class Generated(Field):
+    r"""The field of a generator :math:`g(z) = m + s \, G(z)` with latents as large as its samples.
+
+    Arguments:
+        generator: G, called as ``generator(z, y)`` with z of shape (B, N).
+        mean, std: m, shape (\*event), and s of the data.
+
+    Raises:
+        ValueError: a generator whose latents are of another size than its samples.
+    """
+
+    smooth = False
+
+    mean: Tensor
+
+    def __init__(self, generator: Generator, mean: Tensor | float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        size = torch.Size(generator.event_shape).numel()
+        if generator.latent != size:
+            raise ValueError(
+                f"got latents of {generator.latent} numbers for samples of {size}; a field moves "
+                "points of one shape"
+            )
+        self.generator, self.event_shape = generator, generator.event_shape
+        self.prior, self.span, self.own = Normal(), (0.0, 1.0), Own("euler", (0.0, 1.0))
+        mean = torch.as_tensor(mean, dtype=torch.float32).expand(self.event_shape)
+        self.register_buffer("mean", mean.clone(), persistent=False)
+        self.std = float(std)
+
+    def make(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The samples g(z) of latents z, both (B, \\*event)."""
+        made: Tensor = self.generator(z.flatten(1), y)
+        return self.mean.to(z) + self.std * made.view_as(z)
+
+    def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
+        """The way from x to g(x), the same at all times."""
+        return self.make(x, y) - x

@@ -1,0 +1,123 @@
+"""MonoFlow, the GAN as an ODE: particles that climb a critic's log-ratio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Gt, Lt
+
+from diffode.options import Count, NonNegative, Positive
+from diffode.recipes.registry import recipe
+
+if TYPE_CHECKING:
+    from diffode.recipes.compose import Given
+    from diffode.training import Objective
+
+_MONOFLOW = "Yi et al. (2023), https://arxiv.org/abs/2302.01075"
+_MARCH = {"steps": 8400, "batch": 128, "lr": 1e-3, "clip": 1e6, "save_every": 2100}
+
+
+@recipe(
+    "monoflow",
+    about="MonoFlow: particles climb the log-ratio of a critic for each stage",
+    reference=_MONOFLOW,
+    training=_MARCH,
+)
+def monoflow(
+    given: Given,
+    *,
+    h: str = "logit",
+    stages: Count = 80,
+    step: Positive = 0.5,
+    noise_first: Positive = 1.8,
+    noise_last: Positive = 0.08,
+    floor: NonNegative = 0.0,
+    prior_std: Positive = 2.0,
+    particles: Count = 4096,
+    average: Annotated[float, Gt(0), Lt(1)] = 0.98,
+    activation: Literal["leaky", "silu", "softplus", "tanh"] = "leaky",
+) -> Objective:
+    """A march: noise and scales are in units of the data's standard deviation."""
+    from diffode.fields.critics import CriticBank
+    from diffode.fields.monoflow import Mobility, MonoFlow
+    from diffode.nn.residual import ResidualCritic
+    from diffode.training.particles import ParticleFlow
+
+    std = given.stats.std
+    rate = Mobility(noise_first * std, noise_last * std, step * stages, floor * std)
+    critic = ResidualCritic(given.critic(activation))
+    bank = CriticBank(critic, stages)
+    field = MonoFlow(bank, h, given.gaussian(prior_std), rate=rate)
+    return ParticleFlow(
+        field,
+        critic,
+        particles,
+        average,
+        given.stats,
+        given.classes,
+        given.label_drop,
+        given.seed,
+    )
+
+
+@recipe(
+    "monoflow-pool",
+    about="MonoFlow with one critic for all times, for any solver",
+    reference=_MONOFLOW,
+    training=_MARCH | {"ema": 0.99},
+)
+def monoflow_pool(
+    given: Given,
+    *,
+    h: str = "logit",
+    stages: Count = 50,
+    step: Positive = 0.5,
+    noise_first: Positive = 1.8,
+    noise_last: Positive = 0.08,
+    floor: NonNegative = 0.0,
+    prior_std: Positive = 2.0,
+    particles: Count = 4096,
+    moves: Count = 128,
+    activation: Literal["leaky", "silu", "softplus", "tanh"] = "silu",
+) -> Objective:
+    """A pool: noise and scales are in units of the data's standard deviation."""
+    from diffode.fields.monoflow import Mobility, MonoFlow
+    from diffode.training.particles import PooledFlow
+
+    std = given.stats.std
+    rate = Mobility(noise_first * std, noise_last * std, step * stages, floor * std)
+    critic = given.critic(activation, timed=True)
+    field = MonoFlow(critic, h, given.gaussian(prior_std), rate=rate)
+    return PooledFlow(field, stages, moves, particles, given.classes, given.label_drop, given.seed)
+
+
+@recipe(
+    "gan",
+    about="GAN: a generator that follows the flow, one step of it a sample",
+    reference=f"Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661; {_MONOFLOW}",
+    training={"steps": 4000, "batch": 128, "lr": 1e-3, "clip": 1e6, "save_every": 1000},
+)
+def gan(
+    given: Given,
+    *,
+    h: str = "logit",
+    check: bool = True,
+    critic_steps: Count = 1,
+    generator_steps: Count = 1,
+    noise: NonNegative = 0.1,
+    penalty: NonNegative = 0.0,
+    regression: bool = False,
+    epsilon: Positive = 0.1,
+    kappa: Positive = 1.0,
+    activation: Literal["leaky", "silu", "softplus", "tanh"] = "leaky",
+) -> Objective:
+    """Critic and generator in turn; noise is in units of the data's standard deviation."""
+    from diffode.fields.generated import Generated
+    from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
+
+    stats = given.stats
+    field, critic = Generated(given.generator(), stats.mean, stats.std), given.critic(activation)
+    common = (field, critic, h, critic_steps, generator_steps, noise * stats.std, penalty, check)
+    if not regression:
+        return AlternatingGAN(*common)
+    return GeneratorRegression(*common, epsilon=epsilon, kappa=kappa)
