@@ -1,11 +1,5 @@
-"""Tests of small tensors are fastest on one thread; those marked slow take all there are."""
+"""Tests run side by side, one process a core: each takes one thread."""
 
-import os
-
-import pytest
 import torch
 
-
-@pytest.fixture(autouse=True)
-def threads(request):
-    torch.set_num_threads((os.cpu_count() or 1) if request.node.get_closest_marker("slow") else 1)
+torch.set_num_threads(1)
