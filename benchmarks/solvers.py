@@ -2,6 +2,7 @@
 
     python -m benchmarks.solvers --beds six held
     python -m benchmarks.solvers --beds 2d/edm --ours default heun:final=none
+    python -m benchmarks.solvers --beds 2d/edm 64d/edm --ours default:final=none fitted
     python -m benchmarks.solvers --networks runs/nets/edm runs/nets/vp
     python -m benchmarks.solvers --table
 
@@ -33,6 +34,7 @@ from diffode.fields import PoissonField
 from diffode.fields.base import Start
 from diffode.files import write_text
 from diffode.sampling import sample
+from diffode.solvers.fitting import fit_grid
 
 USUAL = (
     "k-diffusion dpmpp_2m karras",
@@ -84,13 +86,23 @@ def measure_ours(bed: Bed, spec: str, nfe: tuple[int, ...]) -> dict[str, Cell | 
     Arguments:
         bed: the bed.
         spec: a solver's name, and after a colon arguments of `sample`, such as
-            "default:final=none,grid=f1.5".
+            "default:final=none,grid=f1.5". "fitted" is the default on times fitted to the bed
+            from other starting points, "fitted:weights" with fitted weights too.
         nfe: the numbers of calls.
     """
     name, _, rest = spec.partition(":")
-    options = dict(pair.split("=", 1) for pair in rest.split(",") if pair)
+    fitted = name == "fitted"
+    options: dict[str, Any] = {}
+    if not fitted:
+        options = dict(pair.split("=", 1) for pair in rest.split(",") if pair)
+        options["solver"] = name
     cells: dict[str, Cell | None] = {}
     for n in nfe:
+        if fitted and n > 20:
+            continue
+        if fitted:
+            times = fit_grid(bed.field, steps=n, weights=rest == "weights")
+            options = {"grid": times, "final": "none"}
         field = bed.field
         inner: Any = getattr(field, "inner", field)
         calls, posterior = 0, inner.posterior
@@ -106,13 +118,13 @@ def measure_ours(bed: Bed, spec: str, nfe: tuple[int, ...]) -> dict[str, Cell | 
         inner.posterior = counted
         field.start = start  # type: ignore[method-assign, assignment]
         try:
-            s = sample(field, len(bed.x), solver=name, nfe=n, **options)  # type: ignore[arg-type]
+            s = sample(field, len(bed.x), nfe=n, **options)
         except ValueError:
             cells[str(n)] = None
             continue
         finally:
             del inner.posterior, field.start
-        if not calls == s.nfe <= n:
+        if not calls - fitted == s.nfe <= n:  # a fitted grid looks whether this is its field
             raise AssertionError(f"{spec} says {s.nfe} calls of {n} and made {calls}")
         denoised = s.final == "denoise"
         end = End(s.x if denoised else bed.y(s.x, s.t_end), 0.0 if denoised else bed.rho(s.t_end))

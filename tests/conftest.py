@@ -1,11 +1,19 @@
-"""Tests of small tensors are fastest on one thread; those marked slow take all there are."""
-
-import os
+"""Tests run side by side, one process a core: each takes one thread."""
 
 import pytest
 import torch
 
+from tests.runs import made
 
-@pytest.fixture(autouse=True)
-def threads(request):
-    torch.set_num_threads((os.cpu_count() or 1) if request.node.get_closest_marker("slow") else 1)
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def edm(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("edm"), "--field", "edm")
+
+
+@pytest.fixture(scope="session")
+def poisson(tmp_path_factory):
+    """A Poisson flow of the digits, trained with their labels."""
+    return made(tmp_path_factory.mktemp("poisson"), "--field", "pfgm", "--labels")

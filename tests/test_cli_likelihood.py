@@ -1,8 +1,6 @@
-"""The command line at work: likelihood cards, latents and back."""
+"""`diffode likelihood` as its users meet it."""
 
-import json
 import math
-import re
 
 import numpy as np
 import pytest
@@ -11,59 +9,17 @@ import torch
 from diffode.card import likelihood_card
 from diffode.cli.app import run
 from diffode.data import load as load_data
-from diffode.encoding import decode
 from diffode.likelihood import dequantise, law_at_prior, levels_of
 from diffode.rng import Rng
 from diffode.solvers import get_solver
 from diffode.solvers.likelihood import log_prob
 from diffode.training import checkpoint
-
-TINY = ["--device", "cpu", "--batch", "16", "--steps", "2", "--samples", "20"]
-TINY += ["--set", "width=16", "--set", "depth=1"]
-LOOSE = ["--set", "rtol=1e-2", "--set", "atol=1e-2", "--device", "cpu"]
-
-
-def made(folder, *given):
-    out = folder / "run"
-    assert run(["train", *given, *TINY, "--out", str(out)]) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def edm(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("edm"), "--field", "edm")
-
-
-@pytest.fixture(scope="module")
-def poisson(tmp_path_factory):
-    """A Poisson flow of the digits, trained with their labels."""
-    return made(tmp_path_factory.mktemp("poisson"), "--field", "pfgm", "--labels")
+from tests.runs import LOOSE, arrays, figures, made, refused
 
 
 @pytest.fixture(scope="module")
 def moons(tmp_path_factory):
     return made(tmp_path_factory.mktemp("moons"), "--field", "flow", "--data", "moons")
-
-
-def arrays(path):
-    with np.load(path) as content:
-        return {name: content[name] for name in content.files}
-
-
-def figures(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def refused(capsys, *arguments):
-    """The one line of the refusal."""
-    capsys.readouterr()
-    assert run([str(a) for a in arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1
-    return printed.err
-
-
-# -------------------------------------------------------------------------------------- likelihood
 
 
 def test_the_card_of_a_run(edm, tmp_path, capsys):
@@ -185,123 +141,3 @@ def test_points_between_the_levels_are_taken_as_they_are(edm, tmp_path):
 )
 def test_a_likelihood_that_cannot_be_had_is_refused(edm, capsys, given, message):
     assert message in refused(capsys, "likelihood", edm, *given)
-
-
-# -------------------------------------------------------------------------------- encode, decode
-
-
-@pytest.fixture
-def images(tmp_path):
-    dataset = load_data("digits")
-    path = tmp_path / "images.npz"
-    np.savez(path, x=dataset.test[:3].numpy(), y=dataset.test_labels[:3].numpy())
-    return path
-
-
-def test_latents_and_back(edm, images, tmp_path, capsys):
-    latents, back = tmp_path / "new" / "latents.npz", tmp_path / "back.npz"
-    tight = ["--set", "rtol=1e-5", "--set", "atol=1e-5"]
-    capsys.readouterr()
-    assert run(["encode", str(edm), str(images), *tight, "--out", str(latents)]) == 0
-    printed = capsys.readouterr()
-    assert "6/6" in printed.err, "no progress"
-    said = re.search(
-        r"3 latents, \d+ evaluations each\); round trip: rms error (\S+), at", printed.out
-    )
-    there = arrays(latents)
-    assert list(there) == ["x", "error"] and there["x"].shape == (3, 1, 8, 8)
-    assert 10 < np.abs(there["x"]).max() < 1000
-    assert run(["decode", str(edm), str(latents), *tight, "--out", str(back)]) == 0
-    gap = arrays(back)["x"] - arrays(images)["x"]
-    error = np.sqrt((gap**2).mean((1, 2, 3)))
-    np.testing.assert_allclose(error, there["error"], rtol=0.05, atol=1e-6)
-    assert float(said.group(1)) == pytest.approx(np.sqrt((gap**2).mean()), rel=0.1)
-    assert error.max() < 0.01
-
-
-def test_labels_travel_with_the_latents(poisson, images, tmp_path):
-    latents, back = tmp_path / "latents.npz", tmp_path / "back.npz"
-    steps = ["--solver", "heun", "--steps", "20"]
-    assert run(["encode", str(poisson), str(images), *steps, "--out", str(latents)]) == 0
-    there = arrays(latents)
-    assert list(there) == ["x", "y", "error"]
-    np.testing.assert_array_equal(there["y"], arrays(images)["y"])
-    assert run(["decode", str(poisson), str(latents), *steps, "--out", str(back)]) == 0
-    field = checkpoint.load(poisson).field
-    x, y = torch.from_numpy(there["x"]), torch.from_numpy(there["y"])
-    np.testing.assert_allclose(
-        arrays(back)["x"], decode(field, x, "heun", steps=20, y=y).x, rtol=1e-4, atol=1e-5
-    )
-
-
-def test_a_latent_with_a_radius_of_its_own(poisson, tmp_path):
-    z = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype("float32")) * 80
-    q = torch.tensor([5.0, 9.0])
-    np.savez(tmp_path / "pair.npz", x=z.numpy(), q=q.numpy())
-    given = ["--solver", "heun", "--nfe", "7", "--final", "denoise"]
-    out = tmp_path / "back.npz"
-    assert (
-        run(["decode", str(poisson), str(tmp_path / "pair.npz"), *given, "--out", str(out)]) == 0
-    )
-    field = checkpoint.load(poisson).field
-    expected = decode(field, z, "heun", nfe=7, q=q, final="denoise").x
-    np.testing.assert_allclose(arrays(out)["x"], expected, rtol=1e-4, atol=1e-5)
-    assert (
-        run(
-            [
-                "decode",
-                str(poisson),
-                str(tmp_path / "pair.npz"),
-                *given,
-                "--out",
-                str(tmp_path / "b.png"),
-            ]
-        )
-        == 0
-    )
-    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_images_of_bytes_are_scaled(edm, tmp_path):
-    bytes_, floats = tmp_path / "bytes.npy", tmp_path / "floats.npy"
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8), dtype=np.uint8)
-    np.save(bytes_, pixels)
-    np.save(floats, pixels[:, None] / 127.5 - 1)
-    both = []
-    for file in (bytes_, floats):
-        out = tmp_path / "latents.npz"
-        given = ["--solver", "heun", "--steps", "3", "--out", str(out)]
-        assert run(["encode", str(edm), str(file), *given]) == 0
-        both.append(arrays(out)["x"])
-    np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("command", "array", "given", "message"),
-    [
-        ("encode", np.zeros((2, 8, 9)), [], "shape (2, 1, 8, 9); this run moves numbers of shape"),
-        ("encode", np.zeros((2, 3)), [], "shape (2, 3); this run moves numbers of shape (rows, 1"),
-        ("encode", np.full((2, 8, 8), np.nan), [], "got values that are NaN or infinite"),
-        ("encode", np.zeros((2, 8, 8), "U2"), [], "this run moves numbers"),
-        ("encode", np.zeros((2, 8, 8)), ["--out", "z.png"], "wanted a name that ends in .npz"),
-        ("encode", np.zeros((2, 8, 8)), ["--nfe", "9"], "dopri5 chooses its own steps"),
-        ("decode", np.zeros((2, 8, 8)), ["--out", "z.txt"], "ends in .png or .npz"),
-        ("decode", np.zeros((2, 8, 8)), ["--final", "sharpen"], "wanted none or denoise"),
-    ],
-)
-def test_what_cannot_be_carried_is_refused(edm, tmp_path, capsys, command, array, given, message):
-    np.save(tmp_path / "x.npy", array)
-    assert message in refused(capsys, command, edm, tmp_path / "x.npy", *given)
-
-
-def test_labels_that_a_run_has_not_are_refused(poisson, tmp_path, capsys):
-    np.savez(tmp_path / "x.npz", x=np.zeros((2, 8, 8)), y=np.array([3, 12]))
-    line = refused(capsys, "encode", poisson, tmp_path / "x.npz")
-    assert "got label 12; this run has labels 0 to 9" in line
-
-
-def test_a_radius_for_a_field_without_is_refused(edm, tmp_path, capsys):
-    np.savez(tmp_path / "pair.npz", x=np.zeros((2, 8, 8)), q=np.ones(2))
-    assert "q belongs to an unbound Poisson" in refused(
-        capsys, "decode", edm, tmp_path / "pair.npz"
-    )

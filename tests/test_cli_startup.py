@@ -66,24 +66,19 @@ def test_lists_answer_at_once_without_torch(argument, words):
 
 
 PACKAGE = """
-import sys, time
+import sys
 import torch
-before, start = set(sys.modules), time.process_time()
+before = set(sys.modules)
 import diffode
 for name in diffode.__all__:
     getattr(diffode, name)
-spent = time.process_time() - start
-print(spent, *sorted({m.partition(".")[0] for m in set(sys.modules) - before}))
+print(*sorted({m.partition(".")[0] for m in set(sys.modules) - before}))
 """
 
 
-def test_importing_the_package_adds_little_to_torch():
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", PACKAGE], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        seconds, *modules = done.stdout.split()
-        if float(seconds) < 0.3:
-            break
+def test_the_names_of_the_package_load_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", PACKAGE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.split())
     heavy = {"scipy", "sklearn", "matplotlib", "diffusers", "accelerate", "torchdiffeq", "rich"}
-    assert "diffode" in modules and not heavy & set(modules)
-    assert float(seconds) < 0.3
+    assert "diffode" in modules and not heavy & modules

@@ -90,7 +90,7 @@ def fit_grid(
     steps: Annotated[int, typer.Option(help="of the grid", min=2)] = 10,
     pilot: Annotated[
         int, typer.Option(help="flows to fit to, half of them held out", min=8)
-    ] = 256,
+    ] = 512,
     seed: Annotated[int, typer.Option(help="of the pilots", **_SEEDS)] = 0,
     weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False,
     set_: SolverOptions = None,

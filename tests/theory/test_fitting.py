@@ -130,7 +130,7 @@ def test_refusals():
         fit_grid(field, "dopri5")
     with pytest.raises(TypeError, match="heun has no weights to fit"):
         fit_grid(field, "heun", weights=True)
-    with pytest.raises(ValueError, match="got steps=1, pilot=256; wanted at least 2 and 8"):
+    with pytest.raises(ValueError, match="got steps=1, pilot=512; wanted at least 2 and 8"):
         fit_grid(field, steps=1)
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from test_multistep import METHODS as MULTISTEP
+from test_orders import METHODS as MULTISTEP
 
 from diffode.fields import VE, VP, Cosine, Empirical, Field, Karras, Mixture, Rectified, SubVP
 from diffode.priors import Normal, StudentT

@@ -1,0 +1,35 @@
+"""Small runs of the commands, and what they leave."""
+
+import json
+
+import numpy as np
+
+from diffode.cli.app import run
+
+TINY = ["--device", "cpu", "--batch", "16", "--steps", "2", "--samples", "20"]
+TINY += ["--set", "width=16", "--set", "depth=1"]
+LOOSE = ["--set", "rtol=1e-2", "--set", "atol=1e-2", "--device", "cpu"]
+
+
+def made(folder, *given):
+    out = folder / "run"
+    assert run(["train", *given, *TINY, "--out", str(out)]) == 0
+    return out
+
+
+def arrays(path):
+    with np.load(path) as content:
+        return {name: content[name] for name in content.files}
+
+
+def figures(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def refused(capsys, *arguments):
+    """The one line of the refusal."""
+    capsys.readouterr()
+    assert run([str(a) for a in arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
