@@ -79,7 +79,9 @@ def check_seeds(field: Field) -> None:
 
 
 def check_round_trip(field: Field) -> None:
-    """Integrating to the data and back returns to the start."""
+    """Integrating to the data and back returns to the start, where the velocity is smooth."""
+    if not field.smooth:  # its jumps may bring flows together
+        return
     moved, x = _points(field, 3)
     first, last = field.span
     times = torch.linspace(first, first + 0.1 * (last - first), 21, dtype=torch.float64)
@@ -171,8 +173,9 @@ def check_objective(objective: Objective, x: Tensor, y: Tensor | None = None) ->
 
 
 def _every_parameter_learns(objective: Objective, x: Tensor, y: Tensor | None) -> None:
-    before = {name: p.detach().clone() for name, p in objective.named_parameters()}
-    optimiser = torch.optim.SGD(objective.parameters(), lr=1e-3)
+    trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+    before = {name: p.detach().clone() for name, p in trained.items()}
+    optimiser = torch.optim.SGD(trained.values(), lr=1e-3)
     seen: dict[str, float] = dict.fromkeys(before, 0.0)
     for step in range(6):  # a last layer that starts at zero hides the others for a step
         for phase in objective.phases():
@@ -181,7 +184,7 @@ def _every_parameter_learns(objective: Objective, x: Tensor, y: Tensor | None) -
                 f"the loss of phase {phase.name!r} has shape {tuple(loss.shape)}"
             )
             loss.backward()
-        for name, p in objective.named_parameters():
+        for name, p in trained.items():
             assert p.grad is not None, f"no gradient reaches {name}"
             assert bool(p.grad.isfinite().all()), f"the gradient of {name} is not finite"
             seen[name] += float(p.grad.abs().sum())
@@ -190,7 +193,7 @@ def _every_parameter_learns(objective: Objective, x: Tensor, y: Tensor | None) -
     dead = [name for name, total in seen.items() if total == 0]
     assert not dead, f"the gradient of {dead[0]} is always zero"
     with torch.no_grad():
-        for name, p in objective.named_parameters():
+        for name, p in trained.items():
             p.copy_(before[name])
 
 

@@ -258,7 +258,7 @@ class PooledFlow(Particles):
         assert self.flow.prior is not None
         fresh = self.flow.prior.sample(x.shape, rng, device=x.device).to(x)
         arrived = place == self.stages
-        self.pool[index] = torch.where(right(arrived, x), fresh, x)
+        self.pool[index] = torch.where(right(arrived, x) > 0, fresh, x)
         self.places[index] = place.masked_fill(arrived, 0)
 
     def _times(self, index: Tensor) -> Tensor:

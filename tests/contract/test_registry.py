@@ -40,6 +40,9 @@ def perturbed(objective):
     with torch.no_grad():
         for p in objective.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.05)
+    bank = getattr(objective.field, "critic", None)
+    for k in range(bank.stages) if isinstance(bank, CriticBank) else ():
+        bank.record(k, objective.critic)
     return objective
 
 
