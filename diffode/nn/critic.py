@@ -213,7 +213,8 @@ def critic_network(
         event_shape: shape of one sample.
         kind: "mlp", "conv", or "auto": convolutions for images (C, H, W) of more than 256 values,
             an MLP for all else.
-        width: hidden size of the MLP (128), or channels at full resolution (32).
+        width: hidden size of the MLP (128, or 256 from 16 coordinates on), or channels at full
+            resolution (32).
         depth: hidden layers of the MLP (3).
         activation, timed, classes: see `CriticNetwork`.
         seed: of the initial weights.
@@ -228,7 +229,8 @@ def critic_network(
         raise ValueError(f"got event_shape {shape}, width {width}, depth {depth}; all are >= 1")
     with seeded(seed):
         if kind == "mlp":
-            return MLPCritic(shape, width or 128, depth or 3, activation, timed, classes)
+            usual = 128 if math.prod(shape) < 16 else 256
+            return MLPCritic(shape, width or usual, depth or 3, activation, timed, classes)
         if kind == "conv":
             if depth is not None:
                 raise ValueError(f"got depth {depth}; a convolutional critic's follows the image")

@@ -89,8 +89,8 @@ class Given:
         )
 
     def gaussian(self, scale: float) -> Normal:
-        """The normal law about the data's mean, its scale in units of the data's."""
-        return Normal(scale=scale * self.stats.std, loc=self.stats.mean)
+        """The normal law of this scale about the data's mean."""
+        return Normal(scale=scale, loc=self.stats.mean)
 
 
 def given(

@@ -27,27 +27,27 @@ def monoflow(
     given: Given,
     *,
     h: str = "logit",
+    check: bool = True,
     stages: Count = 80,
-    step: Positive = 0.5,
-    noise_first: Positive = 1.8,
-    noise_last: Positive = 0.08,
+    step: Positive = 1.0,
+    noise_first: Positive = 1.0,
+    noise_last: Positive = 0.05,
     floor: NonNegative = 0.0,
-    prior_std: Positive = 2.0,
-    particles: Count = 4096,
+    prior_std: Positive = 1.3,
+    particles: Count = 8192,
     average: Annotated[float, Gt(0), Lt(1)] = 0.98,
     activation: Literal["leaky", "silu", "softplus", "tanh"] = "leaky",
 ) -> Objective:
-    """A march: noise and scales are in units of the data's standard deviation."""
+    """A march: steps are of length ``step`` times the square of the noise."""
     from diffode.fields.critics import CriticBank
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.nn.residual import ResidualCritic
     from diffode.training.particles import ParticleFlow
 
-    std = given.stats.std
-    rate = Mobility(noise_first * std, noise_last * std, step * stages, floor * std)
+    rate = Mobility(noise_first, noise_last, step * stages, floor)
     critic = ResidualCritic(given.critic(activation))
     bank = CriticBank(critic, stages)
-    field = MonoFlow(bank, h, given.gaussian(prior_std), rate=rate)
+    field = MonoFlow(bank, h, given.gaussian(prior_std), rate=rate, check=check)
     return ParticleFlow(
         field,
         critic,
@@ -70,25 +70,32 @@ def monoflow_pool(
     given: Given,
     *,
     h: str = "logit",
+    check: bool = True,
     stages: Count = 50,
-    step: Positive = 0.5,
-    noise_first: Positive = 1.8,
-    noise_last: Positive = 0.08,
+    step: Positive = 1.0,
+    noise_first: Positive = 1.0,
+    noise_last: Positive = 0.05,
     floor: NonNegative = 0.0,
-    prior_std: Positive = 2.0,
-    particles: Count = 4096,
+    prior_std: Positive = 1.3,
+    particles: Count = 8192,
     moves: Count = 128,
+    timed: bool = True,
+    penalty: NonNegative = 0.0,
     activation: Literal["leaky", "silu", "softplus", "tanh"] = "silu",
 ) -> Objective:
-    """A pool: noise and scales are in units of the data's standard deviation."""
+    """A pool: steps are of length ``step`` times the square of the noise.
+
+    ``timed=false`` and a ``penalty`` on the critic's gradient are there to see that they fail.
+    """
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.training.particles import PooledFlow
 
-    std = given.stats.std
-    rate = Mobility(noise_first * std, noise_last * std, step * stages, floor * std)
-    critic = given.critic(activation, timed=True)
-    field = MonoFlow(critic, h, given.gaussian(prior_std), rate=rate)
-    return PooledFlow(field, stages, moves, particles, given.classes, given.label_drop, given.seed)
+    rate = Mobility(noise_first, noise_last, step * stages, floor)
+    critic = given.critic(activation, timed=timed)
+    field = MonoFlow(critic, h, given.gaussian(prior_std), rate=rate, check=check)
+    return PooledFlow(
+        field, stages, moves, particles, penalty, given.classes, given.label_drop, given.seed
+    )
 
 
 @recipe(

@@ -177,9 +177,9 @@ def check(method: Trace, field: Field | None = None) -> None:
         raise ValueError(f"got trace {method!r}; wanted {', '.join(get_args(Trace))}")
     if field is not None and not field.smooth:
         raise TypeError(
-            f"this {type(field).__name__} has a piecewise-linear critic, or one that does not "
-            "state smooth = True: its Laplacian is 0 almost everywhere and says nothing of the "
-            "divergence; use a critic with silu, softplus or tanh"
+            f"{type(field).__name__} states no divergence of its samples' law: a piecewise-linear "
+            "critic has a Laplacian of 0 almost everywhere (take silu, softplus or tanh), and a "
+            "generator is one step and no flow"
         )
 
 

@@ -30,9 +30,10 @@ from torch.nn.functional import softplus
 
 from diffode.fields.base import right
 from diffode.fields.critics import ascent
-from diffode.fields.divergences import get_divergence
+from diffode.fields.divergences import DIVERGENCES, get_divergence
 from diffode.fields.generated import Generated
 from diffode.nn import CriticNetwork
+from diffode.options import suggest
 from diffode.rng import Rng
 from diffode.training.objective import Objective, Phase
 from diffode.training.particles import BETAS, constant
@@ -86,6 +87,9 @@ class AlternatingGAN(Objective):
     ) -> None:
         super().__init__(field)
         self.generated, self.critic, self.name = field, critic, h
+        known = [*DIVERGENCES, *OTHERS]
+        if h not in known:
+            raise ValueError(f"no h named {h!r}; {suggest(h, known)}h: {', '.join(known)}")
         self.loss = OTHERS.get(h, _logistic)
         self.h = get_divergence("logit" if h in OTHERS else h, check)
         self.repeats = (critic_steps, generator_steps)

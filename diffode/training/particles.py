@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from diffode.fields.base import right
-from diffode.fields.critics import CriticBank
+from diffode.fields.critics import CriticBank, ascent
 from diffode.fields.monoflow import Mobility, MonoFlow
 from diffode.nn.residual import ResidualCritic
 from diffode.rng import Rng
@@ -219,6 +219,8 @@ class PooledFlow(Particles):
         field: with a timed critic and a mobility.
         stages: the number of Euler steps from the prior to the data.
         moves: particles that step after each update.
+        penalty: the weight of :math:`|\\nabla d|^2` at the particles. It flattens d where the laws
+            lie apart, so that nothing moves.
         particles, classes, label_drop, seed: see `Particles`.
     """
 
@@ -230,12 +232,13 @@ class PooledFlow(Particles):
         stages: int,
         moves: int,
         particles: int,
+        penalty: float = 0.0,
         classes: int | None = None,
         label_drop: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__(field, field.critic, particles, classes, label_drop, seed)
-        self.stages, self.moves = stages, min(moves, particles)
+        self.stages, self.moves, self.penalty = stages, min(moves, particles), penalty
         places = (Rng(seed).uniform("places", (particles,)) * stages).long()
         self.register_buffer("places", places)
 
@@ -244,7 +247,12 @@ class PooledFlow(Particles):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss, data and particle at the particle's time."""
         index = self.chosen(len(x), rng)
-        return self.logistic(x, y, self._times(index), index, rng)
+        t = self._times(index)
+        loss, logs = self.logistic(x, y, t, index, rng)
+        if self.penalty:
+            slope = ascent(self.critic, self.pool[index], t, None)
+            loss = loss + self.penalty * slope.flatten(1).square().sum(1).mean()
+        return loss, logs
 
     @torch.no_grad()
     def advance(self, step: int, rng: Rng) -> None:

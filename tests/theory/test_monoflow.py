@@ -200,7 +200,7 @@ def test_a_piecewise_linear_critic_has_no_likelihood():
     field = MonoFlow(critic_network((2,)))
     x = torch.zeros(3, 2)
     for call in (lambda: log_prob(field, x), lambda: divergence(field, x, 0.5)):
-        with pytest.raises(TypeError, match=r"MonoFlow has a piecewise-linear critic.*use a crit"):
+        with pytest.raises(TypeError, match=r"MonoFlow states no divergence.*piecewise-linear"):
             call()
 
 
