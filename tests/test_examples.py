@@ -10,7 +10,14 @@ import torch
 from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / "examples"
-NAMES = ("collapse", "ddim_is_euler", "field_lines")
+NAMES = (
+    "collapse",
+    "ddim_is_euler",
+    "field_lines",
+    "gan_as_flow",
+    "monoflow_clock",
+    "optimisers_as_solvers",
+)
 
 
 def example(name):
