@@ -11,9 +11,12 @@ only: the loss carries samples on, the regression stops them at epsilon grad h(d
 Reference: MonoFlow (Yi et al., 2023), https://arxiv.org/abs/2302.01075.
 """
 
+from __future__ import annotations
+
 import argparse
 import copy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,32 +28,36 @@ from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
 from diffode.training.history import Followed, GeneratorHistory, followed
 from diffode.viz import canvas
 
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
 DATA = load("eight-gaussians").train
-COLUMNS, COUNT, EPSILON = 5, 600, 0.1
+COLUMNS, FRAMES, COUNT, EPSILON = 5, 25, 600, 0.1
 
 
 def particles(steps: int) -> Tensor:
-    """Fresh particles at five times of a march, shape (5, 600, 2)."""
+    """Fresh particles at 25 times of a march, shape (25, 600, 2)."""
     stages = max(COLUMNS - 1, min(40, steps // 60))
     objective = build("monoflow", (2,), stats=data_stats(DATA), stages=stages, width=64)
     for _ in train(objective, DATA, steps=steps, batch=128, lr=2e-3, clip=1e6):
         continue
     path = sample(objective.field, COUNT, path=True).path
-    return path[torch.linspace(0, stages, COLUMNS).long()]
+    return path[torch.linspace(0, stages, FRAMES).long()]
 
 
 def generator(steps: int) -> tuple[Tensor, dict[str, Followed]]:
-    """Samples of fixed latents at five steps, and how far several steps on one critic carry."""
+    """Samples of fixed latents at 25 steps, and how far several steps on one critic carry."""
     stats = data_stats(DATA)
     objective = build("gan", (2,), stats=stats, width=64, regression=True, epsilon=EPSILON)
     z = Rng(1).normal("latents", (COUNT, 2))
-    history, steps = GeneratorHistory(), max(steps, 16)
-    when = [max(1, steps * k // 16) for k in (0, 2, 4, 8, 16)]
+    history, steps = GeneratorHistory(), max(steps, FRAMES)
+    when = [1 + (steps - 1) * k // (FRAMES - 1) for k in range(FRAMES)]
     several = {}
     for state in train(objective, DATA, steps=steps, batch=128, lr=1e-3, clip=1e6):
         if state.step in when:
             history.keep(state.step, objective.field)
-        if state.step == when[2] and not several:
+        if state.step == when[6]:
             several = {
                 "-h(d)": carried(objective, AlternatingGAN, z),
                 "regression": carried(objective, GeneratorRegression, z),
@@ -70,26 +77,50 @@ def carried(objective: GeneratorRegression, kind: type[AlternatingGAN], z: Tenso
     return followed(before, trial.generated.make(z), trial.velocity(before, None), EPSILON)
 
 
-def main(out: str | Path = ".", steps: int = 1200) -> Path:
+def drawn(ax: Axes, x: Tensor, title: str, colour: str) -> list[Artist]:
+    """Points over the data."""
+    ax.clear()
+    ax.scatter(*DATA[:COUNT].T, s=2, color="0.8")
+    points = ax.scatter(*x.T, s=3, color=colour)
+    ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xticks=[], yticks=[], title=title)
+    return [points]
+
+
+def animated(paths: dict[str, Tensor], file: Path) -> None:
+    """Both flows side by side, as a GIF."""
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    figure = canvas.figure(800, 420)
+    axes = figure.subplots(1, 2)
+
+    def frame(k: int) -> list[Artist]:
+        rows = zip(axes, paths.items(), canvas.WHEEL, strict=False)
+        return [p for ax, (name, x), c in rows for p in drawn(ax, x[k], name, c)]
+
+    FuncAnimation(figure, frame, FRAMES).save(file, PillowWriter(fps=6))
+    print(f"wrote {file}")
+
+
+def main(out: str | Path = ".", steps: int = 800, animate: bool = False) -> Path:
     paths = {"particles": particles(2 * steps)}
     paths["generator"], several = generator(steps)
     figure = canvas.figure(1500, 640)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(2, COLUMNS, sharex=True, sharey=True)
     for row, (name, path), colour in zip(axes, paths.items(), canvas.WHEEL, strict=False):
-        for k, (ax, x) in enumerate(zip(row, path, strict=True)):
-            ax.scatter(*DATA[:COUNT].T, s=2, color="0.8")
-            ax.scatter(*x.T, s=3, color=colour)
-            ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xticks=[], yticks=[])
-            ax.set_title(f"{name}, {k} of {COLUMNS - 1}")
+        for k, ax in enumerate(row):
+            drawn(ax, path[k * (FRAMES // (COLUMNS - 1))], f"{name}, {k} of {COLUMNS - 1}", colour)
     for name, found in several.items():
         print(f"32 steps of {name}: {found.ratio:.2f} times epsilon v, cosine {found.cosine:.2f}")
     canvas.save(figure, file := Path(out) / "gan_as_flow.png")
     print(f"wrote {file}")
+    if animate:
+        animated(paths, file.with_suffix(".gif"))
     return file
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=".", help="folder of the picture")
+    parser.add_argument("--animate", action="store_true", help="write a GIF too")
     main(**vars(parser.parse_args()))

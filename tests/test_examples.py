@@ -77,3 +77,12 @@ def test_a_ring_has_no_field_inside_and_is_reached_from_above_only():
     assert inside.sum() > 50
     assert (plane[-1, inside] - plane[0, inside]).norm(dim=1).max() < 0.02
     assert (above[-1].norm(dim=1) - 1).abs().max() < 0.02
+
+
+def test_a_gan_and_its_particles_move(tmp_path):
+    path = example("gan_as_flow").main(out=tmp_path, steps=3, animate=True)
+    with Image.open(path.with_suffix(".gif")) as film:
+        assert film.n_frames == 25
+        first = np.asarray(film.convert("RGB")).astype(int)
+        film.seek(24)
+        assert np.abs(np.asarray(film.convert("RGB")).astype(int) - first).sum() > 0
