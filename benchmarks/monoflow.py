@@ -46,11 +46,17 @@ ROWS: dict[str, tuple[str, str, dict[str, object]]] = {
     "gan vanilla": ("gan", "eight-gaussians", {"h": "vanilla"}),
     "gan logit, digits": ("gan", "digits", {}),
 }
+LITTLE: dict[str, object] = {"noise_first": 0.15, "noise_last": 0.14, "stages": 50, "steps": 4000}
 # what does not work, and h and filters to compare, one seed each
 ONCE: dict[str, tuple[str, str, dict[str, object]]] = {
     "march, h = ns": ("monoflow", "eight-gaussians", {"h": "ns"}),
     "march, h = vanilla": ("monoflow", "eight-gaussians", {"h": "vanilla"}),
-    "march, h = lsgan": ("monoflow", "eight-gaussians", {"h": "lsgan"}),
+    "march, little noise": ("monoflow", "eight-gaussians", LITTLE),
+    "march, little noise, h = vanilla": (
+        "monoflow",
+        "eight-gaussians",
+        LITTLE | {"h": "vanilla"},
+    ),
     "static critic": ("monoflow-pool", "eight-gaussians", {"timed": False}),
     "gradient penalty": ("monoflow-pool", "eight-gaussians", {"penalty": 0.1}),
     "gan, 10 generator steps of -h": (

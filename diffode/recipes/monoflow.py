@@ -85,7 +85,7 @@ def monoflow_pool(
 ) -> Objective:
     """A pool: steps are of length ``step`` times the square of the noise.
 
-    ``timed=false`` and a ``penalty`` on the critic's gradient are there to see that they fail.
+    ``timed=false`` is there to see that it fails; ``penalty`` weighs the critic's gradient.
     """
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.training.particles import PooledFlow

@@ -219,8 +219,8 @@ class PooledFlow(Particles):
         field: with a timed critic and a mobility.
         stages: the number of Euler steps from the prior to the data.
         moves: particles that step after each update.
-        penalty: the weight of :math:`|\\nabla d|^2` at the particles. It flattens d where the laws
-            lie apart, so that nothing moves.
+        penalty: the weight of :math:`|\\nabla d|^2` at the particles. It smooths d, and
+            flattens it where the laws lie apart.
         particles, classes, label_drop, seed: see `Particles`.
     """
 
