@@ -1,4 +1,4 @@
-"""Data sets: 2-D toys whose density is known, 8x8 digits inside the package, and your own arrays.
+"""Data sets: 2-D toys whose density is known, 8x8 digits inside the package, and your own files.
 
 Importing this module, listing the sets and describing them needs neither torch nor numpy.
 
@@ -50,6 +50,10 @@ _SETS = {
         "1797 gray 8x8 images of handwritten digits, 10 classes, kept inside the package",
         "Alpaydin and Kaynak (1998), UCI repository, https://doi.org/10.24432/C50P49",
     ),
+    "fashion-mnist": (
+        "70000 gray 28x28 images of clothes, 10 classes, where its files are (diffode.data.idx)",
+        "Xiao et al. (2017), https://arxiv.org/abs/1708.07747",
+    ),
 }
 
 
@@ -64,18 +68,23 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
-    """The data set of that name, or the one in a .npy or .npz file.
+    """The data set of that name, or the one in a .npy or .npz file or a folder of IDX files.
 
     Arguments:
-        name_or_path: one of `names()`, or the path of an array file (see `diffode.data.arrays`).
+        name_or_path: one of `names()`, or the path of an array file (see `diffode.data.arrays`)
+            or of a folder (see `diffode.data.idx`).
         seed: chooses the points of a toy, or the held-out rows of a file. The split of the digits
             is fixed, so that their test set is the same everywhere.
 
     Raises:
         ValueError: no such name, or a file that cannot be used.
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or a named set whose files are not on this machine.
     """
     name = str(name_or_path)
+    if name == "fashion-mnist":
+        from diffode.data import idx
+
+        return idx.named(name)
     if name == "digits":
         from diffode.data import digits
 
@@ -88,11 +97,15 @@ def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
         from diffode.data import arrays
 
         return arrays.dataset(name, seed)
+    if Path(name).is_dir():
+        from diffode.data import idx
+
+        return idx.dataset(name)
     close = difflib.get_close_matches(name.lower(), _SETS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
         f"no data set named {name!r}; {hint}data sets: {', '.join(_SETS)}; "
-        "or give a path to a .npy or .npz file"
+        "or give a path to a .npy or .npz file or to a folder of IDX files"
     )
 
 

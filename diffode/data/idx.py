@@ -1,0 +1,110 @@
+"""Images in IDX files, the format of MNIST and its relatives; plain or gzipped.
+
+A folder holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
+and ``t10k-labels-idx1-ubyte``, each alone or with ``.gz``. Bytes are scaled to [-1, 1].
+
+Reference: Y. LeCun, C. Cortes and C. Burges, The MNIST database, the IDX file format.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffode.data.base import Dataset
+
+_SYSTEM = Path("/usr/share/datasets")
+_UBYTE = 8  # the type code of unsigned bytes
+
+
+def places(name: str) -> list[Path]:
+    """The folders that a named set is looked for in, the first found taken."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    own = os.environ.get("DIFFODE_DATA")
+    folders = [Path(own)] if own else []
+    return [folder / name for folder in (*folders, _SYSTEM, cache / "diffode")]
+
+
+def named(name: str) -> Dataset:
+    """The set of that name on this machine.
+
+    Raises:
+        FileNotFoundError: it is in none of its places; the message says how to get it there.
+    """
+    for folder in places(name):
+        if _file(folder, "train-images-idx3-ubyte") is not None:
+            return dataset(folder, name)
+    raise FileNotFoundError(
+        f"the files of {name} are not on this machine; install the Debian package "
+        f"dataset-{name}, or put its four IDX files into {places(name)[-1]}, or into "
+        f"$DIFFODE_DATA/{name}"
+    )
+
+
+def dataset(folder: str | Path, name: str | None = None) -> Dataset:
+    """The data set in a folder of IDX files.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file that is not IDX, or files that do not fit each other.
+    """
+    folder = Path(folder).expanduser()
+    train, test = (images(read(folder, f"{part}-images-idx3-ubyte")) for part in ("train", "t10k"))
+    y, y_test = (
+        torch.from_numpy(read(folder, f"{part}-labels-idx1-ubyte")).long()
+        for part in ("train", "t10k")
+    )
+    if len(y) != len(train) or len(y_test) != len(test) or train.shape[1:] != test.shape[1:]:
+        raise ValueError(
+            f"{folder}: got {len(train)} and {len(test)} images of shapes "
+            f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])} with {len(y)} and "
+            f"{len(y_test)} labels; wanted one shape and one label per image"
+        )
+    return Dataset(
+        name or folder.name, train, test, y, y_test, int(max(y.max(), y_test.max())) + 1
+    )
+
+
+def images(array: np.ndarray) -> Tensor:
+    """Bytes (M, H, W) as float32 images (M, 1, H, W) in [-1, 1]."""
+    return torch.from_numpy(array)[:, None].float() / 127.5 - 1
+
+
+def read(folder: Path, name: str) -> np.ndarray:
+    """The bytes of an IDX file in their shape.
+
+    Raises:
+        FileNotFoundError: neither the file nor its gzipped form is there.
+        ValueError: it is no IDX file of unsigned bytes, or damaged.
+    """
+    path = _file(folder, name)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no {name} and no {name}.gz")
+    try:
+        content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path}: {error}; get the file anew") from None
+    axes = content[3] if len(content) > 3 else 0
+    shape = (
+        tuple(np.frombuffer(content, ">u4", axes, 4).tolist()) if len(content) > 4 * axes else ()
+    )
+    wanted = 3 if "idx3" in name else 1
+    if content[:3] != bytes((0, 0, _UBYTE)) or len(shape) != wanted:
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes with {wanted} axes")
+    start = 4 + 4 * axes
+    if len(content) != start + math.prod(shape) or not math.prod(shape):
+        raise ValueError(
+            f"{path}: got {len(content) - start} bytes for the shape {shape} in its header; get "
+            "the file anew"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
