@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from diffode.bench.estimates import Estimate, pair, root
+from diffode.fields.exact import squared_distances
 from diffode.rng import Rng
 
 _CHUNK = 2**21  # numbers held at once
+_ITERATIONS = 50_000_000  # of the network simplex, far more than it takes
 
 
 def sliced_wasserstein2(x: Tensor, y: Tensor, projections: int = 256, seed: int = 0) -> Estimate:
@@ -54,6 +56,41 @@ def sliced_wasserstein2(x: Tensor, y: Tensor, projections: int = 256, seed: int 
         psi += _potential(v, u, j, i, weights, to_v)
     variance = (phi / projections).var() / len(a) + (psi / projections).var() / len(b)
     return root(total / projections, float(variance.sqrt()))
+
+
+def wasserstein2(x: Tensor, y: Tensor) -> Estimate:
+    r"""The Wasserstein-2 distance of two sets, exact:
+
+    .. math:: W_2^2 = \min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^2,
+
+    over the plans that spread both sets evenly. In N coordinates two draws of one law are about
+    :math:`n^{-1/N}` apart: read it beside that of real data of the same counts.
+
+    Its time grows with the cube of the counts: half a second for 2,000 points.
+
+    Reference: Flamary et al. (2021), POT, JMLR 22; the network simplex of Bonneel et al. (2011).
+
+    Arguments:
+        x, y: sets of points, shapes (n, *event) and (m, *event).
+
+    Raises:
+        ValueError: sets that cannot be compared.
+        ImportError: POT is not installed.
+    """
+    a, b = pair(x, y)
+    try:
+        from ot import emd
+    except ImportError:
+        raise ImportError(
+            "the exact Wasserstein distance needs POT; pip install 'diffode[bench]'"
+        ) from None
+    centre = b.mean(0)
+    cost = squared_distances(a - centre, b - centre).numpy()
+    plan, log = emd([], [], cost, numItermax=_ITERATIONS, log=True)
+    if log["warning"] is not None:
+        raise ValueError(f"no optimal transport of {len(a)} to {len(b)} points: {log['warning']}")
+    variance = sum(float(log[name].var(ddof=1)) / len(log[name]) for name in ("u", "v"))
+    return root(float((plan * cost).sum()), variance**0.5)
 
 
 def _union(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
