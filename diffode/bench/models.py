@@ -69,7 +69,7 @@ def fingerprint(*tensors: Tensor | None) -> str:
     for tensor in tensors:
         if tensor is not None:
             state.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            state.update(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B"))
+            state.update(tensor.detach().cpu().contiguous().numpy().data)
     return state.hexdigest()[:12]
 
 
@@ -117,6 +117,7 @@ def train_model(
         torch.cuda.reset_peak_memory_stats()
     run = execute(model.plan, dataset, out=model.folder, resume=started, watch=watch)
     facts = describe(run.field) | spent(model.folder) | {
+        "budget": "its own" if keeps_own(model.plan.field) else "shared",
         "samples": model.plan.training["steps"] * model.plan.training["batch"],
         "peak_memory": peak_memory(run.field.device),
         **machine(run.field.device),

@@ -10,7 +10,7 @@ from diffode.viz import canvas, image_grid
 from diffode.viz.images import is_image
 
 COLUMNS = 6
-PIXELS = 128  # side of a picture of points
+PIXELS = 96  # side of a picture of points
 
 
 def thumbnail(x: Tensor, like: Tensor) -> bytes:
@@ -36,4 +36,5 @@ def thumbnail(x: Tensor, like: Tensor) -> bytes:
     ink = np.array([int(canvas.BLUE[k : k + 2], 16) for k in (1, 3, 5)])
     paper = np.full(3, 255)
     pixels = paper * shade[..., None].numpy() + ink * (1 - shade[..., None].numpy())
-    return canvas.png(pixels.round().astype(np.uint8))
+    picture: bytes = canvas.png(pixels.round().astype(np.uint8))
+    return picture

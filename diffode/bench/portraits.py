@@ -31,7 +31,7 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
         field = model.field().eval()
         y = None if not model.plan.labels else dataset.train_labels
         nfe, seed = None if field.own is not None else NFE, model.plan.seed
-        labels = None if y is None else y[:ROWS]
+        labels, figure = None if y is None else y[:ROWS], None
         solution = sample(field, ROWS, nfe=nfe, y=labels, seed=seed, path=True)
         assert solution.path is not None
         if planar:
@@ -39,8 +39,10 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
             if isinstance(field, AffineField):
                 lines = shown(field, lines, solution.times)
             plot_trajectories(lines, picture)
-        value = straightness(solution.path)
-        write_text(path, json.dumps({"straightness": [value.value, value.stderr]}) + "\n")
+        if len(solution.path) > 2:  # a generator's single step has no path
+            measured = straightness(solution.path)
+            figure = [measured.value, measured.stderr]
+        write_text(path, json.dumps({"straightness": figure}) + "\n")
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     drawing = f"models/{model.folder.name}/{picture.name}" if picture.exists() else None
     return facts | {"paths": drawing}

@@ -97,8 +97,13 @@ def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
     whole = [c for c in cells if "refused" not in c]
     names = [] if refused else list(whole[0]["metrics"])
     pairs = {name: [c["metrics"][name] for c in whole] for name in names}
+    data, field, solver, allowed, tolerance = key
     return Row(
-        *key,
+        data,
+        field,
+        solver,
+        allowed,
+        tolerance,
         seeds=len(cells),
         nfe=statistics.mean(c["nfe"] for c in whole) if whole else math.nan,
         seconds=statistics.mean(c["seconds"] for c in whole) if whole else math.nan,
@@ -197,26 +202,18 @@ def everything(
 
 def trainings(results: Results, data: str) -> tuple[list[str], list[list[str]]]:
     """What decides each training, for the first seed."""
-    head = [
-        "field",
-        "prior alpha",
-        "sigma",
-        "noise",
-        "parameters",
-        "steps",
-        "samples",
-        "seconds",
-        "straightness",
-    ]
-    lines, seen = [], set()
+    head = ["field", "budget", "prior alpha", "sigma", "noise", "parameters", "steps", "samples",
+            "seconds", "peak MB", "straightness"]  # fmt: skip
+    lines: dict[str, list[str]] = {}
     for model in results.models.values():
         plan = model["plan"]
-        if plan["data"] != data or plan["field"] in seen:
+        if plan["data"] != data or plan["field"] in lines:
             continue
-        seen.add(plan["field"])
         alpha, sigma = model.get("alpha"), model.get("sigma")
-        lines.append([
+        straight = model["straightness"]
+        lines[plan["field"]] = [
             plan["field"],
+            model["budget"],
             f"{alpha[0]:.4g}" if alpha else "",
             f"{sigma[0]:.4g} to {sigma[1]:.4g}" if sigma else "",
             model.get("noise", model["prior"]),
@@ -224,9 +221,10 @@ def trainings(results: Results, data: str) -> tuple[list[str], list[list[str]]]:
             f"{model['steps']:,}",
             f"{model['samples']:,}",
             f"{model['seconds']:.0f}",
-            f"{model['straightness'][0]:.3f}",
-        ])  # fmt: skip
-    return head, lines
+            f"{model['peak_memory'] / 1e6:.0f}",
+            f"{straight[0]:.3f}" if straight else "",
+        ]
+    return head, list(lines.values())
 
 
 def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

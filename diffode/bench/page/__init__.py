@@ -17,7 +17,7 @@ from diffode.bench.results import Results
 from diffode.bench.tables import Mean, Row
 from diffode.viz import data_uri
 
-_TEXT = ("field", "solver", "noise", "")  # columns that are not numbers
+_TEXT = ("field", "solver", "noise", "budget", "")  # columns that are not numbers
 _INTERVALS = (
     "Intervals are of 95 %: Student's over seeds, or with one seed 1.96 standard errors of the "
     "metric itself."
@@ -133,13 +133,14 @@ def _by_evaluations(
 
 def _paths(results: Results, data: str) -> str:
     shown = [
-        (m["plan"]["field"], m["straightness"][0], uri)
+        (m["plan"]["field"], m["straightness"], uri)
         for m in results.models.values()
         if m["plan"]["data"] == data and m.get("paths") and (uri := _uri(results, m["paths"]))
     ]
     figures = "".join(
         f'<figure><img src="{uri}" alt="paths of {html.escape(field)}"><figcaption>'
-        f"{html.escape(field)}, straightness {straight:.3f}</figcaption></figure>"
+        f"{html.escape(field)}{f', straightness {straight[0]:.3f}' if straight else ''}"
+        "</figcaption></figure>"
         for field, straight, uri in shown
     )
     note = (
