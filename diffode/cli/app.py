@@ -212,6 +212,23 @@ def bench(
 
 
 @app.command()
+def features(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a labelled set of images")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option, as epochs=8"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="a .safetensors file")] = Path(
+        "classifier.safetensors"
+    ),
+) -> None:
+    """Train the small classifier whose hidden layer is a feature space."""
+    from diffode.cli.features import command
+
+    command(data, set_ or [], out)
+
+
+@app.command()
 def fields() -> None:
     """List the fields that can be trained."""
     from diffode.cli.lists import fields as show
