@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffode.data.toys import Gaussians
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,6 +25,7 @@ class Dataset:
         classes: the number of classes; labels are 0 ... classes - 1.
         log_density: exact log-density of the law in nats, (B, *event) -> (B,), in the dtype of
             its input.
+        law: the mixture of Gaussians that the points are drawn from, where they are.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Dataset:
     test_labels: Tensor | None = None
     classes: int | None = None
     log_density: Callable[[Tensor], Tensor] | None = None
+    law: Gaussians | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:

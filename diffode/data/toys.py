@@ -37,16 +37,29 @@ class Gaussians:
         weights: :math:`w_k`, shape (K,), float64, of sum 1.
         means: :math:`m_k`, shape (K, 2), float64.
         std: :math:`s`.
+        modes: how many clusters they form, each a run of K / modes successive components; None is
+            one for each component.
     """
 
     weights: Tensor
     means: Tensor
     std: float
+    modes: int | None = None
 
     def sample(self, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """Points (n, 2), float32, and the component that each came from (n,)."""
         k = _pick(n, rng, self.weights)
         return _noisy(self.means[k], self.std, rng), k
+
+    @property
+    def mode_weights(self) -> Tensor:
+        """The weight of each mode, shape (modes,)."""
+        return self.weights.view(self.modes or len(self.weights), -1).sum(1)
+
+    def nearest_mode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mode of the centre that each point is nearest to, and its distance, both (B,)."""
+        distance, k = torch.cdist(x.double(), self.means).min(1)
+        return k // (len(self.weights) // len(self.mode_weights)), distance
 
     def log_density(self, x: Tensor) -> Tensor:
         """Log-density in nats, (B, 2) -> (B,)."""
@@ -123,7 +136,7 @@ def _moon(angle: Tensor) -> Tensor:
 
 
 _U, _W = _legendre(0, math.pi, 256)
-MOONS = Gaussians(torch.cat((_W, _W)) / 2, torch.cat((_moon(_U), -_moon(_U))), std=0.15)
+MOONS = Gaussians(torch.cat((_W, _W)) / 2, torch.cat((_moon(_U), -_moon(_U))), std=0.15, modes=2)
 
 
 def moons(n: int, rng: Rng) -> Draw:
@@ -144,7 +157,7 @@ def _spiral(angle: Tensor) -> Tensor:
 
 
 _U, _W = _legendre(1.5 * math.pi, 4.5 * math.pi, 640)
-SWISS_ROLL = Gaussians(_W, _spiral(_U), std=0.1)
+SWISS_ROLL = Gaussians(_W, _spiral(_U), std=0.1, modes=1)
 
 
 def swiss_roll(n: int, rng: Rng) -> Draw:
@@ -217,18 +230,19 @@ def checkerboard_log_density(x: Tensor) -> Tensor:
 
 
 class Toy(NamedTuple):
-    """How to draw a toy, its log-density, and its number of classes."""
+    """How to draw a toy, its log-density, its number of classes, and the mixture that it is."""
 
     draw: Callable[[int, Rng], Draw]
     log_density: Callable[[Tensor], Tensor]
     classes: int | None
+    law: Gaussians | None = None
 
 
 TOYS = {
-    "eight-gaussians": Toy(eight_gaussians, EIGHT_GAUSSIANS.log_density, 8),
-    "blobs": Toy(blobs, BLOBS.log_density, 4),
-    "moons": Toy(moons, MOONS.log_density, 2),
-    "swiss-roll": Toy(swiss_roll, SWISS_ROLL.log_density, None),
+    "eight-gaussians": Toy(eight_gaussians, EIGHT_GAUSSIANS.log_density, 8, EIGHT_GAUSSIANS),
+    "blobs": Toy(blobs, BLOBS.log_density, 4, BLOBS),
+    "moons": Toy(moons, MOONS.log_density, 2, MOONS),
+    "swiss-roll": Toy(swiss_roll, SWISS_ROLL.log_density, None, SWISS_ROLL),
     "pinwheel": Toy(pinwheel, pinwheel_log_density, ARMS),
     "checkerboard": Toy(checkerboard, checkerboard_log_density, None),
 }
@@ -239,4 +253,5 @@ def dataset(name: str, seed: int = 0, train: int = 20_000, test: int = 4_000) ->
     toy = TOYS[name]
     x, labels = toy.draw(train + test, Rng(seed))
     y, y_test = (None, None) if labels is None else (labels[:train], labels[train:])
-    return Dataset(name, x[:train], x[train:], y, y_test, toy.classes, toy.log_density)
+    points = (x[:train], x[train:], y, y_test)
+    return Dataset(name, *points, toy.classes, toy.log_density, toy.law)

@@ -1,0 +1,43 @@
+"""How good samples are: distances between two sets of points, and what they miss.
+
+Each number means little alone: read it beside the same number for two sets of real data, and with
+its standard error.
+"""
+
+from diffode.bench.metrics.kernels import bandwidth, energy_distance, kernel_distance, mmd
+from diffode.bench.metrics.labels import class_accuracy, class_variation
+from diffode.bench.metrics.modes import modes
+from diffode.bench.metrics.moments import (
+    MOST_COORDINATES,
+    frechet,
+    gaussian_fit,
+    require_second_moment,
+)
+from diffode.bench.metrics.neighbours import copying, nearer, nearest, precision_recall
+from diffode.bench.metrics.paths import straightness
+from diffode.bench.metrics.quality import Quality, floor, quality
+from diffode.bench.metrics.transport import sliced_wasserstein2, wasserstein2
+
+__all__ = [
+    "MOST_COORDINATES",
+    "Quality",
+    "bandwidth",
+    "class_accuracy",
+    "class_variation",
+    "copying",
+    "energy_distance",
+    "floor",
+    "frechet",
+    "gaussian_fit",
+    "kernel_distance",
+    "mmd",
+    "modes",
+    "nearer",
+    "nearest",
+    "precision_recall",
+    "quality",
+    "require_second_moment",
+    "sliced_wasserstein2",
+    "straightness",
+    "wasserstein2",
+]

@@ -1,0 +1,47 @@
+"""Classes: how often each is drawn, and whether a sample is of the class that was asked for."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffode.bench.estimates import Estimate, mean
+
+
+def class_variation(answers: Tensor, reference: Tensor, classes: int) -> Estimate:
+    r"""The total variation of two class histograms, :math:`\tfrac12 \sum_k |p_k - q_k|`.
+
+    0 is the same shares; a missing one of ten equal classes is 0.1. Counts of n samples alone
+    give about :math:`\sqrt{K / (2 \pi n)}`.
+
+    Arguments:
+        answers: the classes that a classifier gives the samples, shape (n,).
+        reference: those that it gives real data, shape (m,).
+        classes: how many there are.
+
+    Raises:
+        ValueError: a label out of range, or fewer than two.
+    """
+    counts = []
+    for labels in (answers, reference):
+        if len(labels) < 2 or int(labels.min()) < 0 or int(labels.max()) >= classes:
+            raise ValueError(
+                f"got {len(labels)} labels; wanted two or more, from 0 to {classes - 1}"
+            )
+        counts.append(labels.bincount(minlength=classes).double() / len(labels))
+    sign = torch.sign(counts[0] - counts[1]) / 2
+    parts = [float(sign[v].var()) / len(v) for v in (answers, reference)]
+    return Estimate(float((counts[0] - counts[1]).abs().sum() / 2), math.sqrt(sum(parts)))
+
+
+def class_accuracy(answers: Tensor, labels: Tensor) -> Estimate:
+    """The share of samples that a classifier gives the class they were drawn with, both (n,).
+
+    Raises:
+        ValueError: another number of labels.
+    """
+    if len(answers) != len(labels):
+        raise ValueError(f"got {len(answers)} answers and {len(labels)} labels; give one for each")
+    return mean(answers.cpu() == labels.cpu())

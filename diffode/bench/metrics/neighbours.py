@@ -1,0 +1,113 @@
+"""What nearest neighbours tell: which points look real, which are missed, which are copies."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffode.bench.estimates import Estimate, mean, pair
+from diffode.fields.exact import squared_distances
+
+_EXACT = 256  # coordinates up to which distances are searched in float64
+
+
+def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Estimate]:
+    r"""Shares of the two sets inside the other's k-nearest-neighbour balls.
+
+    With the balls :math:`B(r)` around reference points and :math:`B(x)` around samples,
+
+    * precision: the share of x in the union of the :math:`B(r)`;
+    * recall: the share of the reference in the union of the :math:`B(x)`;
+    * density: the mean over x of :math:`\#\{r : x \in B(r)\} / k`, about 1 for real data;
+    * coverage: the share of the reference whose :math:`B(r)` holds a sample.
+
+    The standard errors are those of the rows that each averages, the balls taken as they are.
+
+    References: Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991, eq. 2; Naeem et al.
+    (2020), https://arxiv.org/abs/2002.09797, eqs. 3 and 4.
+
+    Arguments:
+        x: samples, shape (n, *event).
+        reference: real data, shape (m, *event).
+        k: the neighbour whose distance is a ball's radius, the point itself not counted; fewer in
+            sets of k points or less.
+
+    Raises:
+        ValueError: sets that cannot be compared.
+    """
+    a, b = pair(x, reference)
+    k = min(k, len(a) - 1, len(b) - 1)
+    between = squared_distances(a, b)
+    radius_a, radius_b = (squared_distances(v, v).kthvalue(k + 1, 1).values for v in (a, b))
+    inside = between <= radius_b[None, :]
+    return {
+        "precision": mean(inside.any(1)),
+        "recall": mean((between <= radius_a[:, None]).any(0)),
+        "density": mean(inside.sum(1).double() / k),
+        "coverage": mean(inside.any(0)),
+    }
+
+
+def nearest(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance of each sample to its nearest reference point, and which one that is."""
+    flat, known = x.flatten(1), reference.flatten(1)
+    best, where = torch.full((len(x),), torch.inf).double(), torch.zeros(len(x)).long()
+    for first in range(0, len(known), 4096):
+        distance, index = _search(flat, known[first : first + 4096]).min(1)
+        closer = distance < best
+        best = torch.where(closer, distance.double(), best)
+        where = torch.where(closer, index + first, where)
+    return (flat.double() - known[where].double()).norm(dim=1), where
+
+
+def _search(x: Tensor, y: Tensor) -> Tensor:
+    """Squared distances, in single precision where there are many coordinates."""
+    if x.shape[1] <= _EXACT:
+        return squared_distances(x, y)
+    x, y = x.float(), y.float()
+    product = torch.addmm(x.square().sum(1, keepdim=True), x, y.T, alpha=-2)
+    return product.add_(y.square().sum(1))
+
+
+def copying(x: Tensor, train: Tensor, held_out: Tensor) -> Estimate:
+    r"""The nearest-neighbour copying test,
+
+    .. math:: P\bigl( d(x, train) < d(h, train) \bigr)
+              + \tfrac12 P\bigl( d(x, train) = d(h, train) \bigr),
+
+    x a sample, h a held-out point, d the distance to the nearest training point. 0.5 is fair, 1
+    is a copy of the training set, and less than 0.5 lies further away than real data.
+
+    The standard error is that of the Mann-Whitney statistic.
+
+    Reference: Meehan et al. (2020), A non-parametric test to detect data-copying in generative
+    models, https://arxiv.org/abs/2004.05675, section 3, with the whole space as the one cell.
+
+    Arguments:
+        x: samples, shape (n, *event).
+        train: what they may be copies of, shape (M, *event).
+        held_out: real points that are not in it, shape (m, *event).
+
+    Raises:
+        ValueError: sets that cannot be compared.
+    """
+    pair(x, train, least=1)
+    pair(x, held_out)
+    return nearer(nearest(x, train)[0], nearest(held_out, train)[0])
+
+
+def nearer(a: Tensor, b: Tensor) -> Estimate:
+    """The Mann-Whitney probability that a is less than b, ties half, from draws (n,) and (m,)."""
+    over_a, over_b = _share_above(a, b), 1 - _share_above(b, a)
+    variance = over_a.var() / len(a) + over_b.var() / len(b)
+    return Estimate(float(over_a.mean()), math.sqrt(float(variance)))
+
+
+def _share_above(values: Tensor, draws: Tensor) -> Tensor:
+    """The share of draws that each value is less than, ties half."""
+    ordered = draws.sort().values
+    upto = torch.searchsorted(ordered, values, right=True)
+    below = torch.searchsorted(ordered, values, right=False)
+    return 1 - (upto + below).double() / (2 * len(draws))
