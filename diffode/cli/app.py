@@ -170,6 +170,65 @@ def decode(
 
 
 @app.command()
+def bench(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
+    ] = None,
+    field: Annotated[list[str] | None, typer.Option(help="to compare, see diffode fields")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="to compare on")] = None,
+    solver: Annotated[
+        list[str] | None, typer.Option(help="a name, or name:key=value,key=value")
+    ] = None,
+    nfe: Annotated[list[int] | None, typer.Option(help="evaluations, at most", min=1)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="of a training", **_SEEDS)] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps of each", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="training time of each instead")] = None,
+    samples: Annotated[int | None, typer.Option(help="of each cell", min=50)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the trainer or network"),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="also the error budget of a solver, as heun@20")
+    ] = None,
+    merge: Annotated[
+        list[Path] | None, typer.Option(help="finished folders to make one report of")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    out: Annotated[Path, typer.Option(help="the folder")] = Path("runs/bench"),
+) -> None:
+    """Compare fields and solvers at equal evaluations, network, budget and seeds.
+
+    Each option may be given several times. What is there already is not computed again.
+    """
+    from diffode.cli.comparing import command
+
+    given = {
+        "fields": field, "data": data, "solvers": solver, "nfe": nfe, "seeds": seed,
+        "steps": steps, "seconds": seconds, "samples": samples, "budget": budget,
+        "device": device,
+    }  # fmt: skip
+    command(config, given, set_ or [], merge or [], out)
+
+
+@app.command()
+def features(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a labelled set of images")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option, as epochs=8"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="a .safetensors file")] = Path(
+        "classifier.safetensors"
+    ),
+) -> None:
+    """Train the small classifier whose hidden layer is a feature space."""
+    from diffode.cli.features import command
+
+    command(data, set_ or [], out)
+
+
+@app.command()
 def fields() -> None:
     """List the fields that can be trained."""
     from diffode.cli.lists import fields as show

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,9 @@ def read(folder: Path, name: str) -> np.ndarray:
     if path is None:
         raise FileNotFoundError(f"{folder} has no {name} and no {name}.gz")
     try:
-        content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-    except (OSError, EOFError) as error:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: {error}; get the file anew") from None
     axes = content[3] if len(content) > 3 else 0
     shape = (

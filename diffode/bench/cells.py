@@ -1,0 +1,164 @@
+"""The cells of a comparison: samples of one trained field by one solver, and their figures.
+
+A cell is a small JSON file, written once it is complete. Its key names everything that decides
+its figures, so a stopped comparison computes the cells that are missing and no others.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.bench.config import BenchConfig, SolverSpec, digest
+from diffode.bench.models import Model, machine, peak_memory
+from diffode.bench.panel import Panel
+from diffode.data import Dataset
+from diffode.fields.base import Field
+from diffode.files import write_text
+from diffode.sampling import sample
+from diffode.solvers import Solution
+from diffode.viz import canvas
+
+FORMAT = 1
+BATCH = 500  # rows that torchdiffeq's adaptive methods hold to one tolerance together
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained field, one solver, one allowance.
+
+    Attributes:
+        model: the trained field.
+        solver: how it is sampled; None is the field's own way.
+        nfe: the evaluations allowed, for solvers with steps.
+        tolerance: rtol = atol, for adaptive ones that state none.
+    """
+
+    model: Model
+    solver: SolverSpec | None
+    nfe: int | None = None
+    tolerance: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The solver as tables name it."""
+        return OWN if self.solver is None else self.solver.text
+
+    @property
+    def allowance(self) -> str:
+        """What it may spend, as file names and progress name it."""
+        return f"tol{self.tolerance:g}" if self.nfe is None else f"nfe{self.nfe}"
+
+    def path(self, out: Path, panel: dict[str, Any]) -> Path:
+        """The file of its figures."""
+        plan = self.model.plan
+        options = None if self.solver is None else (self.solver.name, self.solver.options)
+        key = digest([FORMAT, self.model.key, options, self.nfe, self.tolerance, BATCH, panel])
+        name = self.label.translate(str.maketrans(":=,", "---"))
+        stem = f"{plan.field}-{plan.seed}-{name}-{self.allowance}-{key}"
+        return out / "cells" / Path(plan.data).stem / f"{stem}.json"
+
+
+def cells_of(config: BenchConfig, model: Model, own_steps: int | None) -> Iterator[Cell]:
+    """The cells of a model.
+
+    Arguments:
+        config: of the comparison.
+        model: the trained field.
+        own_steps: the steps of the field's own grid, if it has one: it is sampled on that alone,
+            thinned out where fewer evaluations are allowed.
+    """
+    if own_steps is not None:
+        for nfe in sorted({min(n, own_steps) for n in (*config.nfe, own_steps)}):
+            yield Cell(model, None, nfe)
+        return
+    for text in config.solvers:
+        spec = SolverSpec.parse(text)
+        if not spec.make().adaptive:
+            for nfe in config.nfe:
+                yield Cell(model, spec, nfe)
+        elif any(key in ("rtol", "atol") for key, _ in spec.options):
+            yield Cell(model, spec)
+        else:
+            for tolerance in config.tolerances:
+                yield Cell(model, spec, None, tolerance)
+
+
+def run_cell(
+    cell: Cell, field: Field, panel: Panel, dataset: Dataset, labels: bool
+) -> tuple[dict[str, Any], Tensor | None]:
+    """The figures of a cell, and its samples unless they were refused.
+
+    Arguments:
+        cell: what to do.
+        field: the trained field.
+        panel: what is measured.
+        dataset: where labels come from.
+        labels: draw with the training split's labels.
+    """
+    plan = cell.model.plan
+    figures: dict[str, Any] = {
+        "data": plan.data,
+        "field": plan.field,
+        "seed": plan.seed,
+        "model": cell.model.key,
+        "solver": cell.label,
+        "allowed": cell.nfe,
+        "tolerance": cell.tolerance,
+        "count": panel.count,
+    }
+    y = None
+    if labels and dataset.train_labels is not None:
+        y = dataset.train_labels[torch.arange(panel.count) % len(dataset.train)]
+    try:
+        drawn, seconds = _draw(cell, field, panel.count, y)
+    except (TypeError, ValueError) as error:
+        return figures | {"refused": " ".join(str(error).split())}, None
+    x = drawn.x.cpu()
+    lost = int((~x.flatten(1).isfinite().all(1)).sum())
+    rows = drawn.nfe_per_row.double()
+    figures |= {
+        "nfe": float(rows.mean()),
+        "nfe_max": int(rows.max()),
+        "unfinished": int((drawn.status != 0).sum()),
+        "seconds": seconds,
+        "peak_memory": peak_memory(field.device),
+        **machine(field.device),
+    }
+    if lost:
+        return figures | {"refused": f"{lost} of {len(x)} samples are not finite"}, None
+    measured = panel.measure(x, y)
+    figures["metrics"] = {name: [e.value, e.stderr] for name, e in measured.items()}
+    return figures, x
+
+
+def _draw(cell: Cell, field: Field, n: int, y: Tensor | None) -> tuple[Solution, float]:
+    more = {} if cell.tolerance is None else {"rtol": cell.tolerance, "atol": cell.tolerance}
+    solver = None if cell.solver is None else cell.solver.make(**more)
+    if cell.solver is not None and cell.solver.name == "default":
+        solver = None
+    seed = cell.model.plan.seed
+    sample(field, 2, solver, cell.nfe, y=None if y is None else y[:2], seed=seed)  # warm up
+    if field.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    drawn = sample(field, n, solver, cell.nfe, y=y, seed=seed, batch=BATCH)
+    if field.device.type == "cuda":
+        torch.cuda.synchronize()
+    return drawn, time.perf_counter() - began
+
+
+def write_cell(path: Path, figures: dict[str, Any], picture: bytes | None) -> None:
+    """Keep a cell: its picture first, its figures when all else is there."""
+    if picture is not None:
+        canvas.write(picture, path.with_suffix(".png"))
+    write_text(path, json.dumps(figures, indent=1) + "\n")

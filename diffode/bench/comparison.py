@@ -1,0 +1,150 @@
+"""A comparison: train what is missing, fill the cells that are missing, and gather the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffode.bench.cells import Cell, cells_of, run_cell, write_cell
+from diffode.bench.config import BenchConfig, digest
+from diffode.bench.models import Model, fingerprint, model_of, paced, plan_of, train_model
+from diffode.bench.panel import Panel
+from diffode.bench.pictures import thumbnail
+from diffode.bench.portraits import portray
+from diffode.bench.results import Results
+from diffode.data import Dataset
+from diffode.devices import choose
+from diffode.files import require_writable, write_text
+from diffode.run import load_data, start
+from diffode.training.trainer import TrainState
+from diffode.viz import canvas
+
+Progress = Callable[[int, int, str], None]
+
+
+def compare(
+    config: BenchConfig, out: Path, command: str = "", progress: Progress | None = None
+) -> Results:
+    """Carry out a comparison, going on where a stopped one was.
+
+    Arguments:
+        config: what to compare.
+        out: the folder of its models, cells and results.
+        command: how it was asked for, for the report.
+        progress: called with the pieces of work done, those there are, and the piece at hand.
+
+    Raises:
+        ValueError: a configuration that cannot be carried out, before anything is trained.
+    """
+    device = choose(config.device)
+    sets = {name: load_data(plan_of(config, config.fields[0], name, 0)) for name in config.data}
+    for field in config.fields:
+        plan_of(config, field, config.data[0], 0)
+    require_writable(out)
+    work = [_Part(config, name, dataset, out) for name, dataset in sets.items()]
+    total = sum(part.pieces for part in work)
+    done = 0
+
+    def say(note: str, more: int = 0) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, total, note)
+
+    for part in work:
+        part.run(device, say)
+    results = Results(
+        config=config.model_dump(),
+        command=command,
+        references={part.name: part.reference for part in work},
+        metrics={part.name: [vars(m) for m in part.panel.metrics] for part in work},
+        models={k: v for part in work for k, v in part.models.items()},
+        cells=[cell for part in work for cell in part.cells],
+        folders=[out],
+    )
+    results.write(out)
+    return results
+
+
+class _Part:
+    """The share of a comparison that is on one data set."""
+
+    def __init__(self, config: BenchConfig, name: str, dataset: Dataset, out: Path) -> None:
+        self.config, self.name, self.dataset, self.out = config, name, dataset, out
+        self.panel = Panel(dataset, config.samples)
+        self.reference: dict[str, Any] = {}
+        self.models: dict[str, dict[str, Any]] = {}
+        self.cells: list[dict[str, Any]] = []
+        steps = {f: self._own_steps(f) for f in config.fields}
+        self.wanted = [
+            (model, list(cells_of(config, model, steps[field])))
+            for seed in config.seeds
+            for field in config.fields
+            for model in [self._model(field, seed)]
+        ]
+        self.pieces = sum(1 + len(cells) for _, cells in self.wanted)
+
+    def _own_steps(self, field: str) -> int | None:
+        own = start(plan_of(self.config, field, self.name, 0), self.dataset).field.own
+        return None if own is None else len(own.times) - 1
+
+    def _model(self, field: str, seed: int) -> Model:
+        plan = plan_of(self.config, field, self.name, seed)
+        if self.config.seconds is not None:
+            plan = paced(plan, self.dataset, self.config.seconds, self.out)
+        values = fingerprint(self.dataset.train, self.dataset.train_labels)
+        return model_of(plan, values, self.out)
+
+    def run(self, device: torch.device, say: Callable[..., None]) -> None:
+        """Train and measure what is missing."""
+        say(f"the floor of {self.name}")
+        self.reference = self._floor()
+        for model, cells in self.wanted:
+            what = f"{model.plan.field} on {self.name}, seed {model.plan.seed}"
+
+            def watch(state: TrainState, what: str = what) -> None:
+                say(f"train {what}: step {state.step} of {state.steps}")
+
+            train_model(model, self.dataset, watch)
+            say(f"trained {what}", 1)
+            missing = [c for c in cells if not self._path(c).exists()]
+            first = model.plan.seed == self.config.seeds[0]
+            field = model.field().to(device).eval() if missing else None
+            facts = portray(model, self.dataset, first)
+            self.models[model.key] = {"plan": vars(model.plan), **(model.facts or {}), **facts}
+            for cell in cells:
+                if field is not None and cell in missing:
+                    say(f"{what}: {cell.label}, {cell.allowance}")
+                    figures, x = run_cell(
+                        cell, field, self.panel, self.dataset, self.config.labels
+                    )
+                    picture = None if x is None or not first else thumbnail(x, self.dataset.train)
+                    write_cell(self._path(cell), figures, picture)
+                self.cells.append(self._read(cell))
+                say(f"{what}: {cell.label}, {cell.allowance}", 1)
+
+    def _path(self, cell: Cell) -> Path:
+        return cell.path(self.out, self.panel.describe())
+
+    def _read(self, cell: Cell) -> dict[str, Any]:
+        path = self._path(cell)
+        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        picture = path.with_suffix(".png")
+        shown = picture.relative_to(self.out).as_posix() if picture.exists() else None
+        return figures | {"picture": shown}
+
+    def _floor(self) -> dict[str, Any]:
+        """What the data set is measured against, and what real data score: kept once known."""
+        about = self.panel.describe()
+        path = self.out / "floors" / f"{Path(self.name).stem}-{digest(about)}.json"
+        if not path.exists():
+            floor = {name: [e.value, e.stderr] for name, e in self.panel.floor.items()}
+            picture = thumbnail(self.dataset.test, self.dataset.train)
+            canvas.write(picture, path.with_suffix(".png"))
+            write_text(path, json.dumps({"about": about, "floor": floor}, indent=1) + "\n")
+        reference: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return reference | {"picture": path.with_suffix(".png").relative_to(self.out).as_posix()}

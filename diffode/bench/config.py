@@ -1,0 +1,207 @@
+"""What a comparison compares: fields, data, solvers, evaluations and seeds, in one checked file.
+
+A file is TOML, or YAML or JSON by its suffix:
+
+.. code-block:: toml
+
+    fields = ["poisson", "edm", "vp"]
+    data = ["moons"]
+    solvers = ["default", "heun", "dopri5", "dopri5:clock=native"]
+    nfe = [5, 10, 20, 50]
+    seeds = [0, 1, 2]
+
+    [train]            # the budget and the network, the same for every field
+    steps = 1500
+    width = 128
+
+    [options.pfgmpp]   # a recipe's own options
+    dof = 2048
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from diffode import recipes
+from diffode.options import Count, Positive
+from diffode.solvers import Solver, get_solver
+
+SUFFIXES = (".toml", ".yaml", ".yml", ".json")
+Several = Annotated[list[str], MinLen(1)]
+
+
+class BenchConfig(BaseModel):
+    """A comparison, complete and checked.
+
+    Attributes:
+        fields: recipes to compare.
+        data: data sets, or paths, to compare them on.
+        solvers: how they are sampled: a name, or ``name:key=value,key=value``.
+        nfe: the evaluations that a solver with steps may spend, the final denoising included.
+        tolerances: rtol = atol of the adaptive solvers, which choose their own evaluations.
+        seeds: of weights, data order and noise; samples of one seed start from the same draw.
+        samples: drawn for each cell, at most as many as there are training samples.
+        labels: train on the labels and draw with the training split's.
+        seconds: the training time that every field is given instead of steps.
+        budget: the solver and evaluations of the error budget as ``solver@nfe``, or None.
+        train: options of the trainer and of the network for every field whose recipe states no
+            training options of its own.
+        options: options of single recipes.
+        device: auto, cpu or cuda.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fields: Several = ["poisson", "edm", "vp", "rectified"]
+    data: Several = ["moons"]
+    solvers: Several = ["default", "heun", "ddim", "dpm++", "dopri5"]
+    nfe: Annotated[list[Count], MinLen(1)] = [5, 10, 20, 50]
+    tolerances: list[Annotated[float, Gt(0), Le(1)]] = [0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4]
+    seeds: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] = [0]
+    samples: Annotated[int, Ge(50)] = 2000
+    labels: bool = False
+    seconds: Positive | None = None
+    budget: str | None = None
+    train: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {}
+    device: str = "auto"
+
+    @field_validator("fields")
+    @classmethod
+    def _registered(cls, value: list[str]) -> list[str]:
+        return _once([recipes.find(name).name for name in value])
+
+    @field_validator("solvers")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for text in value:
+            SolverSpec.parse(text)
+        return _once(value)
+
+    @field_validator("data", "nfe", "seeds", "tolerances")
+    @classmethod
+    def _distinct(cls, value: list[Any]) -> list[Any]:
+        return _once(value)
+
+    def model_post_init(self, _: Any) -> None:  # noqa: ANN401  # pydantic's own
+        """Refuse what no single value shows to be wrong."""
+        if self.seconds is not None and "steps" in self.train:
+            raise ValueError("got seconds and steps as the training budget; give one of the two")
+        for name in self.options:
+            if recipes.find(name).name not in self.fields:
+                raise ValueError(f"got options for {name!r}, which is not among the fields")
+        if self.budget is not None:
+            self.budgeted()
+
+    def budgeted(self) -> tuple[SolverSpec, int | None]:
+        """The solver and the evaluations of the error budget."""
+        name, _, nfe = (self.budget or "default").partition("@")
+        spec = SolverSpec.parse(name)
+        if nfe and not nfe.isdecimal():
+            raise ValueError(f"got budget {self.budget!r}; wanted solver@nfe, as in heun@20")
+        return spec, int(nfe) if nfe else None
+
+    def dump(self) -> str:
+        """The whole configuration as YAML, which `read` takes."""
+        import yaml
+
+        text: str = yaml.safe_dump(self.model_dump(), sort_keys=False, default_flow_style=None)
+        return text
+
+
+@dataclass(frozen=True)
+class SolverSpec:
+    """A solver by name and options, as ``dopri5:clock=native``.
+
+    Attributes:
+        text: as it was written, which is how tables name it.
+        name: of the solver.
+        options: of the solver, as strings.
+    """
+
+    text: str
+    name: str
+    options: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> SolverSpec:
+        """Read ``name`` or ``name:key=value,key=value``.
+
+        Raises:
+            ValueError: an unknown solver or option.
+        """
+        name, colon, rest = text.partition(":")
+        items = [item.partition("=") for item in rest.split(",")] if colon else []
+        for key, equals, _ in items:
+            if not (key and equals):
+                raise ValueError(f"got solver {text!r}; wanted name:key=value,key=value")
+        spec = cls(text, name, tuple((key, value) for key, _, value in items))
+        spec.make()
+        return spec
+
+    def make(self, **more: Any) -> Solver:  # noqa: ANN401
+        """The solver."""
+        return get_solver(self.name, **dict(self.options), **more)
+
+
+def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
+    """A configuration from keywords.
+
+    Raises:
+        ValueError: the first thing that does not fit, in one line.
+    """
+    try:
+        return BenchConfig(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(BenchConfig.model_fields)
+            raise ValueError(f"a comparison has no {where!r}; it has: {known}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        got = f"got {where}={first['input']!r}; " if where and "got " not in reason else ""
+        raise ValueError(got + reason[0].lower() + reason[1:]) from None
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The keywords in a file, not checked yet.
+
+    Raises:
+        ValueError: no such file, an unknown suffix, or text that does not parse to a table.
+    """
+    import yaml
+
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"got {path}; wanted a file that ends in one of {', '.join(SUFFIXES)}")
+    parse: Callable[[str], Any] = tomllib.loads if path.suffix == ".toml" else yaml.safe_load
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {(error.strerror or '').lower()}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} does not parse: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no table of options; see diffode.bench.config")
+    return content
+
+
+def digest(content: Any) -> str:  # noqa: ANN401
+    """Twelve hexadecimal digits that name a JSON-able value."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _once(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"got {values}; name each only once")
+    return values

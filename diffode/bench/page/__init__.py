@@ -1,0 +1,190 @@
+"""The comparison as one self-contained page: tables, charts, grids, settings; no network."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import yaml
+
+from diffode.bench import tables
+from diffode.bench.results import Results
+from diffode.bench.tables import Mean, Row
+from diffode.viz import data_uri
+
+_TEXT = ("field", "solver", "noise", "budget", "")  # columns that are not numbers
+_INTERVALS = (
+    "Intervals are of 95 %: Student's over seeds, or with one seed 1.96 standard errors of the "
+    "metric itself."
+)
+
+
+def page(results: Results, title: str = "A comparison", budgets: str = "") -> str:
+    """The page of a comparison.
+
+    Arguments:
+        results: what it shows.
+        title: at its top.
+        budgets: HTML of the error budgets, if they were made.
+    """
+    table = tables.rows(results)
+    shown = {r.picture for r in table} | {r["picture"] for r in results.references.values()}
+    pictures = {name: uri for name in shown if name and (uri := _uri(results, name))}
+    content = {
+        "rows": [_json_row(row) for row in table if not row.refused],
+        "metrics": {d: [m["name"] for m in known] for d, known in results.metrics.items()},
+        "floors": {d: {k: v[0] for k, v in r["floor"].items()} for d, r in _items(results)},
+        "headline": {d: tables.headline(results, d) for d in results.references},
+        "real": {d: r["picture"] for d, r in _items(results)},
+        "pictures": pictures,
+    }
+    machines = {
+        (c["device"], c["threads"], tuple(c["versions"].items()))
+        for c in results.cells
+        if "device" in c
+    }
+    return _template("page.html").substitute(
+        title=html.escape(title),
+        style=_read("page.css"),
+        intervals=_INTERVALS,
+        sections="\n".join(_section(results, table, data) for data in results.references),
+        budgets=budgets,
+        command=html.escape(results.command),
+        config=html.escape(yaml.safe_dump(results.config, sort_keys=False)),
+        machines=html.escape(
+            "\n".join(
+                f"{device}, {threads} threads, " + ", ".join(f"{k} {v}" for k, v in versions)
+                for device, threads, versions in sorted(machines)
+            )
+        ),
+        json=json.dumps(content).replace("</", "<\\/"),
+        script=_read("page.js"),
+    )
+
+
+def _items(results: Results) -> list[tuple[str, dict[str, Any]]]:
+    return list(results.references.items())
+
+
+def _section(results: Results, table: Sequence[Row], data: str) -> str:
+    metric = tables.headline(results, data)
+    reference = results.references[data]
+    columns = tables.allowances(table, data) or [1]
+    refused = [r for r in table if r.data == data and r.refused]
+    said = "; ".join(
+        dict.fromkeys(f"{r.field} with {r.solver} at {r.allowed}: {r.refused}" for r in refused)
+    )
+    floor = reference["floor"].get(metric, [math.nan, math.nan])
+    return _template("section.html").substitute(
+        data=html.escape(data),
+        about=html.escape(_about(reference["about"])),
+        metric=html.escape(metric),
+        table=_by_evaluations(results, table, data, metric, columns),
+        columns="Columns are evaluations, bold is each field's best solver there.",
+        floor=Mean.of([floor[0]], [floor[1]]),
+        refused=html.escape(f" Not possible: {said}." if said else ""),
+        paths=_paths(results, data),
+        most=columns[-1],
+        everything=_table(*tables.everything(results, table, data, columns[-1])),
+        meanings="".join(
+            f"<li><b>{html.escape(m['name'])}</b>: {html.escape(m['about'])}</li>"
+            for m in results.metrics[data]
+        ),
+        trainings=_table(*tables.trainings(results, data)),
+    )
+
+
+def _about(about: dict[str, Any]) -> str:
+    plain = [f"{k.replace('_', ' ')}: {v}" for k, v in about.items() if isinstance(v, (str, int))]
+    return "; ".join(plain)
+
+
+def _by_evaluations(
+    results: Results, table: Sequence[Row], data: str, metric: str, columns: Sequence[int]
+) -> str:
+    better = {m["name"]: m["better"] for m in results.metrics[data]}[metric]
+    pick = max if better == "high" else min
+    lines = []
+    for field in dict.fromkeys(r.field for r in table if r.data == data):
+        solvers = list(
+            dict.fromkeys(r.solver for r in table if (r.data, r.field) == (data, field))
+        )
+        found = [[tables.at(table, data, field, s, nfe) for nfe in columns] for s in solvers]
+        best = [
+            pick((r.metrics[metric].value for r in column if r), default=None)
+            for column in zip(*found, strict=True)
+        ]
+        for k, (solver, line) in enumerate(zip(solvers, found, strict=True)):
+            cells = [
+                f'<td class="text">{html.escape(v)}</td>' for v in (field if not k else "", solver)
+            ]
+            for row, top in zip(line, best, strict=True):
+                value = row.metrics[metric] if row else None
+                mark = ' class="best"' if value and len(solvers) > 1 and value.value == top else ""
+                cells.append(f"<td{mark}>{'' if value is None else value}</td>")
+            lines.append(f"<tr{' class=first' if not k else ''}>{''.join(cells)}</tr>")
+    return _framed(["field", "solver", *map(str, columns)], "".join(lines))
+
+
+def _paths(results: Results, data: str) -> str:
+    shown = [
+        (m["plan"]["field"], m["straightness"], uri)
+        for m in results.models.values()
+        if m["plan"]["data"] == data and m.get("paths") and (uri := _uri(results, m["paths"]))
+    ]
+    figures = "".join(
+        f'<figure><img src="{uri}" alt="paths of {html.escape(field)}"><figcaption>'
+        f"{html.escape(field)}{f', straightness {straight[0]:.3f}' if straight else ''}"
+        "</figcaption></figure>"
+        for field, straight, uri in shown
+    )
+    note = (
+        '<p class="note">States are shown over sqrt(alpha² + sigma²/s²), s the spread of the '
+        "data, so that all stay in view; straightness (chord over length) is of x itself.</p>"
+    )
+    return f'<h3>Paths</h3><div class="paths">{figures}</div>{note}' if figures else ""
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{' class=text' if h in _TEXT else ''}>{html.escape(v).strip('*')}</td>"
+            for h, v in zip(head, line, strict=True)
+        )
+        + "</tr>"
+        for line in lines
+    )
+    return _framed(head, body)
+
+
+def _framed(head: Sequence[str], body: str) -> str:
+    cells = (f"<th{' class=text' if n in _TEXT else ''}>{html.escape(n)}</th>" for n in head)
+    return f"<table><thead><tr>{''.join(cells)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    values = {
+        k: [m.value, m.half if math.isfinite(m.half) else 0.0]
+        for k, m in row.metrics.items()
+        if math.isfinite(m.value)
+    }
+    return {**vars(row), "metrics": values}
+
+
+def _uri(results: Results, name: str) -> str | None:
+    path = next((f / name for f in results.folders if (f / name).is_file()), None)
+    return None if path is None else data_uri(path.read_bytes())
+
+
+def _read(name: str) -> str:
+    return (files("diffode.bench.page") / name).read_text(encoding="utf-8")
+
+
+def _template(name: str) -> Template:
+    return Template(_read(name))

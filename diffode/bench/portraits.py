@@ -1,0 +1,48 @@
+"""What a trained field looks like by itself: its paths, and how straight they are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from diffode.bench.metrics import straightness
+from diffode.bench.models import Model
+from diffode.data import Dataset
+from diffode.fields.base import AffineField
+from diffode.files import write_text
+from diffode.sampling import sample
+from diffode.viz import plot_trajectories, shown
+
+ROWS, NFE, DRAWN = 256, 64, 48  # paths measured, evaluations of each, paths drawn
+
+
+def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
+    """The straightness of a model's paths, and for planar data a picture of them: kept once known.
+
+    Arguments:
+        model: a trained one.
+        dataset: its data.
+        drawn: draw the picture.
+    """
+    path = model.folder / "portrait.json"
+    picture = model.folder / "paths.png"
+    planar = drawn and dataset.event_shape == (2,)
+    if not path.exists() or (planar and not picture.exists()):
+        field = model.field().eval()
+        y = None if not model.plan.labels else dataset.train_labels
+        nfe, seed = None if field.own is not None else NFE, model.plan.seed
+        labels, figure = None if y is None else y[:ROWS], None
+        solution = sample(field, ROWS, nfe=nfe, y=labels, seed=seed, path=True)
+        assert solution.path is not None
+        if planar:
+            lines = solution.path[:, :DRAWN]
+            if isinstance(field, AffineField):
+                lines = shown(field, lines, solution.times)
+            plot_trajectories(lines, picture)
+        if len(solution.path) > 2:  # a generator's single step has no path
+            measured = straightness(solution.path)
+            figure = [measured.value, measured.stderr]
+        write_text(path, json.dumps({"straightness": figure}) + "\n")
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    drawing = f"models/{model.folder.name}/{picture.name}" if picture.exists() else None
+    return facts | {"paths": drawing}

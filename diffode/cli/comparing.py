@@ -1,0 +1,73 @@
+"""``diffode bench``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from diffode.bench.comparison import compare
+from diffode.bench.config import BenchConfig, make_config, read_config
+from diffode.bench.page import page
+from diffode.bench.results import Results, merge, read_results
+from diffode.bench.tables import comma_separated, markdown
+from diffode.cli.app import pairs
+from diffode.cli.progress import progress_bar
+from diffode.files import is_main_process, require_writable, write_text
+
+CONFIG = "config.yaml"
+REPORTS = ("report.html", "report.md", "results.csv", "results.json")
+
+
+def command(
+    file: Path | None,
+    given: Mapping[str, Any],
+    assignments: list[str],
+    merged: list[Path],
+    out: Path,
+) -> None:
+    """Compare, and write the report."""
+    if merged:
+        if file is not None or assignments or any(v is not None for v in given.values()):
+            raise ValueError("--merge takes finished folders and nothing else but --out")
+        results = merge([read_results(folder) for folder in merged])
+        require_writable(out)
+        report(results, out, ", ".join(f.name for f in merged))
+        return
+    config = configured(file, given, assignments)
+    require_writable(out)
+    write_text(out / CONFIG, config.dump())
+    again = shlex.join(["diffode", "bench", CONFIG, "--out", "OUT"])
+    with progress_bar("bench", 1) as bar:
+
+        def show(done: int, total: int, note: str) -> None:
+            bar.total(total)
+            bar.advance(done, note)
+
+        results = compare(config, out, again, show)
+    report(results, out, out.name if file is None else file.stem)
+
+
+def configured(file: Path | None, given: Mapping[str, Any], assignments: list[str]) -> BenchConfig:
+    """The configuration of a file, with what the command line states in its place."""
+    content = {} if file is None else read_config(file)
+    content |= {k: v for k, v in given.items() if v is not None and k != "steps"}
+    train = dict(content.get("train", {})) | pairs(assignments)
+    if given.get("steps") is not None:
+        train["steps"] = given["steps"]
+    return make_config(**content | {"train": train})
+
+
+def report(results: Results, out: Path, title: str) -> None:
+    """Write the report's files and say where."""
+    if not is_main_process():
+        return
+    results.write(out)
+    write_text(out / "report.html", page(results, title))
+    write_text(out / "report.md", f"# {title}\n\n{markdown(results)}\n\n    {results.command}\n")
+    write_text(out / "results.csv", comma_separated(results))
+    for name in REPORTS:
+        typer.echo(f"wrote {out / name}")

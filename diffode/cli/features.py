@@ -1,0 +1,43 @@
+"""``diffode features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from diffode import data as datasets
+from diffode.bench.classifier import (
+    accuracy,
+    save_classifier,
+    train_classifier,
+    weights_hash,
+)
+from diffode.cli.app import pairs
+from diffode.cli.progress import progress_bar
+from diffode.files import require_writable
+from diffode.options import validate
+
+
+def command(data: str, assignments: list[str], out: Path) -> None:
+    """Train the classifier of a data set, and say how good it is."""
+    if out.suffix != ".safetensors":
+        raise ValueError(f"got --out {out}; wanted a name that ends in .safetensors")
+    options = validate("a classifier", pairs(assignments), train_classifier)
+    del options["progress"]
+    dataset = datasets.load(data)
+    if dataset.test_labels is None:
+        raise ValueError(f"data set {dataset.name!r} has no labels to train a classifier on")
+    require_writable(out.parent)
+    with progress_bar(f"classifier of {dataset.name}", 1) as bar:
+
+        def show(step: int, steps: int, loss: float) -> None:
+            bar.total(steps)
+            bar.advance(step, f"loss {loss:.3f}")
+
+        net = train_classifier(dataset, **options, progress=show)
+    share = accuracy(net, dataset.test, dataset.test_labels)
+    about = {"data": dataset.name, "accuracy": share, "options": options}
+    save_classifier(net, out, about)
+    typer.echo(f"{share:.1%} of {len(dataset.test)} held-out images named rightly")
+    typer.echo(f"wrote {out}, features {dataset.name}-cnn@{weights_hash(net)}")

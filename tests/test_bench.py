@@ -1,0 +1,271 @@
+"""A comparison: what it fixes, what it keeps, how it goes on, and what it refuses."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from diffode.bench.cells import cells_of
+from diffode.bench.comparison import compare
+from diffode.bench.config import SolverSpec, make_config, read_config
+from diffode.bench.models import fingerprint, model_of, paced, plan_of
+from diffode.bench.results import merge, read_results
+from diffode.bench.tables import Mean, at, comma_separated, markdown, rows
+from diffode.cli.app import run
+from diffode.data import load
+from tests.runs import refused
+
+SMALL = """
+fields = ["edm", "rectified", "poisson"]
+data = ["moons"]
+solvers = ["default", "heun", "dopri5"]
+nfe = [4, 9]
+tolerances = [0.3, 0.05]
+seeds = [0, 1]
+samples = 100
+device = "cpu"
+
+[train]
+steps = 30
+batch = 32
+width = 16
+depth = 1
+save_every = 10
+"""
+VARYING = ("seconds", "peak_memory", "threads")  # what another run of the same may differ in
+
+
+def written(folder, text=SMALL, name="small.toml"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def stable(results):
+    """Everything in results.json but what depends on the machine's mood."""
+
+    def strip(value):
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if k not in VARYING}
+        return [strip(v) for v in value] if isinstance(value, list) else value
+
+    return strip(json.loads((results / "results.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A whole comparison by the command line."""
+    folder = tmp_path_factory.mktemp("bench")
+    assert run(["bench", str(written(folder)), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def test_it_fixes_evaluations_and_not_steps(done):
+    for cell in read_results(done).cells:
+        if cell["allowed"] is not None:
+            assert cell["nfe"] <= cell["allowed"]
+            assert cell["nfe"] >= cell["allowed"] - 2  # the pairs of Heun, the denoising
+
+
+def test_fields_share_the_network_the_budget_and_the_order(done):
+    models = read_results(done).models.values()
+    assert {(m["plan"]["training"]["steps"], m["samples"]) for m in models} == {(30, 960)}
+    own = {
+        f: {m["parameters"] for m in models if m["plan"]["field"] == f}
+        for f in ("edm", "rectified")
+    }
+    assert own["edm"] == own["rectified"] and len(own["edm"]) == 1
+
+
+def test_a_second_call_computes_nothing(done, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("computed again")
+
+    for name in ("run_cell", "thumbnail"):
+        monkeypatch.setattr(f"diffode.bench.comparison.{name}", fail)
+    before = stable(done)
+    config = make_config(**read_config(done / "config.yaml"))
+    results = compare(config, done, read_results(done).command)
+    assert len(results.cells) == 3 * 2 * (2 * 2 + 2)
+    assert stable(done) == before
+
+
+def test_another_seed_or_option_is_another_model(tmp_path):
+    data = load("moons")
+    values = fingerprint(data.train, data.train_labels)
+    base = {"fields": ["edm"], "train": {"steps": 5}}
+
+    def key(seed=0, values=values, **changed):
+        return model_of(
+            plan_of(make_config(**base | changed), "edm", "moons", seed), values, tmp_path
+        ).key
+
+    keys = {
+        key(),
+        key(seed=1),
+        key(values="other"),
+        key(train={"steps": 6}),
+        key(train={"steps": 5, "lr": 1e-3}),
+        key(options={"edm": {"sigma_max": 2.0}}),
+    }
+    assert len(keys) == 6
+    assert key(train={"steps": 5, "save_every": 7}) == key()
+
+
+def test_recipes_with_training_options_of_their_own_keep_them():
+    config = make_config(fields=["gan", "edm"], train={"steps": 5, "width": 16})
+    assert plan_of(config, "edm", "moons", 0).training["steps"] == 5
+    assert plan_of(config, "gan", "moons", 0).training["steps"] == 4000
+
+
+def test_seconds_become_steps_once(tmp_path):
+    config = make_config(fields=["edm"], train={"batch": 32, "width": 16, "depth": 1}, seconds=0.5)
+    plan = plan_of(config, "edm", "moons", 0)
+    first = paced(plan, load("moons"), 0.5, tmp_path)
+    assert first.training["steps"] > 1
+    assert paced(plan, load("moons"), 0.5, tmp_path) == first
+    assert paced(plan, load("moons"), 5.0, tmp_path).training["steps"] == pytest.approx(
+        10 * first.training["steps"], rel=0.1
+    )
+
+
+def test_cells_of_an_own_grid_are_thinned_and_not_filled_in(tmp_path):
+    config = make_config(fields=["gan"], nfe=[5, 20], solvers=["heun", "dopri5"])
+    one = model_of(plan_of(config, "gan", "moons", 0), "v", tmp_path)
+    assert [c.nfe for c in cells_of(config, one, 1)] == [1]
+    assert [c.nfe for c in cells_of(config, one, 8)] == [5, 8]
+
+
+def test_an_adaptive_solver_stands_where_its_tightest_tolerance_fits(done):
+    table = rows(read_results(done))
+    mine = [r for r in table if (r.field, r.solver) == ("edm", "dopri5")]
+    assert sorted(r.tolerance for r in mine) == [0.05, 0.3]
+    loose, tight = sorted(mine, key=lambda r: r.nfe)
+    assert at(table, "moons", "edm", "dopri5", int(tight.nfe) + 1) == tight
+    assert at(table, "moons", "edm", "dopri5", int(loose.nfe) - 1) is None
+
+
+def test_intervals_cover_the_mean_of_the_seeds_as_often_as_they_say():
+    generator = random.Random(0)
+    hits = 0
+    for _ in range(2000):
+        values = [generator.gauss(3.0, 0.5) for _ in range(3)]
+        mean = Mean.of(values, [0.0] * 3)
+        hits += abs(mean.value - 3.0) <= mean.half
+    assert abs(hits / 2000 - 0.95) < 0.015
+
+
+def test_the_report_holds_the_figures_and_what_remakes_it(done):
+    page = (done / "report.html").read_text()
+    text = (done / "report.md").read_text()
+    table = (done / "results.csv").read_text().splitlines()
+    results = read_results(done)
+    assert len(table) == 1 + len(results.cells)
+    assert table[0].startswith("data,field,seed,solver,allowed,tolerance,nfe")
+    assert comma_separated(results).splitlines() == table
+    assert markdown(results) in text
+    for part in ("diffode bench config.yaml", "save_every: 10", "alpha", "Student"):
+        assert part in page
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_merging_takes_other_fields_and_refuses_other_references(done, tmp_path, capsys):
+    other = written(tmp_path, SMALL.replace('"edm", "rectified", "poisson"', '"vp"'))
+    assert run(["bench", str(other), "--out", str(tmp_path / "vp")]) == 0
+    both = merge([read_results(done), read_results(tmp_path / "vp")])
+    assert {r.field for r in rows(both)} == {"edm", "rectified", "poisson", "vp"}
+    assert (
+        run(
+            [
+                "bench",
+                "--merge",
+                str(done),
+                "--merge",
+                str(tmp_path / "vp"),
+                "--out",
+                str(tmp_path / "all"),
+            ]
+        )
+        == 0
+    )
+    assert "vp" in (tmp_path / "all" / "report.md").read_text()
+    said = refused(capsys, "bench", "--merge", done, "--merge", done, "--out", tmp_path / "x")
+    assert "leave one out" in said
+    fewer = written(
+        tmp_path,
+        SMALL.replace('"edm", "rectified", "poisson"', '"subvp"').replace(
+            "samples = 100", "samples = 60"
+        ),
+    )
+    assert run(["bench", str(fewer), "--out", str(tmp_path / "fewer")]) == 0
+    said = refused(
+        capsys, "bench", "--merge", done, "--merge", tmp_path / "fewer", "--out", tmp_path / "x"
+    )
+    assert "cannot merge: moons was measured with" in said and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('fields = ["edn"]', "did you mean 'edm'"),
+        ('solvers = ["hein"]', "did you mean 'heun'"),
+        ('solvers = ["heun:eta=1"]', "has no option 'eta'"),
+        ('solvers = ["heun:eta"]', "wanted name:key=value"),
+        ("nfe = []", "at least 1 item"),
+        ("nfe = [5, 5]", "name each only once"),
+        ("seconds = 3\n[train]\nsteps = 4", "give one of the two"),
+        ("[train]\nwidht = 4", "did you mean 'width'"),
+        ("[options.subvp]\nbeta_max = 3", "not among the fields"),
+        ("colour = 1", "a comparison has no 'colour'"),
+        ('data = ["mons"]', "did you mean 'moons'"),
+        ("data = [", "does not parse"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused_in_one_line(tmp_path, capsys, change, said):
+    path = written(tmp_path, change + "\n")
+    assert said in refused(capsys, "bench", path, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "models").exists()
+
+
+def test_solvers_are_named_by_their_text():
+    spec = SolverSpec.parse("dopri5:clock=native,rtol=1e-3")
+    solver = spec.make()
+    assert (solver.name, solver.clock, solver.rtol) == ("dopri5", "native", 1e-3)
+
+
+def test_a_refused_cell_says_why(tmp_path):
+    text = SMALL.replace('["default", "heun", "dopri5"]', '["sde-dpm++"]').replace("[0, 1]", "[0]")
+    assert run(["bench", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]) == 0
+    results = read_results(tmp_path / "out")
+    why = {c["field"]: c.get("refused") for c in results.cells}
+    assert why["edm"] is None and "normal noise" in why["poisson"]
+    assert "normal noise" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_ends_as_an_undisturbed_one(done, tmp_path):
+    config = written(tmp_path)
+    out = tmp_path / "out"
+    start = [sys.executable, "-c", "import sys; from diffode.cli import main; main()"]
+    order = [*start, "bench", str(config), "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    chance = random.Random(5)
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(order, env=environment, stderr=subprocess.DEVNULL)
+        began = time.monotonic()
+        while not (out / "models").exists() and process.poll() is None:
+            time.sleep(0.05)  # the start of Python is no part of it
+        time.sleep(chance.uniform(0.1, 3.0))
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert time.monotonic() - began < 120
+    assert kills
+    subprocess.run(order, env=environment, check=True, stderr=subprocess.DEVNULL)
+    assert stable(out) == stable(done)
