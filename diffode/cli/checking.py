@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 import time
@@ -46,7 +45,7 @@ def command(target: str, data: str | None, device: str) -> int:
         typer.echo(f"no mistake found ({unsure} checks cannot tell)" if unsure else "all is well")
         return 0
     named = f": {', '.join(report.mistakes)}" if report.mistakes else ""
-    typer.echo(f"{wrong} of {len(report.findings)} checks are wrong{named}")
+    typer.echo(f"{wrong} of {len(report.findings)} checks failed{named}")
     return 1
 
 
@@ -100,7 +99,7 @@ def _made(module: ModuleType, name: str, target: str) -> Field:
             raise ValueError(f"{target} raised {type(error).__name__}: {error}") from error
     if not isinstance(value, Field):
         raise TypeError(
-            f"{target} is a {type(value).__name__}; wanted a Field, or a function without "
+            f"{target} is of type {type(value).__name__}; wanted a Field, or a function without "
             "arguments that returns one"
         )
     return value

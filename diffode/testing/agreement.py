@@ -152,7 +152,7 @@ def verdict(
     least = min(f.error for f in near)
     best = next(f for f in near if f.error <= 1.02 * least + 1e-9)  # the first of equals
     explains = best in fits and best.error < 0.03 and best.error < 0.25 * error
-    if explains or (learned and _stands_out(best, c.fits, error)):
+    if explains or _stands_out(best, c.fits, error):
         message, advice = MISTAKES[best.name]
         alike = [f.name for f in near if f.error < 1.2 * best.error + 1e-6 and f.name != best.name]
         others = tuple(dict.fromkeys(alike))
