@@ -1,0 +1,211 @@
+r"""The error budget: how far each imperfection moves a sample, and what it does to the score.
+
+Two tables from the same paired runs (see `diffode.bench.stages`):
+
+1. **Paired end points.** The root mean square distance from stage to stage: prior mismatch,
+   solver, model. Each is at least 0, and the way from end to end is at most their sum.
+2. **Signed scores; parts may cancel.** The sliced W2 of each stage to real data, and its change
+   from stage to stage. A change may be negative: a coarse solver can undo an error of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.bench.estimates import Estimate
+from diffode.bench.metrics import sliced_wasserstein2
+from diffode.bench.stages import Stages, stages_of
+from diffode.data import Dataset
+from diffode.fields.base import AffineField, Field
+from diffode.solvers import Solver
+
+PARTS = ("prior mismatch", "solver", "model")
+STAGES = ("exact, from p_T", "exact, from the prior", "exact, by the solver", "trained")
+_GROUPS = 20  # of the jackknife
+_PROJECTIONS = 128
+_FAR = 0.5  # of the data's spread: a sample that went elsewhere
+
+
+@dataclass(frozen=True)
+class ErrorBudget:
+    """Where the error of samples comes from.
+
+    Attributes:
+        name: of what was budgeted.
+        solver, nfe: how the last two stages were drawn, and what that spent.
+        count: rows.
+        distances: RMS distance of the end points from stage to stage, by part.
+        total: from the first stage to the last.
+        medians: the median distance, by part.
+        far: the share of rows that a part moves by more than half of the data's spread.
+        accuracy: what the converged stages are accurate to, RMS.
+        scores: sliced W2 of each stage to real data.
+        changes: of the score, by part, with errors that use the pairing.
+        floor: sliced W2 of real data to real data, of the same counts.
+    """
+
+    name: str
+    solver: str
+    nfe: float
+    count: int
+    distances: dict[str, Estimate]
+    total: Estimate
+    medians: dict[str, float]
+    far: dict[str, float]
+    accuracy: float
+    scores: list[Estimate]
+    changes: dict[str, Estimate]
+    floor: Estimate
+
+    @property
+    def culprit(self) -> str:
+        """The part that moves samples the most."""
+        return max(self.distances, key=lambda part: self.distances[part].value)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a part improves the score by more than two standard errors."""
+        return any(c.value < -2 * c.stderr for c in self.changes.values())
+
+    def asdict(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        plain = {k: getattr(self, k) for k in ("name", "solver", "nfe", "count", "accuracy")}
+        plain |= {"medians": self.medians, "far": self.far, "culprit": self.culprit}
+        for key in ("distances", "changes"):
+            plain[key] = {part: e.asdict() for part, e in getattr(self, key).items()}
+        plain["scores"] = {s: e.asdict() for s, e in zip(STAGES, self.scores, strict=True)}
+        return plain | {"total": self.total.asdict(), "floor": self.floor.asdict()}
+
+
+def error_budget(
+    field: Field,
+    data: Dataset | Tensor,
+    solver: Solver | str | None = None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    nfe: int | None = None,
+    steps: int | None = None,
+    exact: AffineField | None = None,
+    name: str = "",
+) -> ErrorBudget:
+    """The error budget of a trained field and a solver.
+
+    Arguments:
+        field: a trained affine field, or a march of MonoFlow (whose solver is its own).
+        data: the data set, or its training points, shape (M, *event).
+        solver: the one in question, or its name; None is the field's usual one.
+        n: rows.
+        seed: of the starts.
+        nfe, steps: of the solver, as for `diffode.sample`.
+        exact: the exact field, if it is not that of the data's law or training points.
+        name: of what is budgeted, for tables.
+
+    Raises:
+        ValueError: a field that has no budget, fewer than 40 rows, or end points not finite.
+    """
+    if n < 2 * _GROUPS:
+        raise ValueError(f"got n={n}; an error budget needs {2 * _GROUPS} rows at least")
+    dataset = data if isinstance(data, Dataset) else Dataset("points", data, data)
+    stages = stages_of(field, dataset, solver, n, seed, exact, nfe=nfe, steps=steps)
+    return tabulate(stages, dataset, name or type(field).__name__)
+
+
+def tabulate(stages: Stages, dataset: Dataset, name: str) -> ErrorBudget:
+    """The two tables of end points.
+
+    Raises:
+        ValueError: end points that are not finite.
+    """
+    x = stages.x.flatten(2)
+    lost = int((~x.isfinite().all(2)).any(0).sum())
+    if lost:
+        raise ValueError(f"{lost} of {x.shape[1]} samples are not finite after some stage")
+    gaps = (x[1:] - x[:-1]).norm(dim=2)
+    spread = float(dataset.train.double().flatten(1).std(0).square().sum().sqrt())
+    scores, changes = _scored(x, dataset.test)
+    real = dataset.train[: x.shape[1]]
+    return ErrorBudget(
+        name=name,
+        solver=stages.solver,
+        nfe=stages.nfe,
+        count=x.shape[1],
+        distances={p: _rms(g) for p, g in zip(PARTS, gaps, strict=True)},
+        total=_rms((x[-1] - x[0]).norm(dim=1)),
+        medians={p: float(g.median()) for p, g in zip(PARTS, gaps, strict=True)},
+        far={
+            p: float((g > _FAR * spread).double().mean()) for p, g in zip(PARTS, gaps, strict=True)
+        },
+        accuracy=stages.accuracy,
+        scores=scores,
+        changes=changes,
+        floor=sliced_wasserstein2(real, dataset.test, _PROJECTIONS),
+    )
+
+
+def _rms(distance: Tensor) -> Estimate:
+    square = distance.square()
+    value = float(square.mean().sqrt())
+    spread = float(square.std()) / math.sqrt(len(square))
+    return Estimate(value, spread / (2 * value) if value > 0 else 0.0)
+
+
+def _scored(x: Tensor, real: Tensor) -> tuple[list[Estimate], dict[str, Estimate]]:
+    """Sliced W2 of each stage, and its changes; the jackknife leaves out the same rows of all."""
+
+    def scores(rows: Tensor) -> Tensor:
+        values = [sliced_wasserstein2(s[rows], real, _PROJECTIONS).value for s in x]
+        return torch.tensor(values, dtype=torch.float64)
+
+    every = torch.arange(x.shape[1])
+    whole = scores(every)
+    left = torch.stack([scores(every[every % _GROUPS != g]) for g in range(_GROUPS)])
+    change = left.diff(dim=1)
+
+    def error(values: Tensor) -> Tensor:
+        return ((values - values.mean(0)).square().sum(0) * (_GROUPS - 1) / _GROUPS).sqrt()
+
+    stages = [Estimate(float(v), float(e)) for v, e in zip(whole, error(left), strict=True)]
+    changes = zip(PARTS, whole.diff(), error(change), strict=True)
+    return stages, {part: Estimate(float(v), float(e)) for part, v, e in changes}
+
+
+def markdown(budgets: Sequence[ErrorBudget]) -> str:
+    """Both tables of several budgets."""
+    first = [
+        "| field | solver | prior mismatch | solver | model | end to end | sum |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    second = [
+        "| field | solver | exact, from p_T | prior mismatch | solver | model | trained | floor |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for b in budgets:
+        how = f"{b.name} | {b.solver}, {b.nfe:.0f} evaluations"
+        parts = [f"{plus_minus(e)} ({b.far[p]:.1%})" for p, e in b.distances.items()]
+        total = sum(e.value for e in b.distances.values())
+        first.append(f"| {how} | {' | '.join(parts)} | {plus_minus(b.total)} | {total:.3g} |")
+        signed = [plus_minus(b.changes[p], signed=True) for p in PARTS]
+        ends = (plus_minus(b.scores[0]), *signed, plus_minus(b.scores[-1]), plus_minus(b.floor))
+        second.append(f"| {how} | {' | '.join(ends)} |")
+    return "\n".join([
+        "Paired end points: RMS distance from stage to stage (share that went elsewhere)",
+        "",
+        *first,
+        "",
+        "Signed changes of the sliced W2 to real data; parts may cancel",
+        "",
+        *second,
+    ])  # fmt: skip
+
+
+def plus_minus(estimate: Estimate, signed: bool = False) -> str:
+    """A number and its 95 % interval."""
+    sign = "+" if signed else ""
+    return f"{estimate.value:{sign}.3f} ± {1.96 * estimate.stderr:.3f}"
