@@ -263,6 +263,25 @@ def features(
 
 
 @app.command()
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="a run, a checkpoint, module:attribute or file.py:attribute"
+        ),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
+    ] = None,
+    device: Device = "auto",
+) -> int:
+    """Check a field, yours or a run's, and name the likely mistake (exit code 1)."""
+    from diffode.cli.checking import command
+
+    return command(target, data, device)
+
+
+@app.command()
 def fields() -> None:
     """List the fields that can be trained."""
     from diffode.cli.lists import fields as show

@@ -32,10 +32,10 @@ class Bar:
         )
         self._task = self._progress.add_task(what, total=total, note="")
 
-    def advance(self, done: int, note: str = "") -> None:
-        """Show that so many are done."""
+    def advance(self, done: int, note: str = "", total: int | None = None) -> None:
+        """Show that so many are done, of another total if one is given."""
         self._progress.start()
-        self._progress.update(self._task, completed=done, note=note)
+        self._progress.update(self._task, completed=done, note=note, total=total)
 
     def total(self, total: int) -> None:
         """Set how many there are."""

@@ -97,6 +97,8 @@ class Solver:
         nfe_per_step: evaluations that a step spends.
         lands: whether its last step can end at the data itself, where sigma is 0, so that no
             evaluation is needed to denoise.
+        along_a_path: whether its noise is that of one `BrownianPath` for each row, the same
+            whatever the steps, so that more steps come closer to one end.
     """
 
     name = ""
@@ -108,6 +110,7 @@ class Solver:
     grid = "native"
     nfe_per_step = 1
     lands = False
+    along_a_path = False
 
     def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:], starting from x at times[0]."""

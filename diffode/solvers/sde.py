@@ -41,6 +41,7 @@ class EulerMaruyama(Family):
     """
 
     name = "euler-maruyama"
+    along_a_path = True
 
     def __init__(self, *, eta: Finite = 1.0, clock: Clock | Literal["auto"] = "auto") -> None:
         super().__init__(eta=eta)

@@ -64,6 +64,7 @@ class SDEDPMpp(Family):
     """
 
     name = "sde-dpm++"
+    along_a_path = True
 
     def __init__(self, *, order: Annotated[int, Ge(1), Le(2)] = 2, eta: Finite = 1.0) -> None:
         super().__init__(eta=eta)

@@ -7,6 +7,17 @@
 True
 """
 
-from diffode.testing.contract import CHECKS, check_field, check_objective
+from diffode.testing.contract import CHECKS, check_objective
+from diffode.testing.diagnose import check_field, diagnose
+from diffode.testing.findings import Finding, Mistake, Report, Steepness
 
-__all__ = ["CHECKS", "check_field", "check_objective"]
+__all__ = [
+    "CHECKS",
+    "Finding",
+    "Mistake",
+    "Report",
+    "Steepness",
+    "check_field",
+    "check_objective",
+    "diagnose",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from diffode.rng import Rng
 from diffode.sampling import sample
 from diffode.solvers import get_solver, grid
 from diffode.solvers.grids import KINDS
+from diffode.testing.findings import Mistake
+from diffode.testing.times import explain, rounding, scalar_fails, vector_fails
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
 
@@ -39,11 +42,33 @@ def check_shapes(field: Field) -> None:
     n = _batch(field)
     for dtype in (torch.float32, torch.float64):
         moved, x = _points(field, n, dtype)
-        for t in (_middle(field), torch.full((n,), _middle(field), dtype=torch.float64)):
-            v = moved.velocity(x, t)
+        for v in _scalar_and_vector(moved, x, _middle(field)):
             assert v.shape == x.shape, f"velocity has shape {tuple(v.shape)}, x {tuple(x.shape)}"
             assert v.dtype == dtype, f"velocity is {v.dtype} for {dtype} points"
             assert bool(v.isfinite().all()), f"velocity is not finite at t = {_middle(field)}"
+
+
+def _scalar_and_vector(moved: Field, x: Tensor, middle: float) -> list[Tensor]:
+    """The velocity at a t of shape () and of shape (B,); if one fails, the mistake is named."""
+    vector = torch.full((len(x),), middle, dtype=torch.float64, device=x.device)
+    found: list[Tensor] = []
+    failed: list[Exception | None] = []
+    for t in (vector[0], vector):
+        try:
+            found.append(moved.velocity(x, t))
+            failed.append(None)
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            failed.append(error)
+    scalar, batched = failed
+    if batched is not None and scalar is None:
+        raise vector_fails(x, batched) from batched
+    if scalar is not None and batched is None:
+        raise scalar_fails(scalar) from scalar
+    if scalar is not None:
+        raise scalar
+    if found[0].shape == x.shape != found[1].shape:
+        raise vector_fails(x, f"the velocity then has shape {tuple(found[1].shape)}")
+    return found
 
 
 def check_rows_apart(field: Field) -> None:
@@ -57,7 +82,9 @@ def check_rows_apart(field: Field) -> None:
         index = torch.tensor([i])
         single = moved.rows(index).velocity(x[index], t[index])
         gap = float((single - whole[index]).abs().max() / whole.abs().max().clamp_min(1e-9))
-        assert gap < 1e-5, f"row {i} alone differs from row {i} in its batch by {gap:.1e}"
+        if gap >= 1e-5:
+            words = f"row {i} alone differs from row {i} in its batch by {gap:.1e}"
+            raise explain(moved, x, t, whole, words) or AssertionError(words)
 
 
 def check_ends(field: Field) -> None:
@@ -121,9 +148,31 @@ def check_grid(field: Field) -> None:
         kinds = (*kinds, "own")
     for kind in kinds:
         times = grid(field, 9, kind)
-        assert (float(times[0]), float(times[-1])) == tuple(map(float, field.span)), kind
+        ends = (float(times[0]), float(times[-1]))
+        if ends != tuple(map(float, field.span)):
+            raise _off_by_one(field, kind, ends)
         steps = times.diff()
         assert bool((steps * steps[0] > 0).all()), f"grid {kind} is not monotone"
+
+
+def check_time_precision(field: Field) -> None:
+    """The velocity follows a float64 time: it does not jump where float16 would."""
+    mistake = rounding(field)
+    if mistake is not None:
+        raise mistake
+
+
+def _off_by_one(field: Field, kind: str, ends: tuple[float, float]) -> AssertionError:
+    """Why a grid does not end where the span does."""
+    words = f"grid {kind!r} runs from {ends[0]:g} to {ends[1]:g}, the span is {field.span}"
+    if kind != "own" or field.own is None:
+        return AssertionError(words)
+    steps = [abs(b - a) for a, b in pairwise(field.own.times)]
+    missing = [abs(end - s) for end, s in zip(ends, field.span, strict=True)]
+    if any(0.3 * min(steps) <= m <= 3 * max(steps) for m in missing):
+        advice = "the grid holds both ends of the span: its first time is t_prior, its last t_data"
+        return Mistake("off-by-one grid", "the grid is one step off", words, advice)
+    return AssertionError(words)
 
 
 CHECKS: tuple[Callable[[Field], None], ...] = (
@@ -135,22 +184,8 @@ CHECKS: tuple[Callable[[Field], None], ...] = (
     check_repr,
     check_posterior,
     check_grid,
+    check_time_precision,
 )
-
-
-def check_field(field: Field) -> list[str]:
-    """Run every check on a field; the names of those that passed.
-
-    Arguments:
-        field: with a prior, so not a bound Poisson field.
-
-    Raises:
-        AssertionError: the first check that fails, with what it found.
-    """
-    with torch.no_grad():
-        for check in CHECKS:
-            check(field)
-    return [check.__name__ for check in CHECKS]
 
 
 def check_objective(objective: Objective, x: Tensor, y: Tensor | None = None) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_orders import METHODS as MULTISTEP
 
+from diffode.bench import convergence
 from diffode.fields import VE, VP, Cosine, Empirical, Field, Karras, Mixture, Rectified, SubVP
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
@@ -99,11 +100,8 @@ def measured(errors):
 @pytest.mark.parametrize("name", ORDERS)
 def test_order_on_a_rotation(name):
     x = Rng(1).normal("x", (3, 2), torch.float64)
-    errors = []
-    for steps in (40, 80):
-        end = get_solver(name)(Rotation(), x, grid(Rotation(), steps)).x
-        errors.append(float((end + x).abs().max()))
-    assert measured(errors) == pytest.approx([ORDERS[name]], abs=0.06)
+    found = convergence(name, Rotation(), (40, 80), x=x, reference=-x)
+    assert found.order == pytest.approx(ORDERS[name], abs=0.06)
 
 
 @pytest.mark.parametrize(

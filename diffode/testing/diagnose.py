@@ -1,0 +1,191 @@
+"""Find out what is wrong with a field, and name the likely mistake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from diffode.data import Dataset, load
+from diffode.fields.base import Field
+from diffode.fields.schedules import Schedule
+from diffode.priors import Normal, Spherical
+from diffode.rng import Rng
+from diffode.testing import agreement, ends
+from diffode.testing.candidates import Family, Place
+from diffode.testing.contract import CHECKS
+from diffode.testing.findings import Finding, Mistake, Report, Steepness
+from diffode.testing.steepness import steepness
+
+_FOLLOWS = {"direction": ("prior", "flow"), "prior": ("flow",), "velocity": ("score", "flow")}
+_NUMBERS = 15_000_000  # of the data that the exact field holds
+
+Data = Dataset | Tensor | str | Path
+_T = TypeVar("_T")
+
+
+def diagnose(
+    field: Field,
+    data: Data | None = None,
+    *,
+    schedule: Schedule | None = None,
+    noise: Spherical | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    r"""Check a field, compare it with the exact field of the data, and name likely mistakes.
+
+    On the data the field's velocity is held against that of `Empirical` and against the
+    velocities that known mistakes would give. A field without a schedule is judged by where its
+    flow takes draws of the prior. A network that knows too little gets no verdict.
+
+    Arguments:
+        field: with a prior, so not a bound Poisson field.
+        data: what it should make: a data set, its name or file, or points (M, \*event).
+        schedule: alpha, sigma and the span; None is ``field.schedule``, if there is one.
+        noise: the law of n; None is ``field.noise``, or normal.
+        progress: called with the number of checks that are done, and of all.
+
+    Raises:
+        ValueError: data of another shape than the field's events.
+        TypeError: data that is not floating-point.
+    """
+    points = None if data is None else _points(field, data)
+    schedule = schedule or _attribute(field, "schedule", Schedule)
+    noise = noise or _attribute(field, "noise", Spherical) or Normal()
+    steps = list(_steps(field, points, schedule, noise))
+    found: list[Finding] = []
+    rows: tuple[Steepness, ...] = ()
+    for done, (name, step) in enumerate(steps):
+        if progress is not None:
+            progress(done, len(steps))
+        cause = next(
+            (f for f in found if f.ok is False and name in _FOLLOWS.get(f.check, ())), None
+        )
+        if cause is not None:
+            found.append(Finding(name, None, f"not judged while {cause.check} is wrong"))
+            continue
+        finding, more = _guarded(name, step)
+        found.append(finding)
+        rows = more or rows
+    if progress is not None:
+        progress(len(steps), len(steps))
+    return Report(repr(field), tuple(found), rows)
+
+
+def check_field(
+    field: Field,
+    data: Data | None = None,
+    *,
+    schedule: Schedule | None = None,
+    noise: Spherical | None = None,
+) -> list[str]:
+    """Run every check on a field; the names of those that passed.
+
+    Arguments:
+        field: with a prior, so not a bound Poisson field.
+        data, schedule, noise: as for `diagnose`; without data only the contract is checked.
+
+    Raises:
+        AssertionError: what is wrong, one line for each check that fails, the likely mistake
+            first.
+    """
+    if data is None:
+        found = [_guarded(name, step)[0] for name, step in _contract(field)]
+        report = Report(repr(field), tuple(found), ())
+    else:
+        report = diagnose(field, data, schedule=schedule, noise=noise)
+    if not report.ok:
+        raise AssertionError("\n".join(f.line for f in report.failures()))
+    return [f.check for f in report.findings if f.ok]
+
+
+Outcome = tuple[Finding, tuple[Steepness, ...]]
+Step = Callable[[], Finding | Outcome]
+
+
+def _guarded(name: str, step: Step) -> Outcome:
+    """The outcome of a check; an error in the field's own code is one."""
+    try:
+        with torch.no_grad():
+            outcome = step()
+    except Mistake as m:
+        return Finding(name, False, m.message, m.evidence, m.advice, m.name), ()
+    except AssertionError as error:
+        return Finding(name, False, str(error) or "an assertion failed"), ()
+    except Exception as error:  # the field is foreign code: whatever it raises is a finding
+        words = " ".join(str(error).split())[:200]
+        return Finding(name, False, f"it raises {type(error).__name__}", words), ()
+    return outcome if isinstance(outcome, tuple) else (outcome, ())
+
+
+def _contract(field: Field) -> Iterator[tuple[str, Step]]:
+    for check in CHECKS:
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+
+        def step(check: Callable[[Field], None] = check, name: str = name) -> Finding:
+            check(field)
+            about = (check.__doc__ or name).split("\n")[0].rstrip(".")
+            return Finding(name, True, about[0].lower() + about[1:])
+
+        yield name, step
+
+
+def _steps(
+    field: Field, points: Tensor | None, schedule: Schedule | None, noise: Spherical
+) -> Iterator[tuple[str, Step]]:
+    """The checks that apply, in order."""
+    yield from _contract(field)
+    learned = any(p.numel() for p in field.parameters())
+    near: Callable[[float, int], Tensor] | None = None
+    if points is not None and schedule is not None:
+        times = None if field.own is None else torch.tensor(field.own.times, dtype=torch.float64)
+        family = Family(points, schedule, noise, times)
+        yield "direction", lambda: ends.direction(field, schedule)
+        yield "prior", lambda: ends.prior(field, family.exact)
+        found = agreement.places(family)
+        yield "velocity", lambda: _velocity(field, family, found, learned)
+        if isinstance(noise, Normal) and hasattr(field, "score"):
+            yield "score", lambda: _score(field, family, found, learned)
+
+        def near(t: float, n: int) -> Tensor:
+            return family.exact.corrupt(family.exact.sample(n, Rng(7)), t, Rng(7))[0]
+
+    if points is not None:
+        yield "flow", lambda: ends.flow(field, points, learned, schedule is not None)
+    yield "Lipschitz", lambda: steepness(field, schedule, near)
+
+
+def _velocity(field: Field, family: Family, found: list[Place], learned: bool) -> Finding:
+    c = agreement.velocity_comparison(family, found, agreement.values(field, found), learned)
+    return agreement.verdict("velocity", c, learned, family.schedule.span, "velocity")
+
+
+def _score(field: Field, family: Family, found: list[Place], learned: bool) -> Finding:
+    c = agreement.score_comparison(family, found, agreement.values(field, found, "score"))
+    return agreement.verdict("score", c, learned, family.schedule.span, "score")
+
+
+def _attribute(field: Field, name: str, kind: type[_T]) -> _T | None:
+    value = getattr(field, name, None)
+    return value if isinstance(value, kind) else None
+
+
+def _points(field: Field, data: Data) -> Tensor:
+    """The points to compare with, float64 on the CPU, as many as an exact field can hold."""
+    if isinstance(data, str | Path):
+        data = load(data)
+    x = data.train if isinstance(data, Dataset) else data
+    if not isinstance(x, Tensor) or x.shape[1:] != field.event_shape or len(x) < 2:
+        shape = tuple(getattr(x, "shape", ()))
+        wanted = ", ".join(map(str, field.event_shape))
+        raise ValueError(f"got data of shape {shape}; this field moves points (M, {wanted})")
+    if not x.is_floating_point():
+        raise TypeError(f"got data of type {x.dtype}; scale it to floating-point numbers")
+    most = max(2, _NUMBERS // math.prod(x.shape[1:]))
+    if len(x) > most:
+        x = x[Rng(10).permutation("points", len(x))[:most]]
+    return x.detach().double().cpu()

@@ -1,0 +1,101 @@
+"""``diffode check``: a line for each check, the mistake's name, and the exit code."""
+
+import pytest
+
+from diffode.cli.app import run
+from tests.runs import refused
+
+MINE = """
+import torch
+from diffode.data import load
+from diffode.fields import Empirical, Field, Karras
+
+exact = Empirical(load("moons").train[:200], Karras())
+
+
+class Mine(Field):
+    schedule, prior, span, event_shape = exact.schedule, exact.prior, exact.span, (2,)
+    factor = 1
+
+    def velocity(self, x, t, y=None):
+        return self.factor * exact.velocity(x, t)
+
+
+class Turned(Mine):
+    factor = -1
+
+
+def made():
+    return Turned()
+
+
+def needs(x):
+    return exact
+
+
+def fails():
+    return {}["weights"]
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine_to_check.py"
+    path.write_text(MINE, encoding="utf-8")
+    return path
+
+
+def test_a_sound_field_of_a_file(mine, tmp_path, capsys):
+    assert run(["check", f"{mine}:exact", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Empirical(event 2") and "use --data" in printed
+    assert "Lipschitz  divergence" in printed and printed.endswith("all is well\n")
+    assert not list(tmp_path.glob("*.npz"))
+
+
+@pytest.mark.parametrize("name", ["Turned", "made"])
+def test_a_mistake_is_named_and_the_exit_code_is_1(mine, name, capsys):
+    assert run(["check", f"{mine}:{name}", "--data", "moons", "--device", "cpu"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("WRONG velocity"))
+    assert "the velocity points the other way" in line and "correlation -" in line
+    assert "turn its sign" in line and lines[-1].endswith("checks failed: sign")
+
+
+def test_a_module_by_name(mine, monkeypatch, capsys):
+    monkeypatch.chdir(mine.parent)
+    assert run(["check", "mine_to_check:Mine", "--data", "moons", "--device", "cpu"]) == 0
+    assert "WRONG" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["edm", "poisson"])
+def test_a_run_is_compared_with_its_own_data(name, request, capsys):
+    folder = request.getfixturevalue(name)
+    assert run(["check", str(folder), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "velocity        " in printed and "no data given" not in printed
+    assert printed.splitlines()[-1].startswith(("no mistake found", "all is well"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nowhere", "error: got 'nowhere', which does not exist; give a run directory"),
+        ("nowhere.py:made", "error: nowhere.py: no such file"),
+        ("no_such_module:made", "cannot be imported: ModuleNotFoundError"),
+        ("{mine}:absent", "the module has no attribute 'absent'"),
+        ("{mine}:number", "is of type int; wanted a Field, or a function without arguments"),
+        ("{mine}:needs", "raised TypeError"),
+        ("{mine}:fails", "raised KeyError: 'weights'"),
+    ],
+)
+def test_bad_targets_are_refused_in_one_line(mine, given, message, capsys):
+    assert message in refused(capsys, "check", given.format(mine=mine))
+
+
+def test_data_that_do_not_fit_are_refused(mine, capsys):
+    line = refused(capsys, "check", f"{mine}:exact", "--data", "digits")
+    assert "this field moves points (M, 2)" in line

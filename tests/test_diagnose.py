@@ -1,0 +1,306 @@
+"""The diagnosis of a field: planted mistakes are named, and sound fields raise no alarm."""
+
+import pytest
+import torch
+
+import diffode
+from diffode import recipes
+from diffode.building import build
+from diffode.data import load
+from diffode.fields import (
+    VE,
+    VP,
+    Cosine,
+    DiscreteBetas,
+    Empirical,
+    Field,
+    GaussianFlow,
+    Karras,
+    Mixture,
+    MonoFlow,
+    PoissonField,
+    Rectified,
+    SubVP,
+)
+from diffode.fields.base import right
+from diffode.priors import Normal, StudentT
+from diffode.testing import check_field, diagnose
+from diffode.training import checkpoint, data_stats
+from tests.broken import BETAS, BROKEN, Flow, exact, points
+from tests.contract.test_registry import VARIANTS, Decay, perturbed
+
+SMALL = {"width": 16, "depth": 1}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def finding(report, check):
+    (found,) = (f for f in report.findings if f.check == check)
+    return found
+
+
+# ------------------------------------------------------------------------------- planted mistakes
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_planted_mistake_is_named(case):
+    name, make = BROKEN[case]
+    report = diagnose(make(), points())
+    assert not report.ok and report.mistakes[0] == name
+    first = report.failures()[0]
+    assert first.evidence and first.advice and "\n" not in first.line
+
+
+def test_check_field_raises_the_named_mistake_with_its_evidence():
+    with pytest.raises(AssertionError) as caught:
+        check_field(BROKEN["sign"][1](), points())
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith("the velocity points the other way: correlation -1 with the exact")
+    assert first.endswith("turn its sign")
+
+
+@pytest.mark.parametrize("case", ["B = N", "only ()", "only (B,)", "float16", "late grid"])
+def test_these_are_named_without_data(case):
+    name, make = BROKEN[case]
+    field = make()
+    with pytest.raises(AssertionError) as caught:
+        check_field(field)
+    assert diagnose(field).mistakes == (name,)
+    assert str(caught.value).splitlines()[0] == diagnose(field).failures()[0].line
+
+
+def test_on_a_student_t_path_too():
+    noise, data = StudentT(1.0), points()
+    inner = Empirical(data, Karras(), noise)
+
+    class Charges(Field):
+        schedule, span, prior, event_shape = Karras(), Karras().span, inner.prior, (2,)
+
+        def velocity(self, x, t, y=None):
+            return x - inner.denoise(x, t)
+
+    report = diagnose(Charges(), data, noise=noise)
+    assert report.mistakes[0] == "missing 1/sigma"
+
+
+def test_the_schedule_can_be_stated_beside_the_field():
+    class Bare(Decay):
+        event_shape, span, prior = (2,), (1.0, 1e-3), Normal()
+
+        def velocity(self, x, t, y=None):
+            return -exact(Rectified()).velocity(x, t)
+
+    assert diagnose(Bare(), points(), schedule=Rectified()).mistakes[0] == "sign"
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (lambda x, t: exact(Rectified()).velocity(x, t), None),
+        (lambda x, t: -exact(Rectified()).velocity(x, t), "sign"),
+        (lambda x, t: exact(Rectified()).velocity(x, 1.001 - t), "reversed time"),
+        (lambda x, t: -exact(Rectified()).velocity(x, 1.001 - t), "other clock"),
+    ],
+)
+def test_without_a_schedule_the_flow_tells_the_direction(rule, name):
+    class Bare(Field):
+        span, prior, event_shape = (1.0, 1e-3), Normal(), (2,)
+
+        def velocity(self, x, t, y=None):
+            return rule(x, torch.as_tensor(t, dtype=torch.float64))
+
+    found = finding(diagnose(Bare(), points()), "flow")
+    assert (found.ok, found.mistake) == (name is None, name or "")
+
+
+def test_swapped_levels_in_schedule_and_means_are_seen_at_the_ends():
+    """Consistent in itself, so nothing but the ends can tell; both readings are stated."""
+
+    class Reversed(Rectified):
+        def alpha(self, t):
+            return t
+
+        def sigma(self, t):
+            return 1 - t
+
+        def rates(self, t):
+            one = torch.ones_like(t)
+            return t, 1 - t, one, -one
+
+        def time(self, rho):
+            return 1 / (1 + rho)
+
+        span = (0.999, 1e-3)
+
+    found = finding(diagnose(exact(Reversed()), points()), "direction")
+    assert found.ok is False and "alpha and sigma are swapped" in found.message
+    assert {found.mistake, *found.others} == {"reversed time", "swapped alpha and sigma"}
+
+
+# --------------------------------------------------------------------------------- no false alarm
+
+SCHEDULES = [VP(), SubVP(), VE(), Karras(), Rectified(), Cosine(), DiscreteBetas(BETAS)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_exact_fields_are_sound(schedule):
+    report = diagnose(exact(schedule), points())
+    assert all(f.ok for f in report.findings), str(report)
+
+
+@pytest.mark.parametrize("dof", [1.0, 128.0])
+def test_exact_poisson_fields_are_sound(dof):
+    inner = Empirical(points(), Karras(), StudentT(dof))
+    for field in (inner, PoissonField(inner)):
+        report = diagnose(field, points())
+        assert all(f.ok for f in report.findings), str(report)
+
+
+@pytest.mark.parametrize("noise", [None, StudentT(4.0)])
+def test_a_law_is_sound_beside_draws_of_it(noise):
+    means = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, -1.5]])
+    law = Mixture(torch.ones(3), means, torch.full((3,), 0.4), Karras(), noise)
+    report = diagnose(law, law.sample(2000, diffode.Rng(1)))
+    assert report.ok and finding(report, "velocity").ok
+
+
+def test_a_flow_of_a_critic_is_sound():
+    field = MonoFlow(GaussianFlow(torch.ones(2), torch.tensor([0.5, 2.0])).ratio())
+    assert diagnose(field, points()).ok
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=repr)
+def test_no_alarm_on_an_untrained_network(name, options):
+    x = load("moons").train[:500]
+    objective = build(name, (2,), stats=data_stats(x), **SMALL, **options)
+    report = diagnose(perturbed(objective).field, x)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_no_alarm_on_images_with_labels(name):
+    digits = load("digits")
+    objective = build(
+        name, (1, 8, 8), 10, data_stats(digits.train), network="mlp", width=16, depth=1
+    )
+    assert diagnose(perturbed(objective).field, digits.train[:300]).ok
+
+
+@pytest.mark.parametrize("run", ["edm", "poisson"])
+def test_a_hardly_trained_run_gets_no_verdict(run, request):
+    field = checkpoint.load(request.getfixturevalue(run)).field
+    found = finding(diagnose(field, "digits"), "velocity")
+    assert found.ok is not False and not found.mistake
+    assert found.ok or "not trained enough to tell" in found.message
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return diffode.fit("edm", "moons", steps=400, width=48, depth=2, batch=256, seed=1).field
+
+
+def test_a_trained_network_agrees(trained):
+    report = diagnose(trained, "moons")
+    assert report.ok and finding(report, "velocity").ok and finding(report, "flow").ok
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("sign", lambda f, x, t: -f.velocity(x, t)),
+        ("reversed time", lambda f, x, t: f.velocity(x, 80.002 - t)),
+        ("missing 1/sigma", lambda f, x, t: x - f.denoise(x, t)),
+        ("eps as score", lambda f, x, t: -right(t, x) * f.noise_part(x, t)),
+        ("float16 time", lambda f, x, t: f.velocity(x, t.half().double())),
+    ],
+)
+def test_mistakes_around_a_trained_network_are_named(trained, name, rule):
+    class Wrapped(Field):
+        schedule, prior, span, event_shape = trained.schedule, trained.prior, trained.span, (2,)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = trained
+
+        def velocity(self, x, t, y=None):
+            return rule(self.inner, x, torch.as_tensor(t, dtype=torch.float64))
+
+    assert diagnose(Wrapped(), load("moons").train[:2000]).mistakes[:1] == (name,)
+
+
+# ------------------------------------------------------------------------ the table, and bad input
+
+
+def test_the_lipschitz_table_is_that_of_a_linear_flow():
+    """One point of data: the velocity (x - y) / t has the Jacobian I / t."""
+    report = diagnose(Empirical(torch.ones(2, 3), Karras()))
+    for row in report.steepness:
+        assert row.lipschitz == pytest.approx(1 / row.t)
+        assert row.divergence == pytest.approx(3 / row.t)
+        assert row.rho == pytest.approx(row.t)
+    assert report.table().splitlines()[0].split() == ["t", "rho", "Lipschitz", "divergence"]
+
+
+def test_power_iteration_finds_the_largest_singular_value():
+    matrix = torch.randn(30, 30, generator=torch.Generator().manual_seed(3)).double()
+    matrix[0] *= 8
+
+    class Linear(Decay):
+        event_shape = (30,)
+
+        def velocity(self, x, t, y=None):
+            return x @ matrix.to(x).T
+
+    largest = float(torch.linalg.matrix_norm(matrix, 2))
+    for row in diagnose(Linear()).steepness:
+        assert row.lipschitz == pytest.approx(largest, rel=1e-3)
+
+
+class Rooted(Decay):
+    def velocity(self, x, t, y=None):
+        return (x - x.detach()).abs().sqrt() - x
+
+
+class Raises(Decay):
+    def velocity(self, x, t, y=None):
+        raise KeyError("weights")
+
+
+def test_an_infinite_divergence_is_found():
+    assert diagnose(Rooted()).mistakes == ("infinite divergence",)
+
+
+def test_errors_of_the_field_are_findings():
+    found = diagnose(Raises(), torch.randn(20, 3)).failures()
+    assert found and all(f.line == "it raises KeyError: 'weights'" for f in found)
+
+
+def test_a_field_without_claims_about_the_data_passes():
+    report = diagnose(Decay(), torch.randn(100, 3))
+    assert report.ok and finding(report, "flow").ok is None
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (torch.zeros(10, 5), ValueError, r"got data of shape \(10, 5\); .* points \(M, 3\)"),
+        (torch.zeros(1, 3), ValueError, r"got data of shape \(1, 3\)"),
+        (torch.zeros(10, 3, dtype=torch.long), TypeError, "scale it to floating-point"),
+        ("nothing", ValueError, "no data set named 'nothing'"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(data, error, message):
+    with pytest.raises(error, match=message):
+        diagnose(Decay(), data)
+
+
+def test_progress_counts_the_checks():
+    seen = []
+    report = diagnose(
+        Flow(VP(), lambda f, x, t: f.velocity(x, t)), points(), progress=lambda *a: seen.append(a)
+    )
+    total = len(report.findings)
+    assert seen == [(k, total) for k in range(total + 1)]
