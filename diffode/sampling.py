@@ -136,6 +136,7 @@ def sample(
     final: Final | None = None,
     grid: str | Path | FittedGrid | None = None,
     progress: Callable[[int], None] | None = None,
+    first: int = 0,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     r"""Draw samples: points of the prior, moved to the data's end of the field's span.
@@ -161,6 +162,7 @@ def sample(
         grid: the kind of time grid, or a fitted one or its .json file; None is the solver's
             favourite.
         progress: called with the number of samples that are done after each batch.
+        first: the number i of the first sample, to draw a part of a larger set.
         options: of the named solver, such as ``rtol``.
 
     Raises:
@@ -169,6 +171,8 @@ def sample(
     """
     if n < 1 or (batch is not None and batch < 1):
         raise ValueError(f"got n={n}, batch={batch}; both count from 1")
+    if first < 0:
+        raise ValueError(f"got first={first}; samples count from 0")
     if y is not None and len(y) != n:
         raise ValueError(
             f"{n} samples were asked for and {len(y)} labels given; pass one label each"
@@ -189,17 +193,17 @@ def sample(
         times, land = _plan(field, solver, nfe, steps, grid, final)
     parts = []
     with torch.no_grad():
-        for first in range(0, n, batch or n):
-            index = torch.arange(first, min(n, first + (batch or n)))
+        for done in range(0, n, batch or n):
+            index = torch.arange(done, min(n, done + (batch or n)))
             labels = None if y is None else y[index].to(field.device)
-            rng = Rng(seed).rows(index)
+            rng = Rng(seed).rows(first + index)
             start = field.start(len(index), rng, labels)
             part = solver(start.field, start.x, times, labels, rng, path, land)
             if final == "denoise" and not land:
                 part = _denoise(start.field, part, labels)
             parts.append(replace(part, q=getattr(start.field, "q", None)))
             if progress is not None:
-                progress(first + len(index))
+                progress(done + len(index))
     return _concatenate(parts)
 
 

@@ -71,7 +71,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def answers(self, x: Tensor, batch: int = 1000) -> Tensor:
         """The class of each image, shape (B,)."""
-        return torch.cat([self(part).argmax(1) for part in x.float().split(batch)])
+        return torch.cat([self(part).argmax(1) for part in torch.split(x.float(), batch)])
 
 
 def accuracy(classifier: Classifier, x: Tensor, y: Tensor) -> float:

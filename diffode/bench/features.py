@@ -41,7 +41,7 @@ class Features:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """The features of events, shape (n, d), float64 on the CPU."""
-        parts = [self.apply(part).double() for part in x.detach().cpu().split(1000)]
+        parts = [self.apply(part).double() for part in torch.split(x.detach().cpu().float(), 1000)]
         return torch.cat(parts)
 
     def __str__(self) -> str:
@@ -65,9 +65,7 @@ def principal(train: Tensor, coordinates: int = PCA) -> Features:
     mean = flat.mean(0)
     _, vectors = torch.linalg.eigh(torch.cov(flat.T).reshape(flat.shape[1], -1))
     axes = vectors.flip(1)[:, :count]
-    signs = torch.take_along_dim(axes, axes.abs().argmax(0, keepdim=True), 0).sign()
-    axes = axes * signs
-    content = _digest(mean.numpy().tobytes(), axes.numpy().tobytes())
+    content = _digest(b"pca%d" % count, train.contiguous().numpy().tobytes())
     return Features(f"pca{count}", content, lambda x: (x.flatten(1).double() - mean) @ axes)
 
 

@@ -104,6 +104,40 @@ def fit_grid(
     command(run, solver, steps, pilot, seed, weights, set_ or [], parameters, device, out)
 
 
+@app.command("eval")
+def evaluate(
+    run: RunFolder,
+    n: Annotated[
+        int,
+        typer.Option("--n", "--samples", help="at most as many as there are training points"),
+    ] = 2000,
+    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
+    nfe: Nfe = None,
+    seed: Annotated[int, typer.Option(help="of the samples", **_SEEDS)] = 0,
+    set_: SolverOptions = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+    ] = None,
+    likelihood: Annotated[
+        bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
+    ] = False,
+    weights: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None,
+) -> None:
+    """Measure a run's samples beside real data: distances, shares, copying, classes, paths.
+
+    Samples are kept in parts, so a stopped evaluation goes on where it was; torchrun shares them
+    out over processes (with --samples: torchrun takes --n for its own).
+    """
+    from diffode.cli.evaluating import command
+
+    command(
+        run, n, solver, nfe, set_ or [], seed, features, likelihood, weights, device, out
+    )  # fmt: skip
+
+
 @app.command()
 def likelihood(
     run: RunFolder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +16,9 @@ from diffode.cli.app import pairs
 from diffode.cli.points import opened, read_points, write_arrays
 from diffode.cli.progress import progress_bar
 from diffode.data import Dataset
-from diffode.fields.base import AffineField
+from diffode.fields.base import AffineField, Field
 from diffode.files import require_writable, write_text
-from diffode.likelihood import dequantise, law_at_prior, levels_of
+from diffode.likelihood import Levels, dequantise, law_at_prior, levels_of
 from diffode.rng import Rng
 from diffode.run import CONFIG, Plan, load_data
 from diffode.solvers import get_solver
@@ -58,15 +59,7 @@ def command(
     dataset = _dataset(run, data)
     x, y = _points(dataset, data, field.event_shape, classes)
     x, y = x[:n], None if y is None else y[:n]
-    levels = None if as_is else levels_of(x if dataset is None else dataset.train)
-    if levels is not None and levels.hold(x):
-        x = dequantise(x, levels, Rng(seed))
-    else:
-        levels = None
-    terminal = None
-    if dataset is not None and isinstance(field, AffineField):
-        labels = dataset.train_labels if y is not None else None
-        terminal = law_at_prior(field, dataset.train, labels, y)
+    x, levels, terminal = prepared(field, dataset, x, y, seed, as_is)
     with progress_bar("likelihood", 2 * len(x)) as bar:
         bar.advance(0)
         card = likelihood_card(
@@ -101,6 +94,35 @@ def command(
             y=y,
         )
         typer.echo(f"wrote {values} ({len(x)} points)")
+
+
+def prepared(
+    field: Field,
+    dataset: Dataset | None,
+    x: Tensor,
+    y: Tensor | None,
+    seed: int,
+    as_is: bool = False,
+) -> tuple[Tensor, Levels | None, Callable[[Tensor], Tensor] | None]:
+    """Points dequantised where they take few values, those values, and the true law at t_prior.
+
+    Arguments:
+        field: what their likelihood is measured by.
+        dataset: what it was trained on, if that is known.
+        x, y: the points and their labels.
+        seed: of the dequantisation.
+        as_is: do not dequantise.
+    """
+    levels = None if as_is else levels_of(x if dataset is None else dataset.train)
+    if levels is not None and levels.hold(x):
+        x = dequantise(x, levels, Rng(seed))
+    else:
+        levels = None
+    terminal = None
+    if dataset is not None and isinstance(field, AffineField):
+        labels = dataset.train_labels if y is not None else None
+        terminal = law_at_prior(field, dataset.train, labels, y)
+    return x, levels, terminal
 
 
 def _dataset(run: Path, data: str) -> Dataset | None:

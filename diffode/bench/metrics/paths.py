@@ -26,7 +26,12 @@ def straightness(path: Tensor) -> Estimate:
         raise ValueError(
             f"got a path of shape {tuple(path.shape)}; wanted three states or more, (K, B, *event)"
         )
+    return mean(straight(path))
+
+
+def straight(path: Tensor) -> Tensor:
+    """Chord over length of each path, shape (B,), float64, from states (K + 1, B, *event)."""
     states = path.cpu().flatten(2).double()
     chord = (states[-1] - states[0]).norm(dim=1)
     length = states.diff(dim=0).norm(dim=2).sum(0)
-    return mean(torch.where(length > 0, chord / length, 1.0))
+    return torch.where(length > 0, chord / length, 1.0)

@@ -1,0 +1,136 @@
+"""The evaluation of a run: its figures beside those of real data, with all that they depend on."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffode.bench.estimates import Estimate, mean
+from diffode.bench.panel import Panel
+from diffode.bench.shards import Drawn
+from diffode.bench.tables import figure
+from diffode.card import LikelihoodCard
+from diffode.files import write_text
+
+BITS = "bits/dim"
+_GOOD = {"low": "low", "high": "high", "half": "1/2", "one": "1"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of samples, and what they were compared with.
+
+    Attributes:
+        title: field and data.
+        settings: how the samples came about, for JSON.
+        panel: what was measured.
+        metrics: by name.
+        card: of the likelihood, if it was asked for.
+    """
+
+    title: str
+    settings: dict[str, Any]
+    panel: Panel
+    metrics: dict[str, Estimate]
+    card: LikelihoodCard | None = None
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """The table: metric, samples, real data, where good samples lie, what it is."""
+        floor, about = self.panel.floor, {m.name: m for m in self.panel.metrics}
+        lines = [
+            (name, said(e), said(floor.get(name)), _GOOD[about[name].better], about[name].about)
+            for name, e in self.metrics.items()
+        ]
+        if self.card is not None:
+            what = f"of {self.card.figures()['points']} test points, see the likelihood card"
+            lines.append((BITS, said(_bits(self.card)), "", "low", what))
+        return lines
+
+    def notes(self) -> list[str]:
+        """What the figures depend on, a sentence each."""
+        s, p = self.settings, self.panel.describe()
+        spaces = ", ".join(
+            f"{f['name']}@{f['hash']}"
+            + (f" (a classifier of accuracy {f['accuracy']:.3f})" if "accuracy" in f else "")
+            for f in p["features"]
+        )
+        return [
+            f"{p['count']} samples with {s['solver']}, {s['nfe']:g} evaluations each, seed "
+            f"{s['seed']}, {s['weights']} weights of {s['checkpoint']}",
+            f"reference {p['reference_hash']}: {p['reference']}; floor: {p['floor']}",
+            f"feature spaces: {spaces}; Gaussian kernel of width {p['mmd_bandwidth']:.3g}",
+            "+- is one standard error",
+        ]
+
+    def markdown(self) -> str:
+        """The evaluation as a page."""
+        lines = [
+            f"# {self.title}",
+            "",
+            "| | samples | real data | good | |",
+            "|---|---|---|---|---|",
+        ]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows()]
+        lines += ["", *(f"- {note}" for note in self.notes())]
+        if self.card is not None:
+            lines += ["", *(f"    {line}" for line in str(self.card).splitlines())]
+        return "\n".join(lines) + "\n"
+
+    def content(self) -> dict[str, Any]:
+        """Everything, for JSON, which knows no NaN."""
+        card = None
+        if self.card is not None:
+            card = {
+                k: None if isinstance(v, float) and not math.isfinite(v) else v
+                for k, v in self.card.figures().items()
+            }
+        return {
+            **self.settings,
+            "metrics": {name: e.asdict() for name, e in self.metrics.items()},
+            "floor": {name: e.asdict() for name, e in self.panel.floor.items()},
+            "panel": self.panel.describe(),
+            "likelihood": card,
+        }
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write eval.md and eval.json."""
+        page, data = folder / "eval.md", folder / "eval.json"
+        write_text(page, self.markdown())
+        write_text(data, json.dumps(self.content(), indent=2) + "\n")
+        return [page, data]
+
+
+def evaluated(drawn: Drawn, panel: Panel) -> dict[str, Estimate]:
+    """The figures of samples.
+
+    Raises:
+        ValueError: samples that are not finite.
+    """
+    bad = int((~drawn.x.flatten(1).isfinite().all(1)).sum())
+    if bad:
+        raise ValueError(
+            f"{bad} of {len(drawn.x)} samples are not finite; use more evaluations or another "
+            "solver, or train longer"
+        )
+    found = panel.measure(drawn.x, drawn.y)
+    if drawn.straight is not None:
+        found["straightness"] = mean(drawn.straight)
+    return found
+
+
+def said(estimate: Estimate | None) -> str:
+    """A figure with as many digits as its error leaves."""
+    if estimate is None:
+        return ""
+    value, error = estimate.value, estimate.stderr
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.4g}"
+    return f"{figure(value, error)} +- {figure(error, error)}"
+
+
+def _bits(card: LikelihoodCard) -> Estimate:
+    figures = card.figures()
+    return Estimate(figures["bits_per_dim"], figures["bits_stderr"])

@@ -1,0 +1,146 @@
+"""Samples in parts, each a file that is whole or absent.
+
+A draw that was killed goes on with the parts that are missing, and several processes, as
+``torchrun`` starts them, draw parts side by side. Sample i depends on the seed and on i alone, and
+the parts are the same rows for any number of processes, so that the result is the same too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffode.bench.metrics.paths import straight
+from diffode.fields.base import Field
+from diffode.files import replacing
+from diffode.sampling import sample
+from diffode.solvers import Solver
+
+PART = 250  # samples in a file
+_PAUSE = 0.05  # seconds between two looks for the parts of other processes
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples put together from their parts.
+
+    Attributes:
+        x: the samples, shape (n, *event).
+        y: the classes they were drawn with, shape (n,), or None.
+        q: the augmented radius of each, for a Poisson flow, or None.
+        straight: chord over length of the paths of the first part, or None where paths were not
+            kept at three times at least.
+        nfe: the evaluations of the field that a sample took, the mean.
+        unfinished: how many stopped before their end.
+        seconds: that drawing took, all processes together.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    q: Tensor | None
+    straight: Tensor | None
+    nfe: float
+    unfinished: int
+    seconds: float
+
+
+def draw(
+    field: Field,
+    n: int,
+    solver: Solver,
+    nfe: int | None,
+    folder: Path,
+    *,
+    seed: int = 0,
+    y: Tensor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Drawn | None:
+    """Draw samples into a folder, or those of them that are not there yet.
+
+    Arguments:
+        field, solver, nfe, seed: as for `diffode.sample`.
+        n: how many samples.
+        folder: of the parts; what is in it must come from the same field, solver and seed.
+        y: labels, shape (n,).
+        progress: called with the number of samples that are there.
+
+    Returns:
+        The samples; None on all processes but the first.
+
+    Raises:
+        ValueError, TypeError: as `diffode.sample`.
+    """
+    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    spans = [(first, min(n, first + PART)) for first in range(0, n, PART)]
+    paths = [folder / f"{first:08d}-{last:08d}.npz" for first, last in spans]
+    there = 0
+    for k in range(rank, len(spans), processes):
+        if not paths[k].exists():
+            (first, last), labels = spans[k], None if y is None else y[slice(*spans[k])]
+            _write(paths[k], field, last - first, solver, nfe, seed, labels, first)
+        there = _report(paths, spans, progress)
+    if rank != 0:
+        return None
+    while there < n:
+        time.sleep(_PAUSE)
+        there = _report(paths, spans, progress)
+    return _gather(paths)
+
+
+def _report(
+    paths: list[Path], spans: list[tuple[int, int]], progress: Callable[[int], None] | None
+) -> int:
+    there = sum(b - a for (a, b), p in zip(spans, paths, strict=True) if p.exists())
+    if progress is not None:
+        progress(there)
+    return there
+
+
+def _write(
+    path: Path,
+    field: Field,
+    n: int,
+    solver: Solver,
+    nfe: int | None,
+    seed: int,
+    y: Tensor | None,
+    first: int,
+) -> None:
+    began = time.perf_counter()
+    drawn = sample(field, n, solver, nfe, seed=seed, y=y, first=first, path=first == 0)
+    arrays = {"x": drawn.x, "y": y, "q": drawn.q}
+    if drawn.path is not None and len(drawn.path) > 2:
+        arrays["straight"] = straight(drawn.path)
+    arrays |= {"nfe_per_row": drawn.nfe_per_row, "status": drawn.status}
+    known = {k: v.cpu().numpy() for k, v in arrays.items() if v is not None}
+    seconds = np.array(time.perf_counter() - began)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, seconds=seconds, **known)  # type: ignore[arg-type]
+
+
+def _gather(paths: list[Path]) -> Drawn:
+    parts: list[dict[str, Tensor]] = []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as content:
+            parts.append({k: torch.from_numpy(content[k]) for k in content.files})
+
+    def joined(name: str) -> Tensor | None:
+        found = [part[name] for part in parts if name in part]
+        return torch.cat(found) if found else None
+
+    return Drawn(
+        x=torch.cat([part["x"] for part in parts]),
+        y=joined("y"),
+        q=joined("q"),
+        straight=joined("straight"),
+        nfe=float(torch.cat([part["nfe_per_row"] for part in parts]).double().mean()),
+        unfinished=int(sum(int((part["status"] != 0).sum()) for part in parts)),
+        seconds=float(sum(float(part["seconds"]) for part in parts)),
+    )

@@ -1,0 +1,126 @@
+"""``diffode eval``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+import typer
+
+from diffode.bench.config import digest
+from diffode.bench.evaluation import Evaluation, evaluated
+from diffode.bench.models import fingerprint
+from diffode.bench.panel import Panel
+from diffode.bench.shards import Drawn, draw
+from diffode.card import LikelihoodCard, likelihood_card
+from diffode.cli.app import pairs
+from diffode.cli.likelihood import BATCH, prepared
+from diffode.cli.lists import show
+from diffode.cli.points import opened, write_arrays
+from diffode.cli.progress import progress_bar
+from diffode.data import Dataset
+from diffode.fields.base import Field
+from diffode.files import require_writable
+from diffode.run import Plan, load_data
+from diffode.sampling import solver_for
+from diffode.solvers import get_solver
+from diffode.solvers.transport import Transport
+from diffode.training import checkpoint
+
+POINTS = 200  # whose likelihood is measured
+
+
+def command(
+    run: Path,
+    n: int,
+    solver: str | None,
+    nfe: int | None,
+    assignments: list[str],
+    seed: int,
+    features: list[str] | None,
+    likelihood: bool,
+    weights: str,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Draw samples of a run, measure them, and write the table."""
+    plan = Plan.read(run)
+    dataset = load_data(plan)
+    _place(device)
+    objective, classes = opened(run, weights, device)
+    field = objective.field.eval()
+    options = pairs(assignments)
+    chosen = solver_for(field, solver or plan.solver, options)
+    if likelihood:
+        get_solver("dopri5").check(Transport(field, None))
+    panel = Panel(dataset, n, features)
+    y = None
+    if classes is not None and dataset.train_labels is not None:
+        y = dataset.train_labels[torch.arange(panel.count) % len(dataset.train)]
+    state = fingerprint(*field.state_dict().values())
+    key = digest([state, repr(field), chosen.name, options, nfe, seed, weights, y is not None])
+    name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
+    home = run if run.is_dir() else run.parent
+    folder = require_writable(out or home / "eval" / name)
+    parts = require_writable(home / "eval" / name / "parts")
+    with progress_bar("sample", panel.count) as bar:
+        drawn = draw(field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance)
+    if drawn is None:
+        return
+    metrics = evaluated(drawn, panel)
+    card = _card(field, dataset, classes, seed) if likelihood else None
+    settings = {
+        "run": str(run),
+        "field": plan.field,
+        "checkpoint": checkpoint.find(run).stem,
+        "weights": weights,
+        "solver": repr(chosen),
+        "solver_options": options,
+        "nfe_allowed": nfe,
+        "nfe": drawn.nfe,
+        "unfinished": drawn.unfinished,
+        "seed": seed,
+        "labels": y is not None,
+        "seconds": drawn.seconds,
+        "versions": {"torch": torch.__version__},
+    }
+    title = f"{plan.field} on {dataset.name}"
+    _finish(Evaluation(title, settings, panel, metrics, card), drawn, folder)
+
+
+def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
+    header = (result.title, "samples", "real data", "good")
+    show([header, *(row[:4] for row in result.rows())])
+    for note in result.notes():
+        typer.echo(note)
+    if result.card is not None:
+        typer.echo(str(result.card))
+    write_arrays(folder / "samples.npz", x=drawn.x, y=drawn.y, q=drawn.q)
+    for path in (folder / "samples.npz", *result.write(folder)):
+        typer.echo(f"wrote {path}")
+
+
+def _card(field: Field, dataset: Dataset, classes: int | None, seed: int) -> LikelihoodCard:
+    """The likelihood card of the first test points."""
+    x = dataset.test[:POINTS]
+    y = None if classes is None or dataset.test_labels is None else dataset.test_labels[:POINTS]
+    x, levels, terminal = prepared(field, dataset, x, y, seed)
+    with progress_bar("likelihood", 2 * len(x)) as bar:
+        return likelihood_card(
+            field,
+            x,
+            y=y,
+            levels=levels,
+            terminal=terminal,
+            batch=BATCH,
+            seed=seed,
+            progress=bar.advance,
+        )
+
+
+def _place(device: str) -> None:
+    """Give each of torchrun's processes a GPU of its own."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is not None and device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(int(local) % torch.cuda.device_count())

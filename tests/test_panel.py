@@ -1,0 +1,180 @@
+"""The panel: each metric finds a planted defect of known size, and real data are the floor."""
+
+import json
+
+import pytest
+import torch
+
+from diffode.bench.metrics import class_variation, copying, straightness
+from diffode.bench.panel import Panel
+from diffode.data import load
+from diffode.rng import Rng
+from tests.draws import Quick
+
+COUNT = 1000
+RING = "eight-gaussians"
+
+
+@pytest.fixture(scope="module")
+def ring():
+    pytest.importorskip("ot")
+    return Panel(load(RING), COUNT, ["pixels"])
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Points of the law that no split holds, with their components."""
+    data = load(RING, seed=7)
+    return data.train[:COUNT], data.train_labels[:COUNT]
+
+
+def beyond(panel, found, name):
+    """By how many standard errors of two draws of real data a figure lies above the floor."""
+    floor = panel.floor[name]
+    return (found[name].value - floor.value) / (2**0.5 * floor.stderr)
+
+
+def frechet_of(panel):
+    return next(m.name for m in panel.metrics if m.name.startswith("Frechet"))
+
+
+def test_fresh_draws_of_the_law_score_like_the_floor(ring, fresh):
+    found = ring.measure(*fresh)
+    assert set(found) == set(ring.floor)
+    assert found["modes"].value == 8 and found["accuracy"].value > 0.995
+    for name in found:
+        if found[name].stderr > 0:
+            assert abs(beyond(ring, found, name)) < 3.5, name
+
+
+def test_a_missing_mode_is_seen(ring, fresh):
+    """Its eighth of the samples go to the other modes."""
+    x, y = fresh
+    kept = x[y != 3]
+    found = ring.measure(kept[torch.arange(COUNT) % len(kept)])
+    assert found["modes"].value == 7 and found["least share"].value < 0.02
+    assert found["class TV"].value == pytest.approx(1 / 8, abs=3 * found["class TV"].stderr)
+    assert found["recall"].value == pytest.approx(7 / 8, abs=0.04)
+    assert found["coverage"].value < 7 / 8 + 0.03
+    assert found["precision"].value > 0.97
+    for name in ("W2", "sliced W2", "energy", "MMD^2"):
+        assert beyond(ring, found, name) > 3, name
+
+
+def test_a_shifted_mean_is_seen_at_its_size(ring, fresh):
+    shift = torch.tensor([0.9, 0.0])
+    found = ring.measure(fresh[0] + shift)
+    assert found["W2"].value == pytest.approx(0.9, abs=0.15)
+    assert found["sliced W2"].value == pytest.approx(0.9 / 2**0.5, abs=0.15)
+    frechet = found[frechet_of(ring)]
+    assert frechet.value == pytest.approx(0.81, abs=3 * frechet.stderr)
+    for name in ("energy", "MMD^2", frechet_of(ring)):
+        assert beyond(ring, found, name) > 3, name
+    assert beyond(ring, found, "KID" + frechet_of(ring)[7:]) > 3
+
+
+def test_a_tenth_of_noise_is_seen_at_its_size(ring, fresh):
+    """Uniform over a square in which a sixth is near a mode."""
+    x = fresh[0].clone()
+    count = COUNT // 10
+    x[:count] = 10 * Rng(3).uniform("noise", (count, 2)).float() - 5
+    found = ring.measure(x)
+    near = 8 * torch.pi * 0.6**2 / 100
+    for name in ("high quality", "precision"):
+        assert found[name].value == pytest.approx(1 - 0.1 * (1 - near), abs=0.02), name
+    assert ring.floor["density"].value - found["density"].value > 0.05
+    assert found["recall"].value > 0.97
+    for name in ("W2", "sliced W2"):
+        assert beyond(ring, found, name) > 3, name
+
+
+def test_copies_of_the_training_set_are_seen(ring):
+    """In all that compares laws they are real data; a half of copies scores three quarters."""
+    data = load(RING)
+    copies, others = data.train[:COUNT].clone(), load(RING, seed=7).train[:COUNT]
+    found = ring.measure(copies)
+    assert found["copying"].value > 0.999
+    assert abs(beyond(ring, found, "energy")) < 3.5
+    half = torch.where((torch.arange(COUNT) % 2 == 0)[:, None], copies, others)
+    found = ring.measure(half)["copying"]
+    assert found.value == pytest.approx(0.75, abs=4 * found.stderr)
+
+
+def test_a_wrong_class_for_a_tenth_is_seen_at_its_size(ring, fresh):
+    x, y = fresh
+    wrong = torch.where(torch.arange(COUNT) < COUNT // 10, (y + 1) % 8, y)
+    assert ring.measure(x, wrong)["accuracy"].value == pytest.approx(0.9, abs=0.005)
+
+
+def test_digits_that_are_blurred_copies_or_lack_a_class_are_seen():
+    data = load("digits")
+    panel = Panel(data)
+    frechet = next(m.name for m in panel.metrics if m.name.startswith("Frechet[digits"))
+    assert panel.count == len(data.train) and len(panel.reference) == len(data.test)
+    assert abs(panel.floor["copying"].value - 0.5) < 3 * panel.floor["copying"].stderr
+    noisy = data.train + 0.5 * Quick(1).normal("noise", data.train.shape)
+    found = panel.measure(noisy)
+    assert beyond(panel, found, "W2") > 3 and beyond(panel, found, frechet) > 3
+    assert found["precision"].value < 0.5 < panel.floor["precision"].value
+    kept = data.train[data.train_labels != 3]
+    found = panel.measure(kept[torch.arange(panel.count) % len(kept)])
+    assert found["class TV"].value == pytest.approx(0.1, abs=0.04)
+    assert beyond(panel, found, "class TV") > 2
+    assert found["copying"].value > 0.999
+
+
+def test_what_was_compared_is_said_and_is_the_same_every_time(ring):
+    about = Panel(load(RING), COUNT, ["pixels"]).describe()
+    assert about == ring.describe() == json.loads(json.dumps(about))
+    assert about["reference_hash"] == ring.reference_hash and len(ring.reference_hash) == 12
+    other = Panel(load(RING, seed=1), COUNT, ["pixels"])
+    assert other.reference_hash != ring.reference_hash
+    assert about["floor"].startswith("1000 other test points")
+    assert about["metrics"] == [m.name for m in ring.metrics]
+    assert {m.better for m in ring.metrics} == {"low", "high", "half", "one"}
+
+
+def test_samples_floor_and_reference_share_no_row():
+    data = load(RING)
+    panel = Panel(data, 2000, ["pixels"])
+    rows = torch.cat((panel.reference, panel._real))
+    assert len(rows.unique(dim=0)) == len(rows) == 4000
+    assert Panel(data, 10**6, ["pixels"]).count == len(data.train)
+
+
+def test_samples_that_do_not_fit_are_refused(ring):
+    with pytest.raises(ValueError, match=r"got samples of shape \(10, 2\); wanted 1000 at least"):
+        ring.measure(torch.zeros(10, 2))
+    with pytest.raises(ValueError, match="got 5 samples"):
+        Panel(load(RING), 5)
+
+
+# ----------------------------------------------------------------------------- labels and paths
+
+
+def test_class_shares_are_half_the_sum_of_their_differences():
+    a = torch.arange(10).repeat(30)
+    missing = torch.where(a == 3, 4, a)
+    assert class_variation(a, a, 10).value == 0
+    assert class_variation(missing, a, 10).value == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="wanted two or more, from 0 to 8"):
+        class_variation(a, a, 9)
+
+
+def test_fair_samples_pass_the_copying_test():
+    draws = [Quick(k).normal("x", (400, 2)) for k in range(20)]
+    found = [copying(x, Quick(99).normal("x", (900, 2)), Quick(98).normal("x", (400, 2)))
+             for x in draws]  # fmt: skip
+    spread = torch.tensor([e.value for e in found]).std()
+    assert all(abs(e.value - 0.5) < 4 * e.stderr for e in found)
+    assert spread < 1.3 * found[0].stderr
+
+
+def test_straightness_of_a_half_circle_is_two_over_pi():
+    angle = torch.linspace(0, torch.pi, 400).double()
+    circle = torch.stack((angle.cos(), angle.sin()), dim=1)[:, None]
+    line = torch.linspace(0, 1, 400).double()[:, None, None].expand(-1, 1, 2)
+    assert straightness(circle.repeat(1, 2, 1)).value == pytest.approx(2 / torch.pi, rel=1e-4)
+    assert straightness(line.repeat(1, 2, 1)).value == pytest.approx(1)
+    with pytest.raises(ValueError, match="wanted three states"):
+        straightness(line[:2])
