@@ -8,10 +8,10 @@ r"""The four stages of an error budget: the same samples, one thing changed at a
 ==  =======================  ============================  ========================
 
 Row i is the same sample in all four: the prior's draw is :math:`\alpha m + \sigma n`, and the
-exact law's is :math:`\alpha x_0 + \sigma n` with the same n and a point x_0 of the data. A Poisson flow
-starts at :math:`(x, \sigma_{max} q)` on a hemisphere about m; the ray from m through it meets
-the plane of all exact charges at :math:`n = \sqrt{D} (x - m) / (\sigma_{max} q)`, and there the
-exact law is :math:`x_0 + \sigma_{max} n`.
+exact law's is :math:`\alpha x_0 + \sigma n` with the same n and a point x_0 of the data. A
+Poisson flow starts at :math:`(x, \sigma_{max} q)` on a hemisphere about m; the ray from m
+through it meets the plane of all exact charges at :math:`n = \sqrt{D} (x - m) / (\sigma_{max} q)`,
+and there the exact law is :math:`x_0 + \sigma_{max} n`.
 """
 
 from __future__ import annotations
