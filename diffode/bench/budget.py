@@ -82,6 +82,26 @@ class ErrorBudget:
         plain["scores"] = {s: e.asdict() for s, e in zip(STAGES, self.scores, strict=True)}
         return plain | {"total": self.total.asdict(), "floor": self.floor.asdict()}
 
+    @classmethod
+    def fromdict(cls, figures: dict[str, Any]) -> ErrorBudget:
+        """The budget that `asdict` wrote."""
+
+        def estimates(known: dict[str, Any]) -> dict[str, Estimate]:
+            return {k: _estimate(v) for k, v in known.items()}
+
+        own = {k: v for k, v in figures.items() if k in cls.__dataclass_fields__}
+        return cls(**own | {
+            "distances": estimates(figures["distances"]),
+            "changes": estimates(figures["changes"]),
+            "scores": list(estimates(figures["scores"]).values()),
+            "total": _estimate(figures["total"]),
+            "floor": _estimate(figures["floor"]),
+        })  # fmt: skip
+
+
+def _estimate(stored: dict[str, float | None]) -> Estimate:
+    return Estimate(**{k: math.nan if v is None else v for k, v in stored.items()})
+
 
 def error_budget(
     field: Field,
@@ -176,33 +196,25 @@ def _scored(x: Tensor, real: Tensor) -> tuple[list[Estimate], dict[str, Estimate
     return stages, {part: Estimate(float(v), float(e)) for part, v, e in changes}
 
 
-def markdown(budgets: Sequence[ErrorBudget]) -> str:
-    """Both tables of several budgets."""
-    first = [
-        "| field | solver | prior mismatch | solver | model | end to end | sum |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    second = [
-        "| field | solver | exact, from p_T | prior mismatch | solver | model | trained | floor |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+Lines = tuple[list[str], list[list[str]]]
+
+
+def lines(budgets: Sequence[ErrorBudget]) -> tuple[Lines, Lines]:
+    """The heads and lines of both tables of several budgets."""
+    moved, scored = [], []
     for b in budgets:
-        how = f"{b.name} | {b.solver}, {b.nfe:.0f} evaluations"
+        how = [b.name, f"{b.solver}, {b.nfe:.0f}"]
         parts = [f"{plus_minus(e)} ({b.far[p]:.1%})" for p, e in b.distances.items()]
         total = sum(e.value for e in b.distances.values())
-        first.append(f"| {how} | {' | '.join(parts)} | {plus_minus(b.total)} | {total:.3g} |")
+        moved.append([*how, *parts, plus_minus(b.total), f"{total:.3f}"])
         signed = [plus_minus(b.changes[p], signed=True) for p in PARTS]
-        ends = (plus_minus(b.scores[0]), *signed, plus_minus(b.scores[-1]), plus_minus(b.floor))
-        second.append(f"| {how} | {' | '.join(ends)} |")
-    return "\n".join([
-        "Paired end points: RMS distance from stage to stage (share that went elsewhere)",
-        "",
-        *first,
-        "",
-        "Signed changes of the sliced W2 to real data; parts may cancel",
-        "",
-        *second,
-    ])  # fmt: skip
+        last = (plus_minus(b.scores[-1]), plus_minus(b.floor))
+        scored.append([*how, plus_minus(b.scores[0]), *signed, *last])
+    head = ["field", "solver, evaluations"]
+    return (
+        ([*head, *PARTS, "end to end", "sum"], moved),
+        ([*head, "exact", *PARTS, "trained", "real data"], scored),
+    )
 
 
 def plus_minus(estimate: Estimate, signed: bool = False) -> str:
