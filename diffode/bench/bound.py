@@ -29,7 +29,7 @@ from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.rng import Rng
 from diffode.solvers import get_solver
 
-MOST = 16  # coordinates, for each of which the Jacobian takes a product
+MOST = 16  # coordinates, for each of which the Jacobian takes a backward pass
 _REACH, _SIDE = 4.0, 48  # of the grid of points, in spreads of the state, in the plane
 
 
@@ -151,15 +151,11 @@ def _steepest(u: Rescheduled, on: Tensor, t: Tensor, sign: float) -> Tensor:
         axis = torch.linspace(-1, 1, _SIDE, dtype=on.dtype) * reach
         between = torch.cartesian_prod(*[axis] * size).view(-1, *on.shape[1:])
         points = torch.cat((on, between))
-    basis = torch.eye(size, dtype=on.dtype)
     at = as_time(t, points)
-    columns = [
-        torch.func.jvp(
-            lambda z: u.velocity(z, at), (points,), (e.view(on.shape[1:]).expand_as(points),)
-        )[1].flatten(1)
-        for e in basis
-    ]
-    jacobian = sign * torch.stack(columns, 2)
+    _, back = torch.func.vjp(lambda z: u.velocity(z, at), points)
+    basis = torch.eye(size, dtype=on.dtype).view(size, 1, *on.shape[1:])
+    rows = [back(e.expand_as(points))[0].flatten(1) for e in basis]
+    jacobian = sign * torch.stack(rows, 1)
     largest: Tensor = torch.linalg.eigvalsh((jacobian + jacobian.mT) / 2)[:, -1]
     return largest.max()
 

@@ -17,6 +17,7 @@ from diffode.fields.base import AffineField, Field
 from diffode.files import write_text
 from diffode.rng import Rng
 
+FORMAT = 2
 ROWS, BOUNDED = 500, 200
 
 
@@ -32,7 +33,7 @@ def budgeted(
         out: the comparison's folder.
     """
     spec, nfe = config.budgeted()
-    stem = f"{model.plan.field}-{digest([model.key, spec.text, nfe, ROWS, BOUNDED])}"
+    stem = f"{model.plan.field}-{digest([FORMAT, model.key, spec.text, nfe, ROWS, BOUNDED])}"
     path = out / "budgets" / Path(model.plan.data).stem / f"{stem}.json"
     if not path.exists():
         write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")

@@ -1,11 +1,14 @@
-r"""The four stages of an error budget: the same samples, one thing changed at a time.
+r"""The stages of an error budget: the same samples, one thing changed at a time.
 
 ==  =======================  ============================  ========================
 0   the exact field          from the exact law p_T        converged
 1   the exact field          from the prior                converged
 2   the exact field          from the prior                by the solver in question
 3   the trained field        from the prior                by the solver in question
+4   the trained field        from the prior                converged
 ==  =======================  ============================  ========================
+
+The budget is the way from 0 to 3; stage 4 shows what the solver does to the trained field.
 
 Row i is the same sample in all four: the prior's draw is :math:`\alpha m + \sigma n`, and the
 exact law's is :math:`\alpha x_0 + \sigma n` with the same n and a point x_0 of the data. A
@@ -44,7 +47,7 @@ class Stages:
     """End points of the same rows after each stage.
 
     Attributes:
-        x: shape (4, n, *event).
+        x: shape (5, n, *event).
         nfe: what the solver in question spent.
         solver: its name and options.
         accuracy: the RMS distance of converged end points to better converged ones.
@@ -126,6 +129,7 @@ def affine_stages(
     ends = [_run(start, tight) for start in (truth, prior)]
     ends.append(_run(prior, solver, **spent))
     ends.append(_run(Start(x, bound), solver, **spent))
+    ends.append(_run(Start(x, bound), tight))
     some = torch.arange(min(n, 32))
     checked = _run(Start(x[some], prior.field.rows(some)), tighter)
     gap = (checked.x - ends[1].x[some]).flatten(1).square().sum(1).mean().sqrt()
@@ -182,7 +186,8 @@ def march_stages(field: MonoFlow, dataset: Dataset, n: int, seed: int) -> Stages
     )
     coarse = _march(field, mixture, x, times)
     trained = sample(field, n, seed=seed)
-    ends = torch.stack((fine, fine, coarse, trained.x.double().cpu()))
+    end = trained.x.double().cpu()  # the bank's own steps are the trained flow
+    ends = torch.stack((fine, fine, coarse, end, end))
     gap = float((fine - finer).flatten(1).square().sum(1).mean().sqrt())
     return Stages(ends, trained.nfe, repr(solver_for(field, None, {})), gap)
 
