@@ -152,7 +152,7 @@ def _steepest(u: Rescheduled, on: Tensor, t: Tensor, sign: float) -> Tensor:
         between = torch.cartesian_prod(*[axis] * size).view(-1, *on.shape[1:])
         points = torch.cat((on, between))
     at = as_time(t, points)
-    _, back = torch.func.vjp(lambda z: u.velocity(z, at), points)
+    back = torch.func.vjp(lambda z: u.velocity(z, at), points)[1]
     basis = torch.eye(size, dtype=on.dtype).view(size, 1, *on.shape[1:])
     rows = [back(e.expand_as(points))[0].flatten(1) for e in basis]
     jacobian = sign * torch.stack(rows, 1)
