@@ -18,7 +18,7 @@ from diffode.files import write_text
 from diffode.rng import Rng
 
 FORMAT = 2
-ROWS, BOUNDED = 500, 200
+ROWS, BOUNDED = 1500, 200
 
 
 def budgeted(
