@@ -1,4 +1,4 @@
-"""Measures of sample quality, and of solvers."""
+"""Measures of sample quality, of solvers, and of where errors come from."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffode.bench.bound import Bound, wasserstein_bound
+    from diffode.bench.budget import ErrorBudget, error_budget
     from diffode.bench.orders import Convergence, convergence
 
-_HOMES = {"Convergence": "orders", "convergence": "orders"}
+_HOMES = {
+    "Bound": "bound",
+    "Convergence": "orders",
+    "ErrorBudget": "budget",
+    "convergence": "orders",
+    "error_budget": "budget",
+    "wasserstein_bound": "bound",
+}
 
-__all__ = ["Convergence", "convergence"]
+__all__ = [
+    "Bound",
+    "Convergence",
+    "ErrorBudget",
+    "convergence",
+    "error_budget",
+    "wasserstein_bound",
+]
 
 
 def __dir__() -> list[str]:

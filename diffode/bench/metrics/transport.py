@@ -53,6 +53,23 @@ def sliced_wasserstein2(
         ValueError: sets that cannot be compared, a law without a second moment, or no projection.
     """
     require_second_moment(law, "the sliced W2")
+    square, phi, psi = sliced_potentials(x, y, projections, seed)
+    return root(square, float((phi.var() / len(phi) + psi.var() / len(psi)).sqrt()))
+
+
+def sliced_potentials(
+    x: Tensor, y: Tensor, projections: int = 256, seed: int = 0
+) -> tuple[float, Tensor, Tensor]:
+    """The squared sliced distance, and what each point adds to it to first order, (n,) and (m,).
+
+    The square is the mean of the first up to a constant, plus that of the second.
+
+    Arguments:
+        x, y, projections, seed: as for `sliced_wasserstein2`.
+
+    Raises:
+        ValueError: sets that cannot be compared, or no projection.
+    """
     if projections < 1:
         raise ValueError(f"got projections={projections}; wanted 1 at least")
     a, b = pair(x, y)
@@ -66,8 +83,7 @@ def sliced_wasserstein2(
         total += float((weights @ (u[i] - v[j]).square()).sum())
         phi += _potential(u, v, i, j, weights, to_u)
         psi += _potential(v, u, j, i, weights, to_v)
-    variance = (phi / projections).var() / len(a) + (psi / projections).var() / len(b)
-    return root(total / projections, float(variance.sqrt()))
+    return total / projections, phi / projections, psi / projections
 
 
 def wasserstein2(x: Tensor, y: Tensor, law: Any = None) -> Estimate:  # noqa: ANN401
