@@ -147,8 +147,9 @@ def error_budget(
         batch: rows held at once, which change nothing.
         exact: the exact field, on the field's schedule and noise, if it is another one.
         tolerance: of the converged solver.
-        particles: of the exact ratios of a march.
-        refine: steps of the converged march for each of the chosen ones.
+        particles: of the exact ratios of a march, beside the rows; its time grows with their
+            square.
+        refine: steps of the converged march for each stage.
         progress: called with the share that is done.
 
     Raises:

@@ -49,7 +49,7 @@ class Plan:
         nfe, steps, grid: its evaluations or steps, and its grid, as for `diffode.sample`.
         n, seed, batch: how many rows, of which seed, held how many at once.
         tolerance: of the converged stages.
-        particles, refine: of a march, see `diffode.bench.budget_march`.
+        particles, refine: of a march, see `diffode.bench.budget`.
         progress: called with the share that is done.
     """
 
