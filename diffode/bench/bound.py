@@ -159,24 +159,27 @@ def _along(
     """Each pair's L and error of the velocity at all times, both (K + 1, n)."""
     sign = float((times[-1] - times[0]).sign())
     rates, errors = [], []
+    count = len(ways[0][0])
+    between = model.rows(torch.arange(count).repeat(len(_BETWEEN)))
     for x, y, t in zip(*ways, times, strict=True):
-        places = (torch.lerp(x, y, torch.as_tensor(share).to(x)) for share in _BETWEEN)
-        rates.append(torch.stack([_steepest(model, z, t, sign) for z in places]).amax(0))
+        places = torch.cat([torch.lerp(x, y, torch.tensor(share).to(x)) for share in _BETWEEN])
+        steepest = _steepest(between, places, t, sign)
+        rates.append(steepest.view(len(_BETWEEN), count).amax(0))
         with torch.no_grad():
             wrong = model.velocity(x, t) - truth.velocity(x, t)
         errors.append(wrong.flatten(1).norm(dim=1))
     return torch.stack(rates), torch.stack(errors)
 
 
-@torch.no_grad()
-def _steepest(field: AffineField, x: Tensor, t: Tensor, sign: float) -> Tensor:
+def _steepest(field: Rescheduled, x: Tensor, t: Tensor, sign: float) -> Tensor:
     """The largest eigenvalue of the symmetric part of the velocity's Jacobian, shape (n,)."""
-    columns = []
-    for unit in torch.eye(x[0].numel(), dtype=x.dtype, device=x.device):
-        along = unit.view(x.shape[1:]).repeat(len(x), *[1] * (x.ndim - 1))
-        column = torch.func.jvp(lambda z: field.velocity(z, t), (x,), (along,))[1]
-        columns.append(sign * column.flatten(1))
-    jacobian = torch.stack(columns, 2)
+    x = x.detach().requires_grad_()
+    flow = sign * field.velocity(x, t).flatten(1)
+    lines = [
+        torch.autograd.grad(flow[:, i].sum(), x, retain_graph=i + 1 < flow.shape[1])[0].flatten(1)
+        for i in range(flow.shape[1])
+    ]
+    jacobian = torch.stack(lines, 1)
     values: Tensor = torch.linalg.eigvalsh((jacobian + jacobian.mT) / 2)
     return values[:, -1]
 

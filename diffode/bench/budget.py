@@ -29,7 +29,7 @@ from diffode.bench.budget_stages import Plan, Progress, Stages, affine_stages
 from diffode.bench.estimates import Estimate
 from diffode.bench.twin import Exact, exact_field, require_affine, require_same_path
 from diffode.data import Dataset
-from diffode.fields.base import Field
+from diffode.fields.base import AffineField, Field
 from diffode.fields.generated import Generated
 from diffode.fields.monoflow import MonoFlow
 from diffode.sampling import solver_for
@@ -191,7 +191,7 @@ def error_budget(
         train, test, title = data, data, f"{len(data)} points"
     place = nearest_point(train) if law is None else nearest_mode(law)
     about = {
-        "field": type(field).__name__,
+        "field": _about(field),
         "data": title,
         "solver": repr(chosen),
         "grid": grid or "its own",
@@ -231,6 +231,13 @@ def _measured(
         about=about,
         stages=stages,
     )
+
+
+def _about(field: Field) -> str:
+    name = type(field).__name__
+    if not isinstance(field, AffineField):
+        return name
+    return f"{name} on {field.schedule} with {field.noise} noise"
 
 
 def _silent(share: float) -> None:
