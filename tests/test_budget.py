@@ -95,7 +95,7 @@ def test_nothing_wrong_leaves_nothing_but_the_reference_s_error():
     assert prior.rms.value == 0  # at t = 1 nothing of the data is left
     assert solver.rms.value < 1e-4
     assert model.rms.value == 0
-    assert max(budget.errors[:2]) < 1e-6
+    assert max(budget.errors["stage 0"], budget.errors["stage 1"]) < 1e-6
 
 
 # ---------------------------------------------------------------------------------- the culprit

@@ -53,7 +53,7 @@ class ErrorBudget:
         levels: the sliced W2 of each of the four stages to the data.
         trained: that of the trained field, converged, or None.
         floor: that of as many draws of the data's law.
-        errors: RMS distances of the converged end points from those of a looser solution.
+        errors: RMS distances of converged end points from those of a looser solution, by name.
         about: what was run, for JSON.
         stages: the end points.
     """
@@ -64,7 +64,7 @@ class ErrorBudget:
     levels: tuple[Estimate, ...]
     trained: Estimate | None
     floor: Estimate
-    errors: tuple[float, ...]
+    errors: dict[str, float]
     about: dict[str, Any]
     stages: Stages
 
@@ -87,7 +87,7 @@ class ErrorBudget:
         """All figures for JSON."""
         return {
             "about": self.about,
-            "errors": list(self.errors),
+            "errors": self.errors,
             "parts": [part.asdict() for part in self.parts],
             "whole": self.whole.asdict(),
             "aside": [part.asdict() for part in self.aside],
@@ -227,7 +227,7 @@ def _measured(
         levels=tuple(cloud.level.estimate for cloud in clouds),
         trained=trained,
         floor=floor.level.estimate,
-        errors=tuple(rms(pair) for pair in stages.checks),
+        errors={name: rms(pair) for name, pair in stages.checks.items()},
         about=about,
         stages=stages,
     )

@@ -108,11 +108,14 @@ def march_stages(field: MonoFlow, law: Gaussians, plan: Plan) -> Stages:
     return Stages(
         torch.stack((fine, fine, own, trained.x.double())),
         None,
-        [torch.stack((fine, half)), torch.stack((own, other))],
+        {
+            "half the steps": torch.stack((fine, half)),
+            "other particles": torch.stack((own, other)),
+        },
         real,
         trained.nfe,
-        f"{plan.refine} steps for each stage by the exact ratios of {len(clouds[0])} particles; "
-        "checked against half as many, and with other particles beside the rows",
+        f"{plan.refine} steps for each stage by the exact ratios of {len(clouds[0])} particles, "
+        "the rows among them",
     )
 
 

@@ -86,8 +86,8 @@ class Stages:
     Attributes:
         points: the estimates of the data of stages 0 to 3, shape (4, n, *event), float64.
         aside: those of the trained field, converged, shape (n, *event), or None.
-        checks: pairs of converged end points, shape (2, n, *event), whose distance shows how far
-            they are from convergence.
+        checks: by name, pairs of end points, shape (2, n, *event), whose distance shows how far
+            the first is from convergence.
         real: draws of the data's law, which stage 0 starts from, shape (n, *event).
         nfe: evaluations of the chosen solver.
         converged: how the converged stages were found, in a line.
@@ -95,7 +95,7 @@ class Stages:
 
     points: Tensor
     aside: Tensor | None
-    checks: list[Tensor]
+    checks: dict[str, Tensor]
     real: Tensor
     nfe: int
     converged: str
@@ -168,10 +168,11 @@ def affine_stages(field: AffineField, exact: Exact, plan: Plan) -> Stages:
     return Stages(
         torch.stack((first_stage, second, chosen.x.double(), trained.x.double())),
         aside,
-        [
-            torch.stack(pair)
-            for pair in zip((first_stage, second, aside), (*again, aside_again), strict=True)
-        ],
+        {
+            "stage 0": torch.stack((first_stage, again[0])),
+            "stage 1": torch.stack((second, again[1])),
+            "trained field": torch.stack((aside, aside_again)),
+        },
         real,
         trained.nfe,
         f"{METHOD} in the angle at tolerance {plan.tolerance:g}, on to the end of the noise",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FIRST = "(i) Paired end points: RMS distance from stage to stage"
 SECOND = "(ii) Sliced W2 to held-out data, signed: parts may cancel"
 _OTHER = "the same way by another order"
+_ROUNDING = 1e-9
 
 
 def distances(budget: ErrorBudget) -> tuple[list[str], list[list[str]]]:
@@ -45,13 +46,13 @@ def changes(budget: ErrorBudget) -> tuple[list[str], list[list[str]]]:
 def notes(budget: ErrorBudget) -> list[str]:
     """What to know beside the tables, a sentence each."""
     about = budget.about
-    error = " and ".join(f"{e:.1e}" for e in budget.errors)
+    errors = ", ".join(f"{name} {_small(e)}" for name, e in budget.errors.items())
     parts = " + ".join(f"{p.rms.value:.3g}" for p in budget.parts)
     said = [
         f"{about['field']} on {about['data']}, {about['solver']} on grid {about['grid']}, "
         f"{about['nfe']} evaluations, {about['n']} pairs, seed {about['seed']}; exact field: "
         f"{about['exact']}.",
-        f"Converged: {about['converged']}; RMS errors {error}.",
+        f"Converged: {about['converged']}; RMS errors: {errors}.",
         f"The largest part is the {budget.largest.name}. Triangle inequality: "
         f"{budget.whole.rms.value:.3g} <= {parts}.",
     ]
@@ -99,12 +100,16 @@ def _cell(value: str) -> str:
 
 
 def _distance(part: Part) -> list[str]:
-    return [part.name, _both(part.rms), f"{part.median:.3g}", f"{part.moved:.1%}"]
+    return [part.name, _both(part.rms), _small(part.median), f"{part.moved:.1%}"]
 
 
 def _change(part: Part) -> list[str]:
     low, high = (_signed(v, part.change.stderr) for v in part.interval)
     return [part.name, "", _signed(part.change.value, part.change.stderr), f"{low} to {high}"]
+
+
+def _small(value: float) -> str:
+    return f"{value:.2g}" if value > _ROUNDING else "0"
 
 
 def _both(e: Estimate) -> str:
