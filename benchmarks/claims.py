@@ -1,7 +1,7 @@
 """Claims of the PFGM and PFGM++ papers at this scale, on digits: did each hold?
 
-    python -m benchmarks.claims --out runs/bench
-    python -m benchmarks.claims --out runs/bench --table
+    python -m benchmarks.claims --out runs/digits
+    python -m benchmarks.claims --out runs/digits --table
 
 Models are those of the standing comparison where it has them (same folder, same keys). Frechet is
 in pixel space against the held-out digits, 1,437 samples, medians over seeds.
@@ -66,8 +66,8 @@ def figures(x: Tensor) -> dict[str, float]:
     if not bool(x.isfinite().all()):
         return {"frechet": float("inf"), "precision": 0.0}
     return {
-        "frechet": frechet(x, DIGITS.test),
-        "precision": precision_recall(x, DIGITS.train)[0],
+        "frechet": frechet(x, DIGITS.test).value,
+        "precision": precision_recall(x, DIGITS.train)["precision"].value,
     }
 
 
@@ -216,7 +216,7 @@ def table(out: Path) -> str:
 def main() -> None:
     """Run the cells that are missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--out", type=Path, default=Path("runs/digits"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()

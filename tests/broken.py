@@ -24,7 +24,7 @@ BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 
 @functools.cache
 def points():
-    return load("moons").train[:400]
+    return load("moons").train[:150]
 
 
 def exact(schedule):

@@ -1,11 +1,13 @@
 """The code in README and guide runs as it stands there."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import diffode
+from diffode.bench.config import make_config, read_config
 from diffode.data import load
 from diffode.recipes import registry
 from diffode.testing import check_field, check_objective
@@ -59,3 +61,28 @@ def test_options_of_the_readme_exist(option, capsys):
 
     assert run(["train", "--help"]) == 0
     assert option in capsys.readouterr().out
+
+
+def test_python_of_the_error_budget(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    fit = diffode.fit
+    monkeypatch.setattr(
+        diffode, "fit", lambda *a, **k: fit(*a, steps=2, width=16, depth=1, **k), raising=False
+    )
+    (block,) = blocks("docs/error-budget.md")
+    exec(block.replace("n=1437", "n=40"), {})
+    assert "prior mismatch" in capsys.readouterr().out
+
+
+def test_configuration_of_the_comparison_is_valid():
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/comparing.md").read_text(), re.DOTALL)
+    config = make_config(**tomllib.loads(text))
+    assert config.options == {"pfgmpp": {"dof": 2048}} and "heun" in config.solvers
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks/standing").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_configurations_of_the_standing_comparison_are_valid(path):
+    config = make_config(**read_config(path))
+    assert {"poisson", "edm", "rectified"} <= set(config.fields)

@@ -1,4 +1,4 @@
-"""Measures of sample quality, of solvers, and of where errors come from."""
+"""Fair comparison: metrics, error budgets, measured orders, and runs of many cells."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffode.bench.bound import Bound, wasserstein_bound
     from diffode.bench.budget import ErrorBudget, error_budget
+    from diffode.bench.comparison import compare
     from diffode.bench.orders import Convergence, convergence
+    from diffode.bench.panel import Panel
 
 _HOMES = {
     "Bound": "bound",
     "Convergence": "orders",
     "ErrorBudget": "budget",
+    "Panel": "panel",
+    "compare": "comparison",
     "convergence": "orders",
     "error_budget": "budget",
     "wasserstein_bound": "bound",
@@ -23,6 +27,8 @@ __all__ = [
     "Bound",
     "Convergence",
     "ErrorBudget",
+    "Panel",
+    "compare",
     "convergence",
     "error_budget",
     "wasserstein_bound",

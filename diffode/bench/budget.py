@@ -1,244 +1,236 @@
-r"""The error budget: how much of what is wrong with samples is the prior, the solver, the model.
+r"""The error budget: how far each imperfection moves a sample, and what it does to the score.
 
-Four stages are run in pairs, row i of each from the same random numbers (see
-`diffode.bench.budget_stages`): the exact field from the exact :math:`p_T`, converged; from the
-prior, converged; from the prior with the chosen solver; and the trained field likewise. Between
-neighbours lie the prior's mismatch, the solver's error and the model's. Two tables tell them:
+Two tables from the same paired runs (see `diffode.bench.stages`):
 
-(i) the RMS distance of paired end points, each :math:`\ge 0`. The distance end to end is at most
-their sum, and each bounds the W2 distance of the two stages' laws from above;
-
-(ii) the sliced W2 to held-out data, signed: parts may cancel, and a better solver can look worse.
-
-The converged trained field stands beside them, since a solver's error on the trained field is
-not its error on the exact one: it can undo some of the model's.
+1. **Paired end points.** The root mean square distance from stage to stage: prior mismatch,
+   solver, model. Each is at least 0, and the way from end to end is at most their sum.
+2. **Signed scores; parts may cancel.** The sliced W2 of each stage to real data, and its change
+   from stage to stage. A change may be negative: a coarse solver can undo an error of the model.
+   Whether it does is what the solver changes on the *trained* field, from converged to its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from diffode.bench import budget_tables
-from diffode.bench.budget_chart import chart
-from diffode.bench.budget_parts import Cloud, Part, between, nearest_mode, nearest_point, rms
-from diffode.bench.budget_stages import Plan, Progress, Stages, affine_stages
 from diffode.bench.estimates import Estimate
-from diffode.bench.twin import Exact, exact_field, require_affine, require_same_path
+from diffode.bench.metrics import sliced_wasserstein2
+from diffode.bench.metrics.transport import sliced_potentials
+from diffode.bench.stages import Stages, stages_of
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
-from diffode.fields.generated import Generated
-from diffode.fields.monoflow import MonoFlow
-from diffode.sampling import solver_for
 from diffode.solvers import Solver
 
 PARTS = ("prior mismatch", "solver", "model")
-WHOLE = "end to end"
-ASIDE = ("model, converged", "solver, on the trained field")
-_LEAST = 20  # rows
+STAGES = ("exact, from p_T", "exact, from the prior", "exact, by the solver", "trained")
+_FEWEST = 40
+_PROJECTIONS = 128
+_AGAINST = "solver, on the trained field"
+_FAR = 0.5  # of the data's spread: a sample that went elsewhere
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ErrorBudget:
-    """Both tables of an error budget, and the end points that they are made of.
+    """Where the error of samples comes from.
 
     Attributes:
-        parts: prior mismatch, solver and model, each from its stage to the next.
-        whole: from the first stage to the last.
-        aside: the other order of the last two: the model with both fields converged, then the
-            solver on the trained field; empty where the trained field is a march.
-        levels: the sliced W2 of each of the four stages to the data.
-        trained: that of the trained field, converged, or None.
-        floor: that of as many draws of the data's law.
-        errors: RMS distances of converged end points from those of a looser solution, by name.
-        about: what was run, for JSON.
-        stages: the end points.
+        name: of what was budgeted.
+        solver, nfe: how the last two stages were drawn, and what that spent.
+        count: rows.
+        distances: RMS distance of the end points from stage to stage, by part.
+        total: from the first stage to the last.
+        medians: the median distance, by part.
+        far: the share of rows that a part moves by more than half of the data's spread.
+        accuracy: what the converged stages are accurate to, RMS.
+        scores: sliced W2 of each stage to real data.
+        changes: of the score, by part, with errors that use the pairing.
+        on_trained: what the solver does to the score of the trained field, against converged.
+        floor: sliced W2 of real data to real data, of the same counts.
     """
 
-    parts: tuple[Part, ...]
-    whole: Part
-    aside: tuple[Part, ...]
-    levels: tuple[Estimate, ...]
-    trained: Estimate | None
+    name: str
+    solver: str
+    nfe: float
+    count: int
+    distances: dict[str, Estimate]
+    total: Estimate
+    medians: dict[str, float]
+    far: dict[str, float]
+    accuracy: float
+    scores: list[Estimate]
+    changes: dict[str, Estimate]
+    on_trained: Estimate
     floor: Estimate
-    errors: dict[str, float]
-    about: dict[str, Any]
-    stages: Stages
 
     @property
-    def largest(self) -> Part:
-        """The part of the largest RMS distance."""
-        return max(self.parts, key=lambda part: part.rms.value)
+    def culprit(self) -> str:
+        """The part that moves samples the most."""
+        return max(self.distances, key=lambda part: self.distances[part].value)
 
     @property
-    def slack(self) -> float:
-        """The sum of the parts' RMS distances less the distance end to end; never negative."""
-        return sum(part.rms.value for part in self.parts) - self.whole.rms.value
-
-    @property
-    def helpful(self) -> tuple[Part, ...]:
-        """The parts that bring the samples nearer to the data, their 95 % interval below 0."""
-        return tuple(p for p in (*self.parts, *self.aside) if p.interval[1] < 0)
+    def cancels(self) -> bool:
+        """Whether a part improves the score by more than two standard errors."""
+        known = (*self.changes.values(), self.on_trained)
+        return any(c.value < -2 * c.stderr for c in known)
 
     def asdict(self) -> dict[str, Any]:
-        """All figures for JSON."""
-        return {
-            "about": self.about,
-            "errors": self.errors,
-            "parts": [part.asdict() for part in self.parts],
-            "whole": self.whole.asdict(),
-            "aside": [part.asdict() for part in self.aside],
-            "sliced_w2": [level.asdict() for level in self.levels],
-            "trained_converged": None if self.trained is None else self.trained.asdict(),
-            "floor": self.floor.asdict(),
-        }
+        """All figures, for JSON."""
+        plain = {k: getattr(self, k) for k in ("name", "solver", "nfe", "count", "accuracy")}
+        plain |= {"medians": self.medians, "far": self.far, "culprit": self.culprit}
+        for key in ("distances", "changes"):
+            plain[key] = {part: e.asdict() for part, e in getattr(self, key).items()}
+        plain["scores"] = {s: e.asdict() for s, e in zip(STAGES, self.scores, strict=True)}
+        for key in ("total", "on_trained", "floor"):
+            plain[key] = getattr(self, key).asdict()
+        return plain
 
-    def markdown(self) -> str:
-        """Both tables as Markdown."""
-        return budget_tables.markdown(self)
+    @classmethod
+    def fromdict(cls, figures: dict[str, Any]) -> ErrorBudget:
+        """The budget that `asdict` wrote."""
 
-    def chart(self) -> str:
-        """Both tables as an inline SVG."""
-        return chart(self)
+        def estimates(known: dict[str, Any]) -> dict[str, Estimate]:
+            return {k: _estimate(v) for k, v in known.items()}
 
-    def html(self) -> str:
-        """The chart and both tables as a part of a page."""
-        return budget_tables.html(self)
+        own = {k: v for k, v in figures.items() if k in cls.__dataclass_fields__}
+        return cls(**own | {
+            "distances": estimates(figures["distances"]),
+            "changes": estimates(figures["changes"]),
+            "scores": list(estimates(figures["scores"]).values()),
+            **{key: _estimate(figures[key]) for key in ("total", "on_trained", "floor")},
+        })  # fmt: skip
 
-    def __str__(self) -> str:
-        return self.markdown()
+
+def _estimate(stored: dict[str, float | None]) -> Estimate:
+    return Estimate(**{k: math.nan if v is None else v for k, v in stored.items()})
 
 
 def error_budget(
     field: Field,
     data: Dataset | Tensor,
-    solver: Solver | str = "default",
+    solver: Solver | str | None = None,
     *,
-    nfe: int | None = None,
-    steps: int | None = None,
-    grid: str | None = None,
     n: int = 1000,
     seed: int = 0,
-    batch: int = 250,
-    exact: Exact | None = None,
-    tolerance: float = 1e-6,
-    particles: int = 1000,
-    refine: int = 4,
-    progress: Progress | None = None,
+    nfe: int | None = None,
+    steps: int | None = None,
+    exact: AffineField | None = None,
+    name: str = "",
 ) -> ErrorBudget:
-    """Tell apart what the prior, the solver and the model do to a field's samples.
-
-    Labels are left out: a field that takes them is measured without. The exact field is that of
-    the mixture that a planar data set is drawn from, else that of the training points; such a
-    field ends on training points, so that small shifts can lead to another one (the share of such
-    rows is given), and a model that does not copy them lies far from it.
+    """The error budget of a trained field and a solver.
 
     Arguments:
-        field: an affine field, or a `MonoFlow` march on a mixture.
-        data: a data set, or points, shape (M, *event), which then are both the law and what the
-            samples are compared with.
-        solver: the chosen solver or its name.
-        nfe, steps, grid: its evaluations or steps, and its grid, as for `diffode.sample`.
+        field: a trained affine field, or a march of MonoFlow (whose solver is its own).
+        data: the data set, or its training points, shape (M, *event).
+        solver: the one in question, or its name; None is the field's usual one.
         n: rows.
-        seed: of all draws; row i depends on it and i alone.
-        batch: rows held at once, which change nothing.
-        exact: the exact field, on the field's schedule and noise, if it is another one.
-        tolerance: of the converged solver.
-        particles: of the exact ratios of a march, beside the rows; its time grows with their
-            square.
-        refine: steps of the converged march for each stage.
-        progress: called with the share that is done.
+        seed: of the starts.
+        nfe, steps: of the solver, as for `diffode.sample`.
+        exact: the exact field, if it is not that of the data's law or training points.
+        name: of what is budgeted, for tables.
 
     Raises:
-        TypeError: a field without an exact twin, such as a generator's.
-        ValueError: data, counts or a solver that do not fit.
+        ValueError: a field that has no budget, fewer than 40 rows, or end points not finite.
     """
-    if n < _LEAST or batch < 1 or refine < 2 or particles < 2:
-        raise ValueError(
-            f"got n={n}, batch={batch}, refine={refine}, particles={particles}; wanted at least "
-            f"{_LEAST}, 1, 2 and 2"
-        )
-    if isinstance(field, Generated):
-        raise TypeError(
-            "a generator makes its samples in one step and follows no flow, so that there is no "
-            "exact field to compare it with; take a flow, such as monoflow or edm"
-        )
-    chosen = solver_for(field, solver, {})
-    chosen.check(field)
-    counts = (nfe, steps, grid, n, seed, batch, tolerance, particles, refine)
-    plan = Plan(chosen, *counts, progress or _silent)
-    law = data.law if isinstance(data, Dataset) else None
-    if isinstance(field, MonoFlow):
-        from diffode.bench.budget_march import march_stages
-
-        if law is None:
-            raise ValueError(
-                "the exact ratios of a MonoFlow are known where the data set is a mixture of "
-                "Gaussians, such as moons; this one is not"
-            )
-        stages, name = march_stages(field, law, plan), "exact ratios of mixture and particles"
-    else:
-        affine = require_affine(field)
-        known = exact_field(affine, data) if exact is None else exact
-        require_same_path(affine, known)
-        stages, name = affine_stages(affine, known, plan), type(known).__name__
-    if isinstance(data, Dataset):
-        train, test, title = data.train, data.test, data.name
-    else:
-        train, test, title = data, data, f"{len(data)} points"
-    place = nearest_point(train) if law is None else nearest_mode(law)
-    about = {
-        "field": _about(field),
-        "data": title,
-        "solver": repr(chosen),
-        "grid": grid or "its own",
-        "nfe": stages.nfe,
-        "n": n,
-        "seed": seed,
-        "exact": name,
-        "converged": stages.converged,
-        "reference_count": len(test),
-        "place": "training point" if law is None else "mode",
-    }
-    return _measured(stages, test, place, about)
+    if n < _FEWEST:
+        raise ValueError(f"got n={n}; an error budget needs {_FEWEST} rows at least")
+    dataset = data if isinstance(data, Dataset) else Dataset("points", data, data)
+    stages = stages_of(field, dataset, solver, n, seed, exact, nfe=nfe, steps=steps)
+    return tabulate(stages, dataset, name or type(field).__name__)
 
 
-def _measured(
-    stages: Stages, test: Tensor, place: Callable[[Tensor], Tensor], about: dict[str, Any]
-) -> ErrorBudget:
-    clouds = [Cloud.of(x, test, place) for x in stages.points]
-    floor = Cloud.of(stages.real, test, place)
-    aside: tuple[Part, ...] = ()
-    trained = None
-    if stages.aside is not None:
-        converged = Cloud.of(stages.aside, test, place)
-        pairs = ((clouds[1], converged), (converged, clouds[3]))
-        aside = tuple(between(name, *pair) for name, pair in zip(ASIDE, pairs, strict=True))
-        trained = converged.level.estimate
+def tabulate(stages: Stages, dataset: Dataset, name: str) -> ErrorBudget:
+    """The two tables of end points.
+
+    Raises:
+        ValueError: end points that are not finite.
+    """
+    x = stages.x.flatten(2)
+    lost = int((~x.isfinite().all(2)).any(0).sum())
+    if lost:
+        raise ValueError(f"{lost} of {x.shape[1]} samples are not finite after some stage")
+    gaps = (x[1:4] - x[:3]).norm(dim=2)
+    spread = float(dataset.train.double().flatten(1).std(0).square().sum().sqrt())
+    scores, changes, on_trained = _scored(x, dataset.test)
+    real = dataset.train[: x.shape[1]]
     return ErrorBudget(
-        parts=tuple(
-            between(name, a, b) for name, a, b in zip(PARTS, clouds, clouds[1:], strict=False)
-        ),
-        whole=between(WHOLE, clouds[0], clouds[3]),
-        aside=aside,
-        levels=tuple(cloud.level.estimate for cloud in clouds),
-        trained=trained,
-        floor=floor.level.estimate,
-        errors={name: rms(pair) for name, pair in stages.checks.items()},
-        about=about,
-        stages=stages,
+        name=name,
+        solver=stages.solver,
+        nfe=stages.nfe,
+        count=x.shape[1],
+        distances={p: _rms(g) for p, g in zip(PARTS, gaps, strict=True)},
+        total=_rms((x[3] - x[0]).norm(dim=1)),
+        medians={p: float(g.median()) for p, g in zip(PARTS, gaps, strict=True)},
+        far={
+            p: float((g > _FAR * spread).double().mean()) for p, g in zip(PARTS, gaps, strict=True)
+        },
+        accuracy=stages.accuracy,
+        scores=scores,
+        changes=changes,
+        on_trained=on_trained,
+        floor=sliced_wasserstein2(real, dataset.test, _PROJECTIONS),
     )
 
 
-def _about(field: Field) -> str:
-    name = type(field).__name__
-    if not isinstance(field, AffineField):
-        return name
-    return f"{name} on {field.schedule} with {field.noise} noise"
+def _rms(distance: Tensor) -> Estimate:
+    square = distance.square()
+    value = float(square.mean().sqrt())
+    spread = float(square.std()) / math.sqrt(len(square))
+    return Estimate(value, spread / (2 * value) if value > 0 else 0.0)
 
 
-def _silent(share: float) -> None:
-    """Tell nobody."""
+def _scored(x: Tensor, real: Tensor) -> tuple[list[Estimate], dict[str, Estimate], Estimate]:
+    """Sliced W2 of the stages, its changes by part, and by the solver on the trained field.
+
+    What each row adds to a distance is known from the potentials of the transport, so the errors
+    of changes use that rows are paired, and that the real data are the same.
+    """
+    scores, rows, others = [], [], []
+    for stage in x:
+        square, phi, psi = sliced_potentials(stage, real, _PROJECTIONS)
+        score = math.sqrt(square)
+        scores.append(score)
+        rows.append(phi / (2 * score))
+        others.append(psi / (2 * score))
+
+    def change(first: int, last: int) -> Estimate:
+        moved, against = rows[last] - rows[first], others[last] - others[first]
+        variance = moved.var() / len(moved) + against.var() / len(against)
+        return Estimate(scores[last] - scores[first], float(variance.sqrt()))
+
+    stages = [
+        Estimate(v, float((a.var() / len(a) + b.var() / len(b)).sqrt()))
+        for v, a, b in zip(scores, rows, others, strict=True)
+    ]
+    return stages[:4], {p: change(k, k + 1) for k, p in enumerate(PARTS)}, change(4, 3)
+
+
+Lines = tuple[list[str], list[list[str]]]
+
+
+def lines(budgets: Sequence[ErrorBudget]) -> tuple[Lines, Lines]:
+    """The heads and lines of both tables of several budgets."""
+    moved, scored = [], []
+    for b in budgets:
+        how = [b.name, f"{b.solver}, {b.nfe:.0f}"]
+        parts = [f"{plus_minus(e)} ({b.far[p]:.1%})" for p, e in b.distances.items()]
+        total = sum(e.value for e in b.distances.values())
+        moved.append([*how, *parts, plus_minus(b.total), f"{total:.3f}"])
+        signed = [plus_minus(b.changes[p], signed=True) for p in PARTS]
+        last = (plus_minus(b.scores[-1]), plus_minus(b.floor), plus_minus(b.on_trained, True))
+        scored.append([*how, plus_minus(b.scores[0]), *signed, *last])
+    head = ["field", "solver, evaluations"]
+    return (
+        ([*head, *PARTS, "end to end", "sum"], moved),
+        ([*head, "exact", *PARTS, "trained", "real data", _AGAINST], scored),
+    )
+
+
+def plus_minus(estimate: Estimate, signed: bool = False) -> str:
+    """A number and its 95 % interval."""
+    sign = "+" if signed else ""
+    return f"{estimate.value:{sign}.4f} ± {1.96 * estimate.stderr:.4f}"

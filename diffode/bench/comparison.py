@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from diffode.bench.budgeting import budgeted
 from diffode.bench.cells import Cell, cells_of, run_cell, write_cell
 from diffode.bench.config import BenchConfig, digest
 from diffode.bench.models import Model, fingerprint, model_of, paced, plan_of, train_model
@@ -65,6 +66,7 @@ def compare(
         models={k: v for part in work for k, v in part.models.items()},
         cells=[cell for part in work for cell in part.cells],
         folders=[out],
+        budgets={part.name: part.budgets for part in work if part.budgets},
     )
     results.write(out)
     return results
@@ -79,6 +81,7 @@ class _Part:
         self.reference: dict[str, Any] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.cells: list[dict[str, Any]] = []
+        self.budgets: list[dict[str, Any]] = []
         steps = {f: self._own_steps(f) for f in config.fields}
         self.wanted = [
             (model, list(cells_of(config, model, steps[field])))
@@ -87,6 +90,7 @@ class _Part:
             for model in [self._model(field, seed)]
         ]
         self.pieces = sum(1 + len(cells) for _, cells in self.wanted)
+        self.pieces += 0 if config.budget is None else len(config.fields)
 
     def _own_steps(self, field: str) -> int | None:
         own = start(plan_of(self.config, field, self.name, 0), self.dataset).field.own
@@ -126,6 +130,11 @@ class _Part:
                     write_cell(self._path(cell), figures, picture)
                 self.cells.append(self._read(cell))
                 say(f"{what}: {cell.label}, {cell.allowance}", 1)
+
+            if first and self.config.budget is not None:
+                say(f"{what}: error budget")
+                self.budgets += budgeted(model, self.dataset, self.config, self.out)
+                say(f"{what}: error budget", 1)
 
     def _path(self, cell: Cell) -> Path:
         return cell.path(self.out, self.panel.describe())

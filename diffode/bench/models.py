@@ -25,6 +25,7 @@ from diffode import recipes
 from diffode.bench.config import BenchConfig, digest
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
+from diffode.fields.critics import CriticBank
 from diffode.files import write_text
 from diffode.run import CONFIG, Plan, execute
 from diffode.training import checkpoint
@@ -129,7 +130,7 @@ def describe(field: Field) -> dict[str, Any]:
     """The figures that decide what a field's name means: where it starts and what it holds."""
     facts: dict[str, Any] = {
         "repr": repr(field),
-        "parameters": sum(p.numel() for p in field.parameters()),
+        "parameters": weights_of(field),
         "prior": str(field.prior),
         "span": list(field.span),
     }
@@ -138,6 +139,12 @@ def describe(field: Field) -> dict[str, Any]:
         alpha, sigma = field.schedule.alpha(t).tolist(), field.schedule.sigma(t).tolist()
         facts |= {"alpha": alpha, "sigma": sigma, "noise": str(field.noise)}
     return facts
+
+
+def weights_of(field: Field) -> int:
+    """How many numbers a field has learned: parameters, and the weights of recorded critics."""
+    banks = (m.size for m in field.modules() if isinstance(m, CriticBank))
+    return sum(p.numel() for p in field.parameters()) + sum(banks)
 
 
 def spent(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def thumbnail(x: Tensor, like: Tensor) -> bytes:
         like: real data, shape (m, *event), whose extent is the view.
     """
     if is_image(tuple(x.shape[1:])):
-        return image_grid(x[: COLUMNS**2], columns=COLUMNS, scale=max(1, 24 // x.shape[-1]))
+        tiles: bytes = image_grid(x[: COLUMNS**2], None, COLUMNS, max(1, 24 // x.shape[-1]))
+        return tiles
     flat, known = (v.flatten(1)[:, :2].double().cpu() for v in (x, like))
     if flat.shape[1] == 1:
         flat, known = (torch.cat((v, torch.zeros_like(v)), 1) for v in (flat, known))

@@ -24,7 +24,8 @@ class Results:
         metrics: of each data set, the metrics in order, with what they are and what is better.
         models: what is known of each training, by its key.
         cells: the figures of each cell.
-        folder: where pictures lie.
+        folders: where pictures lie.
+        budgets: the error budgets of each data set, if they were asked for.
     """
 
     config: dict[str, Any]
@@ -34,6 +35,7 @@ class Results:
     models: dict[str, dict[str, Any]]
     cells: list[dict[str, Any]]
     folders: list[Path] = field(default_factory=list)
+    budgets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write results.json."""
@@ -70,6 +72,7 @@ def merge(parts: list[Results]) -> Results:
     first = parts[0]
     references, metrics = dict(first.references), dict(first.metrics)
     models, cells = dict(first.models), list(first.cells)
+    budgets = {name: list(known) for name, known in first.budgets.items()}
     for part in parts[1:]:
         for name, reference in part.references.items():
             known = references.setdefault(name, reference)
@@ -90,11 +93,13 @@ def merge(parts: list[Results]) -> Results:
                     f"{first.folders[0]} and in {part.folders[0]}; leave one out"
                 )
         models |= part.models
+        for name, more in part.budgets.items():
+            budgets[name] = [*budgets.get(name, []), *more]
         cells += part.cells
     command = "\n".join(dict.fromkeys(p.command for p in parts))
     folders = [folder for part in parts for folder in part.folders]
     configs = {str(p.folders[0]): p.config for p in parts}
-    return Results(configs, command, references, metrics, models, cells, folders)
+    return Results(configs, command, references, metrics, models, cells, folders, budgets)
 
 
 def _place(cell: dict[str, Any]) -> tuple[Any, ...]:

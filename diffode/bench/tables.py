@@ -13,6 +13,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from diffode.bench import budget
+from diffode.bench.budget import ErrorBudget
 from diffode.bench.results import Results
 
 INTERVAL = 0.95
@@ -173,6 +175,12 @@ def _section(results: Results, table: list[Row], data: str) -> list[str]:
         "Trainings:",
         grid(*trainings(results, data)),
     ]
+    made = [ErrorBudget.fromdict(b) for b in results.budgets.get(data, [])]
+    if made:
+        titles = ("Paired end points, RMS (share gone elsewhere):",
+                  "Signed changes of the sliced W2; parts may cancel:")  # fmt: skip
+        for title, (head, body) in zip(titles, budget.lines(made), strict=True):
+            parts += [title, grid(head, body)]
     return parts
 
 

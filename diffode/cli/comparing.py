@@ -44,8 +44,7 @@ def command(
     with progress_bar("bench", 1) as bar:
 
         def show(done: int, total: int, note: str) -> None:
-            bar.total(total)
-            bar.advance(done, note)
+            bar.advance(done, note, total)
 
         results = compare(config, out, again, show)
     report(results, out, out.name if file is None else file.stem)

@@ -32,8 +32,7 @@ def command(data: str, assignments: list[str], out: Path) -> None:
     with progress_bar(f"classifier of {dataset.name}", 1) as bar:
 
         def show(step: int, steps: int, loss: float) -> None:
-            bar.total(steps)
-            bar.advance(step, f"loss {loss:.3f}")
+            bar.advance(step, f"loss {loss:.3f}", steps)
 
         net = train_classifier(dataset, **options, progress=show)
     share = accuracy(net, dataset.test, dataset.test_labels)

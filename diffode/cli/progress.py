@@ -37,10 +37,6 @@ class Bar:
         self._progress.start()
         self._progress.update(self._task, completed=done, note=note, total=total)
 
-    def total(self, total: int) -> None:
-        """Set how many there are."""
-        self._progress.update(self._task, total=total)
-
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._progress.live.is_started:

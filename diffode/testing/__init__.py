@@ -1,10 +1,12 @@
 """The contract that every field keeps, as a kit for your own.
 
->>> from diffode.fields import Empirical, VP
->>> import torch
->>> field = Empirical(torch.tensor([[-1.0], [0.5], [1.0]]), VP())
->>> len(check_field(field)) > 5
-True
+>>> from diffode.data import load
+>>> from diffode.fields import VP, Empirical
+>>> points = load("moons").train[:200]
+>>> check_field(Empirical(points, VP()), points)[-3:]
+['score', 'flow', 'Lipschitz']
+>>> diagnose(Empirical(points / 2, VP()), points).mistakes
+('data scale',)
 """
 
 from diffode.testing.contract import CHECKS, check_objective

@@ -54,21 +54,17 @@ def sliced_wasserstein2(
     """
     require_second_moment(law, "the sliced W2")
     square, phi, psi = sliced_potentials(x, y, projections, seed)
-    return root(square, float((phi.var() / len(phi) + psi.var() / len(psi)).sqrt()))
+    variance = phi.var() / len(phi) + psi.var() / len(psi)
+    return root(square, float(variance.sqrt()))
 
 
 def sliced_potentials(
     x: Tensor, y: Tensor, projections: int = 256, seed: int = 0
 ) -> tuple[float, Tensor, Tensor]:
-    """The squared sliced distance, and what each point adds to it to first order, (n,) and (m,).
-
-    The square is the mean of the first up to a constant, plus that of the second.
+    """The square of the sliced distance, and what each point of both sets adds to it.
 
     Arguments:
         x, y, projections, seed: as for `sliced_wasserstein2`.
-
-    Raises:
-        ValueError: sets that cannot be compared, or no projection.
     """
     if projections < 1:
         raise ValueError(f"got projections={projections}; wanted 1 at least")

@@ -13,24 +13,32 @@ from typing import Any
 import yaml
 
 from diffode.bench import tables
+from diffode.bench.budget import ErrorBudget, lines
+from diffode.bench.budget_chart import chart
 from diffode.bench.results import Results
 from diffode.bench.tables import Mean, Row
 from diffode.viz import data_uri
 
-_TEXT = ("field", "solver", "noise", "budget", "")  # columns that are not numbers
+_TEXT = (
+    "field",
+    "solver",
+    "noise",
+    "budget",
+    "solver, evaluations",
+    "",
+)  # columns that are not numbers
 _INTERVALS = (
     "Intervals are of 95 %: Student's over seeds, or with one seed 1.96 standard errors of the "
     "metric itself."
 )
 
 
-def page(results: Results, title: str = "A comparison", budgets: str = "") -> str:
+def page(results: Results, title: str = "A comparison") -> str:
     """The page of a comparison.
 
     Arguments:
         results: what it shows.
         title: at its top.
-        budgets: HTML of the error budgets, if they were made.
     """
     table = tables.rows(results)
     shown = {r.picture for r in table} | {r["picture"] for r in results.references.values()}
@@ -53,7 +61,6 @@ def page(results: Results, title: str = "A comparison", budgets: str = "") -> st
         style=_read("page.css"),
         intervals=_INTERVALS,
         sections="\n".join(_section(results, table, data) for data in results.references),
-        budgets=budgets,
         command=html.escape(results.command),
         config=html.escape(yaml.safe_dump(results.config, sort_keys=False)),
         machines=html.escape(
@@ -96,6 +103,28 @@ def _section(results: Results, table: Sequence[Row], data: str) -> str:
             for m in results.metrics[data]
         ),
         trainings=_table(*tables.trainings(results, data)),
+        budgets=_budgets(results.budgets.get(data, [])),
+    )
+
+
+def _budgets(known: Sequence[dict[str, Any]]) -> str:
+    if not known:
+        return ""
+    made = [ErrorBudget.fromdict(b) for b in known]
+    (moved_head, moved), (score_head, scores) = lines(made)
+    bounds = [
+        [b["name"], *(f"{v:.3g}" for v in (k["measured"], k["value"], k["value"] / k["measured"])),
+         f"{k['exponent']:.2f}"]
+        for b in known
+        if (k := b.get("bound"))
+    ]  # fmt: skip
+    head = ["field", "measured", "bound", "looser by", "exponent"]
+    return _template("budgets.html").substitute(
+        chart=chart(made),
+        moved=_table(moved_head, moved),
+        scores=_table(score_head, scores),
+        accuracy=f"{max(b.accuracy for b in made):.1g}",
+        bounds=_template("bounds.html").substitute(table=_table(head, bounds)) if bounds else "",
     )
 
 

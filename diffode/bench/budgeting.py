@@ -1,0 +1,73 @@
+"""The error budgets of a comparison: one for each field of the first seed, kept once made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from diffode.bench.bound import wasserstein_bound
+from diffode.bench.budget import error_budget
+from diffode.bench.config import BenchConfig, digest
+from diffode.bench.models import Model
+from diffode.bench.stages import exact_field
+from diffode.data import Dataset
+from diffode.fields import PoissonField
+from diffode.fields.base import AffineField, Field
+from diffode.files import write_text
+from diffode.rng import Rng
+
+FORMAT = 2
+ROWS, BOUNDED = 500, 200
+
+
+def budgeted(
+    model: Model, dataset: Dataset, config: BenchConfig, out: Path
+) -> list[dict[str, Any]]:
+    """The budget of a model as a list of one, or of none for a field that has no budget.
+
+    Arguments:
+        model: a trained one.
+        dataset: its data.
+        config: whose ``budget`` names the solver and its evaluations.
+        out: the comparison's folder.
+    """
+    spec, nfe = config.budgeted()
+    stem = f"{model.plan.field}-{digest([FORMAT, model.key, spec.text, nfe, ROWS, BOUNDED])}"
+    path = out / "budgets" / Path(model.plan.data).stem / f"{stem}.json"
+    if not path.exists():
+        write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return [] if "refused" in figures else [figures]
+
+
+def _measured(model: Model, dataset: Dataset, config: BenchConfig) -> dict[str, Any]:
+    field, seed = model.field().eval(), model.plan.seed
+    if model.plan.labels:
+        return {"refused": "trained on labels: its exact field is one for each class"}
+    spec, nfe = config.budgeted()
+    own = field.own is not None
+    try:
+        made = error_budget(
+            field,
+            dataset,
+            None if own or spec.name == "default" else spec.make(),
+            n=min(ROWS, len(dataset.train)),
+            seed=seed,
+            nfe=None if own else nfe,
+            name=model.plan.field,
+        )
+    except (TypeError, ValueError) as error:
+        return {"refused": " ".join(str(error).split())}
+    return made.asdict() | _bound(field, dataset, seed)
+
+
+def _bound(field: Field, dataset: Dataset, seed: int) -> dict[str, Any]:
+    """Theory's bound, for data whose law is known and a start that is not bound to rows."""
+    affine = isinstance(field, AffineField) and not isinstance(field, PoissonField)
+    if dataset.law is None or not affine:
+        return {}
+    assert isinstance(field, AffineField)
+    x0, _ = dataset.law.sample(BOUNDED, Rng(seed))
+    found = wasserstein_bound(field, exact_field(field, dataset), x0, steps=100, seed=seed)
+    return {"bound": {k: getattr(found, k) for k in ("value", "measured", "exponent")}}

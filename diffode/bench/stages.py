@@ -1,0 +1,237 @@
+r"""The stages of an error budget: the same samples, one thing changed at a time.
+
+==  =======================  ============================  ========================
+0   the exact field          from the exact law p_T        converged
+1   the exact field          from the prior                converged
+2   the exact field          from the prior                by the solver in question
+3   the trained field        from the prior                by the solver in question
+4   the trained field        from the prior                converged
+==  =======================  ============================  ========================
+
+The budget is the way from 0 to 3; stage 4 shows what the solver does to the trained field.
+
+Row i is the same sample in all four: the prior's draw is :math:`\alpha m + \sigma n`, and the
+exact law's is :math:`\alpha x_0 + \sigma n` with the same n and a point x_0 of the data. A
+Poisson flow starts at :math:`(x, \sigma_{max} q)` on a hemisphere about m; the ray from m
+through it meets the plane of all exact charges at :math:`n = \sqrt{D} (x - m) / (\sigma_{max} q)`,
+and there the exact law is :math:`x_0 + \sigma_{max} n`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.data import Dataset
+from diffode.fields import Empirical, Mixture, MonoFlow, PoissonField
+from diffode.fields.base import AffineField, Field, Start, right
+from diffode.fields.critics import CriticBank
+from diffode.fields.schedules import Karras
+from diffode.priors import Normal
+from diffode.rng import Rng
+from diffode.sampling import sample, solver_for
+from diffode.solvers import Solution, Solver, get_solver
+
+TIGHT, TIGHTER = 1e-5, 1e-7  # tolerances of what counts as converged, and of its check
+FINER = 8  # times the stages of a march that counts as converged
+_COMPONENTS = 64  # of a mixture, up to which Student-t noise is integrated over its scale
+_POINTS = 4096  # of the training split, at most
+
+
+@dataclass(frozen=True)
+class Stages:
+    """End points of the same rows after each stage.
+
+    Attributes:
+        x: shape (5, n, *event).
+        nfe: what the solver in question spent.
+        solver: its name and options.
+        accuracy: the RMS distance of converged end points to better converged ones.
+    """
+
+    x: Tensor
+    nfe: float
+    solver: str
+    accuracy: float
+
+
+class _From(AffineField):
+    """A field whose flow starts at given points."""
+
+    def __init__(self, field: AffineField, start: Start) -> None:
+        super().__init__(field.schedule, field.noise, *field.moments)
+        self._given = (start,)  # in a tuple: no submodule
+
+    def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
+        """The given points."""
+        return self._given[0]
+
+
+def exact_field(field: AffineField, dataset: Dataset) -> AffineField:
+    """The exact field on the path of a trained one: of the data's law, else of its points.
+
+    Arguments:
+        field: whose schedule and noise are taken.
+        dataset: the data; its law is taken where it is a mixture of Gaussians (of 64 components at
+            most if the noise is not normal), else its first 4,096 training points.
+    """
+    law, path = dataset.law, (field.schedule, field.noise)
+    inner: AffineField
+    if law is not None and (isinstance(field.noise, Normal) or len(law.weights) <= _COMPONENTS):
+        stds = torch.full((len(law.weights),), law.std, dtype=torch.float64)
+        inner = Mixture(law.weights, law.means, stds, *path)
+    else:
+        inner = Empirical(dataset.train[:_POINTS].double(), *path)
+    return PoissonField(inner, radius=field.radius) if isinstance(field, PoissonField) else inner
+
+
+def affine_stages(
+    field: AffineField,
+    exact: AffineField,
+    dataset: Dataset,
+    solver: Solver,
+    n: int,
+    seed: int,
+    **spent: Any,  # noqa: ANN401
+) -> Stages:
+    """The stages of an affine field.
+
+    Arguments:
+        field: the trained one.
+        exact: the exact one on the same path, as from `exact_field`.
+        dataset: where the points x_0 of the exact law come from.
+        solver: the one in question.
+        n: rows.
+        seed: of the starts.
+        spent: ``nfe`` or ``steps`` of the solver.
+    """
+    rng = Rng(seed)
+    drawn = field.start(n, rng)
+    x = drawn.x.double()
+    law = dataset.law
+    x0 = law.sample(n, rng.at(1))[0] if law is not None else dataset.train[_rows(n, dataset, seed)]
+    x0, mean = x0.double().view(x.shape), field.moments[0].double()
+    alpha = float(field.schedule.alpha(torch.tensor(field.span[0]).double()))
+    bound = drawn.field
+    if isinstance(bound, PoissonField) and bound.q is not None:
+        assert isinstance(exact, PoissonField)
+        shift = (x - mean) * right(math.sqrt(bound.dof) / bound.q.double(), x)
+        truth, prior = Start(x0 + shift, exact), Start(x, exact.bind(bound.q))
+    else:
+        truth = Start(alpha * x0 + (x - alpha * mean), exact)
+        prior = Start(x, exact)
+    tight = get_solver("dopri5-rows", rtol=TIGHT, atol=TIGHT)
+    tighter = get_solver("dopri5-rows", rtol=TIGHTER, atol=TIGHTER)
+    ends = [_run(start, tight) for start in (truth, prior)]
+    ends.append(_run(prior, solver, **spent))
+    ends.append(_run(Start(x, bound), solver, **spent))
+    ends.append(_run(Start(x, bound), tight))
+    some = torch.arange(min(n, 32))
+    checked = _run(Start(x[some], prior.field.rows(some)), tighter)
+    gap = (checked.x - ends[1].x[some]).flatten(1).square().sum(1).mean().sqrt()
+    stages = torch.stack([end.x.double().cpu() for end in ends])
+    return Stages(stages, float(ends[3].nfe_per_row.double().mean()), repr(solver), float(gap))
+
+
+def _run(start: Start, solver: Solver, **spent: Any) -> Solution:  # noqa: ANN401
+    field = start.field
+    assert isinstance(field, AffineField)
+    return sample(_From(field, start), len(start.x), solver, **spent)
+
+
+def _rows(n: int, dataset: Dataset, seed: int) -> Tensor:
+    order = Rng(seed).permutation("rows", len(dataset.train))
+    return order.repeat(math.ceil(n / len(order)))[:n]
+
+
+def march_stages(field: MonoFlow, dataset: Dataset, n: int, seed: int) -> Stages:
+    r"""The stages of a march: exact ratios in place of trained critics.
+
+    The critic of the exact march is the log-ratio of the data's law and of the rows' own cloud,
+    both under the noise of the moment, which is known:
+
+    .. math:: d(x, t) = \log (p * N(0, \sigma_t^2))(x)
+              - \log \frac1n \sum_j N(x; x_j, \sigma_t^2).
+
+    The prior is where a march begins, so there is nothing between the first two stages.
+
+    Arguments:
+        field: with a bank of critics.
+        dataset: whose law is a mixture of Gaussians.
+        n: rows, which are the exact march's cloud too.
+        seed: of the starts.
+
+    Raises:
+        ValueError: a flow without a bank, or data whose law is not known.
+    """
+    law = dataset.law
+    if not isinstance(field.critic, CriticBank) or field.own is None:
+        raise ValueError("an error budget of MonoFlow needs a bank of critics; train monoflow")
+    if law is None:
+        raise ValueError(
+            f"{dataset.name} has no known law, so its ratios are not exact; budget MonoFlow on "
+            "eight-gaussians, blobs or moons"
+        )
+    x = field.start(n, Rng(seed)).x
+    stds = torch.full((len(law.weights),), law.std, dtype=torch.float64)
+    mixture = Mixture(law.weights, law.means, stds, Karras())
+    times = torch.tensor(field.own.times, dtype=torch.float64)
+    count = len(times) - 1
+    fine, finer = (
+        _march(field, mixture, x, _filled(times, k * count)) for k in (FINER, 2 * FINER)
+    )
+    coarse = _march(field, mixture, x, times)
+    trained = sample(field, n, seed=seed)
+    end = trained.x.double().cpu()  # the bank's own steps are the trained flow
+    ends = torch.stack((fine, fine, coarse, end, end))
+    gap = float((fine - finer).flatten(1).square().sum(1).mean().sqrt())
+    return Stages(ends, trained.nfe, repr(solver_for(field, None, {})), gap)
+
+
+def _filled(times: Tensor, steps: int) -> Tensor:
+    place = torch.arange(steps + 1, dtype=torch.float64) * ((len(times) - 1) / steps)
+    left = place.floor().clamp_max(len(times) - 2).long()
+    return torch.lerp(times[left], times[left + 1], place - left)
+
+
+@torch.no_grad()
+def _march(flow: MonoFlow, law: Mixture, x: Tensor, times: Tensor) -> Tensor:
+    x = x.double()
+    for t, step in zip(times[:-1], times.diff(), strict=True):
+        sigma = flow.rate.sigma(t / flow.span[1])  # type: ignore[union-attr]
+        cloud = Empirical(x, law.schedule)
+        d = law.log_marginal(x, sigma) - cloud.log_marginal(x, sigma)
+        rise = law.score(x, sigma) - cloud.score(x, sigma)
+        x = x + step * flow.rate_at(t) * right(flow.h.slope(d), x) * rise
+    return x
+
+
+def stages_of(
+    field: Field,
+    dataset: Dataset,
+    solver: Solver | str | None,
+    n: int,
+    seed: int,
+    exact: AffineField | None = None,
+    **spent: Any,  # noqa: ANN401
+) -> Stages:
+    """The stages of a field.
+
+    Raises:
+        ValueError: a field that is not a flow, or one without a prior.
+    """
+    if isinstance(field, MonoFlow):
+        return march_stages(field, dataset, n, seed)
+    if not isinstance(field, AffineField):
+        raise ValueError(
+            f"{type(field).__name__} is no flow between two laws, so it has no error budget; "
+            "give an affine field or a march of MonoFlow"
+        )
+    chosen = solver_for(field, solver, {})
+    return affine_stages(
+        field, exact or exact_field(field, dataset), dataset, chosen, n, seed, **spent
+    )

@@ -1,0 +1,188 @@
+"""The commands on one field, and the lists; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffode.cli.app import SEEDS, Device, Nfe, RunFolder, SolverOptions, Steps, Weights, app
+
+
+@app.command()
+def train(
+    field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="a set of diffode data, or a .npy/.npz file [digits]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps")] = None,
+    batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)
+    ] = None,
+    labels: Annotated[
+        bool | None, typer.Option("--labels", help="train on the labels too")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="go on with this run directory")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=10)] = 2000,
+) -> None:
+    """Train a field, draw samples, and say how good they are."""
+    from diffode.cli.training import command
+
+    given = {"steps": steps, "batch": batch, "device": device}
+    command(field, data, seed, labels, given, set_ or [], out, resume, samples)
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    n: Annotated[int, typer.Option(help="how many samples", min=1)] = 64,
+    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
+    nfe: Nfe = None,
+    steps: Steps = None,
+    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0,
+    label: Annotated[int | None, typer.Option(help="the class to draw")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
+    ] = None,
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png"),
+) -> None:
+    """Draw samples of a trained field."""
+    from diffode.cli.sampling import command
+
+    command(run, n, solver, nfe, steps, seed, label, grid, set_ or [], weights, device, out)
+
+
+@app.command("fit-grid")
+def fit_grid(
+    run: RunFolder,
+    solver: Annotated[str, typer.Option(help="of fixed steps, see diffode solvers")] = "trig",
+    steps: Annotated[int, typer.Option(help="of the grid", min=2)] = 10,
+    pilot: Annotated[
+        int, typer.Option(help="flows to fit to, half of them held out", min=8)
+    ] = 512,
+    seed: Annotated[int, typer.Option(help="of the pilots", **SEEDS)] = 0,
+    weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False,
+    set_: SolverOptions = None,
+    parameters: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json"),
+) -> None:
+    """Fit the times of a solver to a trained field."""
+    from diffode.cli.fitting import command
+
+    command(run, solver, steps, pilot, seed, weights, set_ or [], parameters, device, out)
+
+
+@app.command()
+def likelihood(
+    run: RunFolder,
+    data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test",
+    n: Annotated[int, typer.Option(help="points, at most", min=1)] = 200,
+    trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact",
+    probes: Annotated[int, typer.Option(help="of an estimated trace", min=2)] = 8,
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
+    steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False,
+    seed: Annotated[int, typer.Option(help="of dequantisation and probes", **SEEDS)] = 0,
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None,
+    values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None,
+) -> None:
+    """Print the likelihood card of a run: nats, bits per dimension, and what they hold."""
+    from diffode.cli.likelihood import command
+
+    command(
+        run, data, n, trace, probes, solver, steps, as_is, seed, set_ or [], weights, device, out,
+        values,
+    )  # fmt: skip
+
+
+@app.command()
+def encode(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")],
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
+    nfe: Nfe = None,
+    steps: Steps = None,
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz"),
+) -> None:
+    """Carry points to the prior, and say what the way there and back loses."""
+    from diffode.cli.encoding import encode_command
+
+    encode_command(run, file, solver, nfe, steps, grid, set_ or [], weights, device, out)
+
+
+@app.command()
+def decode(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")],
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
+    nfe: Nfe = None,
+    steps: Steps = None,
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
+    final: Annotated[str, typer.Option(help="none, or denoise")] = "none",
+    set_: SolverOptions = None,
+    weights: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png"),
+) -> None:
+    """Carry latents to the data."""
+    from diffode.cli.encoding import decode_command
+
+    decode_command(run, file, solver, nfe, steps, grid, final, set_ or [], weights, device, out)
+
+
+@app.command()
+def fields() -> None:
+    """List the fields that can be trained."""
+    from diffode.cli.lists import fields as show
+
+    show()
+
+
+@app.command()
+def solvers() -> None:
+    """List the solvers."""
+    from diffode.cli.lists import solvers as show
+
+    show()
+
+
+@app.command()
+def data() -> None:
+    """List the data sets."""
+    from diffode.cli.lists import data as show
+
+    show()
+
+
+@app.command()
+def tour(
+    out: Annotated[Path, typer.Option(help="the .png file")] = Path("tour.png"),
+    seed: Annotated[int, typer.Option(help="of the starting points", **SEEDS)] = 0,
+) -> None:
+    """Draw exact Poisson, VP and rectified flows side by side, without training."""
+    from diffode.files import require_writable
+    from diffode.viz.tour import tour as draw
+
+    if out.suffix != ".png":
+        raise ValueError(f"got --out {out}; wanted a name that ends in .png")
+    require_writable(out.parent)
+    typer.echo(f"wrote {draw(out, seed)}")

@@ -1,0 +1,122 @@
+"""The commands that measure, compare and check; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffode.cli.app import SEEDS, Device, Nfe, RunFolder, SolverOptions, Weights, app
+
+
+@app.command("eval")
+def evaluate(
+    run: RunFolder,
+    n: Annotated[
+        int,
+        typer.Option("--n", "--samples", help="at most as many as there are training points"),
+    ] = 2000,
+    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
+    nfe: Nfe = None,
+    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0,
+    set_: SolverOptions = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+    ] = None,
+    likelihood: Annotated[
+        bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
+    ] = False,
+    weights: Weights = "ema",
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None,
+) -> None:
+    """Measure a run's samples beside real data: distances, shares, copying, classes, paths.
+
+    Samples are kept in parts, so a stopped evaluation goes on where it was; torchrun shares them
+    out over processes (with --samples: torchrun takes --n for its own).
+    """
+    from diffode.cli.evaluating import command
+
+    command(
+        run, n, solver, nfe, set_ or [], seed, features, likelihood, weights, device, out
+    )  # fmt: skip
+
+
+@app.command()
+def bench(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
+    ] = None,
+    field: Annotated[list[str] | None, typer.Option(help="to compare, see diffode fields")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="to compare on")] = None,
+    solver: Annotated[
+        list[str] | None, typer.Option(help="a name, or name:key=value,key=value")
+    ] = None,
+    nfe: Annotated[list[int] | None, typer.Option(help="evaluations, at most", min=1)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="of a training", **SEEDS)] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps of each", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="training time of each instead")] = None,
+    samples: Annotated[int | None, typer.Option(help="of each cell", min=50)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the trainer or network"),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="also the error budget of a solver, as heun@20")
+    ] = None,
+    merge: Annotated[
+        list[Path] | None, typer.Option(help="finished folders to make one report of")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    out: Annotated[Path, typer.Option(help="the folder")] = Path("runs/bench"),
+) -> None:
+    """Compare fields and solvers at equal evaluations, network, budget and seeds.
+
+    Each option may be given several times. What is there already is not computed again.
+    """
+    from diffode.cli.comparing import command
+
+    given = {
+        "fields": field, "data": data, "solvers": solver, "nfe": nfe, "seeds": seed,
+        "steps": steps, "seconds": seconds, "samples": samples, "budget": budget,
+        "device": device,
+    }  # fmt: skip
+    command(config, given, set_ or [], merge or [], out)
+
+
+@app.command()
+def features(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a labelled set of images")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option, as epochs=8"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="a .safetensors file")] = Path(
+        "classifier.safetensors"
+    ),
+) -> None:
+    """Train the small classifier whose hidden layer is a feature space."""
+    from diffode.cli.features import command
+
+    command(data, set_ or [], out)
+
+
+@app.command()
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="a run, a checkpoint, module:attribute or file.py:attribute"
+        ),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
+    ] = None,
+    device: Device = "auto",
+) -> int:
+    """Check a field, yours or a run's, and name the likely mistake (exit code 1)."""
+    from diffode.cli.checking import command
+
+    return command(target, data, device)

@@ -1,0 +1,128 @@
+"""No false alarm: exact fields and networks, trained or not; and mistakes around a trained one."""
+
+import pytest
+import torch
+
+import diffode
+from diffode import recipes
+from diffode.building import build
+from diffode.data import load
+from diffode.fields import (
+    VE,
+    VP,
+    Cosine,
+    DiscreteBetas,
+    Empirical,
+    Field,
+    GaussianFlow,
+    Karras,
+    Mixture,
+    MonoFlow,
+    PoissonField,
+    Rectified,
+    SubVP,
+)
+from diffode.fields.base import right
+from diffode.priors import StudentT
+from diffode.testing import diagnose
+from diffode.training import checkpoint, data_stats
+from tests.broken import BETAS, exact, points
+from tests.contract.test_registry import VARIANTS, perturbed
+
+SMALL = {"width": 16, "depth": 1}
+
+
+def finding(report, check):
+    (found,) = (f for f in report.findings if f.check == check)
+    return found
+
+
+SCHEDULES = [VP(), SubVP(), VE(), Karras(), Rectified(), Cosine(), DiscreteBetas(BETAS)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_exact_fields_are_sound(schedule):
+    report = diagnose(exact(schedule), points())
+    assert all(f.ok for f in report.findings), str(report)
+
+
+@pytest.mark.parametrize("dof", [1.0, 128.0])
+def test_exact_poisson_fields_are_sound(dof):
+    inner = Empirical(points(), Karras(), StudentT(dof))
+    for field in (inner, PoissonField(inner)):
+        report = diagnose(field, points())
+        assert all(f.ok for f in report.findings), str(report)
+
+
+@pytest.mark.parametrize("noise", [None, StudentT(4.0)])
+def test_a_law_is_sound_beside_draws_of_it(noise):
+    means = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, -1.5]])
+    law = Mixture(torch.ones(3), means, torch.full((3,), 0.4), Karras(), noise)
+    report = diagnose(law, law.sample(2000, diffode.Rng(1)))
+    assert report.ok and finding(report, "velocity").ok
+
+
+def test_a_flow_of_a_critic_is_sound():
+    field = MonoFlow(GaussianFlow(torch.ones(2), torch.tensor([0.5, 2.0])).ratio())
+    assert diagnose(field, points()).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=repr)
+def test_no_alarm_on_an_untrained_network(name, options):
+    x = load("moons").train[:500]
+    objective = build(name, (2,), stats=data_stats(x), **SMALL, **options)
+    report = diagnose(perturbed(objective).field, x)
+    assert report.ok, str(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipes.names())
+def test_no_alarm_on_images_with_labels(name):
+    digits = load("digits")
+    objective = build(
+        name, (1, 8, 8), 10, data_stats(digits.train), network="mlp", width=16, depth=1
+    )
+    assert diagnose(perturbed(objective).field, digits.train[:300]).ok
+
+
+@pytest.mark.parametrize("run", ["edm", "poisson"])
+def test_a_hardly_trained_run_gets_no_verdict(run, request):
+    field = checkpoint.load(request.getfixturevalue(run)).field
+    found = finding(diagnose(field, "digits"), "velocity")
+    assert found.ok is not False and not found.mistake
+    assert found.ok or "not trained enough to tell" in found.message
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return diffode.fit("edm", "moons", steps=400, width=48, depth=2, batch=256, seed=1).field
+
+
+def test_a_trained_network_agrees(trained):
+    report = diagnose(trained, "moons")
+    assert report.ok and finding(report, "velocity").ok and finding(report, "flow").ok
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("sign", lambda f, x, t: -f.velocity(x, t)),
+        ("reversed time", lambda f, x, t: f.velocity(x, 80.002 - t)),
+        ("missing 1/sigma", lambda f, x, t: x - f.denoise(x, t)),
+        ("eps as score", lambda f, x, t: -right(t, x) * f.noise_part(x, t)),
+        ("float16 time", lambda f, x, t: f.velocity(x, t.half().double())),
+    ],
+)
+def test_mistakes_around_a_trained_network_are_named(trained, name, rule):
+    class Wrapped(Field):
+        schedule, prior, span, event_shape = trained.schedule, trained.prior, trained.span, (2,)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = trained
+
+        def velocity(self, x, t, y=None):
+            return rule(self.inner, x, torch.as_tensor(t, dtype=torch.float64))
+
+    assert diagnose(Wrapped(), load("moons").train[:2000]).mistakes[:1] == (name,)
