@@ -10,10 +10,11 @@ import diffode
 from diffode.bench import error_budget
 from diffode.bench.budget import PARTS, ErrorBudget, lines
 from diffode.bench.budget_chart import chart
-from diffode.bench.stages import exact_field
+from diffode.bench.stages import affine_stages, exact_field
 from diffode.data import load
 from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField, Rectified
 from diffode.priors import Normal, StudentT
+from diffode.solvers import get_solver
 
 ROWS = 80
 
@@ -115,6 +116,25 @@ def test_the_exact_field_is_that_of_the_law_or_of_the_points(ring):
     assert isinstance(exact_field(heavy, load("moons")), Empirical)
     assert isinstance(exact_field(heavy, ring), Mixture)
     assert isinstance(path.noise, Normal)
+
+
+def test_the_exact_law_is_that_of_the_exact_field(ring):
+    """Of a data set too large for its exact field, only the field's own points count."""
+    few = ring.train[:25]
+    path = Empirical(few, Karras(0.002, 0.01))  # so little noise that all end where they began
+    ends = affine_stages(path, path, ring, get_solver("ddim"), 50, 0, nfe=3).x[0]
+    where = torch.cdist(ends, few.double()).argmin(1)
+    assert torch.bincount(where, minlength=25).tolist() == [2] * 25
+
+
+def test_the_grid_is_that_of_the_solver(ring):
+    field = exact(ring, VP())
+    own, other = (
+        error_budget(field, ring, "dpm++", n=40, nfe=6, grid=grid) for grid in ("logsnr", "t2")
+    )
+    assert own.nfe == other.nfe == 6
+    assert values(own)["prior mismatch"] == values(other)["prior mismatch"]
+    assert values(own)["solver"] > 1.5 * values(other)["solver"]
 
 
 def test_a_march_is_held_against_exact_ratios():

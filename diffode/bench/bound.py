@@ -8,9 +8,10 @@ v(y)|`, and by Gronwall and Minkowski
 .. math:: W_2(p, q) \le e^{\int L} \, W_2(p_T, q_T)
           + \int e^{\int_t L_s ds} \, \bigl( E_{y \sim q_t} |u_t(y) - v_t(y)|^2 \bigr)^{1/2} dt .
 
-It holds for any clock; this one is the angle, in which the state keeps its size and u is tamest.
-It is a diagnostic, not an estimate: the exponential assumes that every sample meets the worst
-place at every time.
+No clock makes it less loose: a change of time, or of scale x -> c(t) x, adds c'/c to L, which its
+integral gives back (the norm of the Jacobian in place of the one-sided constant would not). It is
+computed in the angle, in which the integrals are finite at both ends. It is a diagnostic, not an
+estimate: the exponential assumes that every sample meets the worst place at every time.
 
 Reference: Kwon, Fan and Lee (2022), Score-based generative modeling secretly minimizes the
 Wasserstein distance, https://arxiv.org/abs/2212.06359, theorem 1, there with the trained L.

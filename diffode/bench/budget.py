@@ -118,6 +118,7 @@ def error_budget(
     seed: int = 0,
     nfe: int | None = None,
     steps: int | None = None,
+    grid: str | None = None,
     exact: AffineField | None = None,
     name: str = "",
 ) -> ErrorBudget:
@@ -129,7 +130,7 @@ def error_budget(
         solver: the one in question, or its name; None is the field's usual one.
         n: rows.
         seed: of the starts.
-        nfe, steps: of the solver, as for `diffode.sample`.
+        nfe, steps, grid: of the solver, as for `diffode.sample`.
         exact: the exact field, if it is not that of the data's law or training points.
         name: of what is budgeted, for tables.
 
@@ -139,7 +140,7 @@ def error_budget(
     if n < _FEWEST:
         raise ValueError(f"got n={n}; an error budget needs {_FEWEST} rows at least")
     dataset = data if isinstance(data, Dataset) else Dataset("points", data, data)
-    stages = stages_of(field, dataset, solver, n, seed, exact, nfe=nfe, steps=steps)
+    stages = stages_of(field, dataset, solver, n, seed, exact, nfe=nfe, steps=steps, grid=grid)
     return tabulate(stages, dataset, name or type(field).__name__)
 
 

@@ -103,18 +103,16 @@ def affine_stages(
     Arguments:
         field: the trained one.
         exact: the exact one on the same path, as from `exact_field`.
-        dataset: where the points x_0 of the exact law come from.
+        dataset: where the points x_0 come from, if the exact field does not say.
         solver: the one in question.
         n: rows.
         seed: of the starts.
-        spent: ``nfe`` or ``steps`` of the solver.
+        spent: ``nfe`` or ``steps`` of the solver, and its ``grid``.
     """
     rng = Rng(seed)
     drawn = field.start(n, rng)
     x = drawn.x.double()
-    law = dataset.law
-    x0 = law.sample(n, rng.at(1))[0] if law is not None else dataset.train[_rows(n, dataset, seed)]
-    x0, mean = x0.double().view(x.shape), field.moments[0].double()
+    x0, mean = _drawn(exact, dataset, n, seed).view(x.shape), field.moments[0].double()
     alpha = float(field.schedule.alpha(torch.tensor(field.span[0]).double()))
     bound = drawn.field
     if isinstance(bound, PoissonField) and bound.q is not None:
@@ -143,9 +141,19 @@ def _run(start: Start, solver: Solver, **spent: Any) -> Solution:  # noqa: ANN40
     return sample(_From(field, start), len(start.x), solver, **spent)
 
 
-def _rows(n: int, dataset: Dataset, seed: int) -> Tensor:
-    order = Rng(seed).permutation("rows", len(dataset.train))
-    return order.repeat(math.ceil(n / len(order)))[:n]
+def _drawn(exact: AffineField, dataset: Dataset, n: int, seed: int) -> Tensor:
+    """Draws of the law that a field is exact for; points of a finite set in turn."""
+    inner = exact.inner if isinstance(exact, PoissonField) else exact
+    points = dataset.train
+    if isinstance(inner, Empirical):
+        points = inner.points
+        even = bool((inner.log_weights == inner.log_weights[0]).all())
+        if not even or inner.bandwidth:
+            return inner.sample(n, Rng(seed).at(1)).double()
+    elif isinstance(inner, Mixture):
+        return inner.sample(n, Rng(seed).at(1)).double()
+    order = Rng(seed).permutation("rows", len(points))
+    return points[order.repeat(math.ceil(n / len(order)))[:n]].double()
 
 
 def march_stages(field: MonoFlow, dataset: Dataset, n: int, seed: int) -> Stages:
