@@ -236,6 +236,11 @@ def test_solvers_are_named_by_their_text():
     spec = SolverSpec.parse("dopri5:clock=native,rtol=1e-3")
     solver = spec.make()
     assert (solver.name, solver.clock, solver.rtol) == ("dopri5", "native", 1e-3)
+    assert spec.grid is None and spec.key != SolverSpec.parse("dopri5").key
+    other = SolverSpec.parse("dpm++:grid=t2")
+    assert other.grid == "t2" and other.key != SolverSpec.parse("dpm++").key
+    with pytest.raises(ValueError, match="grids: native"):
+        SolverSpec.parse("dpm++:grid=t3")
 
 
 def test_a_refused_cell_says_why(tmp_path):

@@ -55,6 +55,7 @@ def _measured(model: Model, dataset: Dataset, config: BenchConfig) -> dict[str, 
             n=min(ROWS, len(dataset.train)),
             seed=seed,
             nfe=None if own else nfe,
+            grid=None if own else spec.grid,
             name=model.plan.field,
         )
     except (TypeError, ValueError) as error:

@@ -60,7 +60,7 @@ class Cell:
     def path(self, out: Path, panel: dict[str, Any]) -> Path:
         """The file of its figures."""
         plan = self.model.plan
-        options = None if self.solver is None else (self.solver.name, self.solver.options)
+        options = None if self.solver is None else self.solver.key
         key = digest([FORMAT, self.model.key, options, self.nfe, self.tolerance, BATCH, panel])
         name = self.label.translate(str.maketrans(":=,", "---"))
         stem = f"{plan.field}-{plan.seed}-{name}-{self.allowance}-{key}"
@@ -145,13 +145,14 @@ def _draw(cell: Cell, field: Field, n: int, y: Tensor | None) -> tuple[Solution,
     solver = None if cell.solver is None else cell.solver.make(**more)
     if cell.solver is not None and cell.solver.name == "default":
         solver = None
-    seed = cell.model.plan.seed
-    sample(field, 2, solver, cell.nfe, y=None if y is None else y[:2], seed=seed)  # warm up
+    seed, kind = cell.model.plan.seed, None if cell.solver is None else cell.solver.grid
+    few = None if y is None else y[:2]
+    sample(field, 2, solver, cell.nfe, y=few, seed=seed, grid=kind)  # warm up
     if field.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
     began = time.perf_counter()
-    drawn = sample(field, n, solver, cell.nfe, y=y, seed=seed, batch=BATCH)
+    drawn = sample(field, n, solver, cell.nfe, y=y, seed=seed, batch=BATCH, grid=kind)
     if field.device.type == "cuda":
         torch.cuda.synchronize()
     return drawn, time.perf_counter() - began

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from diffode import recipes
 from diffode.options import Count, Positive
 from diffode.solvers import Solver, get_solver
+from diffode.solvers.grids import KINDS
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 Several = Annotated[list[str], MinLen(1)]
@@ -45,7 +46,8 @@ class BenchConfig(BaseModel):
     Attributes:
         fields: recipes to compare.
         data: data sets, or paths, to compare them on.
-        solvers: how they are sampled: a name, or ``name:key=value,key=value``.
+        solvers: how they are sampled: a name, or ``name:key=value,key=value`` with the solver's
+            options, and ``grid``.
         nfe: the evaluations that a solver with steps may spend, the final denoising included.
         tolerances: rtol = atol of the adaptive solvers, which choose their own evaluations.
         seeds: of weights, data order and noise; samples of one seed start from the same draw.
@@ -126,11 +128,13 @@ class SolverSpec:
         text: as it was written, which is how tables name it.
         name: of the solver.
         options: of the solver, as strings.
+        grid: the kind of time grid, from ``grid=...`` among them; None is the solver's favourite.
     """
 
     text: str
     name: str
     options: tuple[tuple[str, str], ...]
+    grid: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> SolverSpec:
@@ -144,9 +148,19 @@ class SolverSpec:
         for key, equals, _ in items:
             if not (key and equals):
                 raise ValueError(f"got solver {text!r}; wanted name:key=value,key=value")
-        spec = cls(text, name, tuple((key, value) for key, _, value in items))
+        options = {key: value for key, _, value in items}
+        kind = options.pop("grid", None)
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"got solver {text!r}; grids: {', '.join(KINDS)}")
+        spec = cls(text, name, tuple(options.items()), kind)
         spec.make()
         return spec
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What decides the samples that it draws."""
+        own = (self.name, self.options)
+        return own if self.grid is None else (*own, self.grid)
 
     def make(self, **more: Any) -> Solver:  # noqa: ANN401
         """The solver."""
