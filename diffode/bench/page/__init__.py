@@ -19,14 +19,7 @@ from diffode.bench.results import Results
 from diffode.bench.tables import Mean, Row
 from diffode.viz import data_uri
 
-_TEXT = (
-    "field",
-    "solver",
-    "noise",
-    "budget",
-    "solver, evaluations",
-    "",
-)  # columns that are not numbers
+_NUMERIC = "0123456789+-."  # how the cells of a column of numbers begin
 _INTERVALS = (
     "Intervals are of 95 %: Student's over seeds, or with one seed 1.96 standard errors of the "
     "metric itself."
@@ -123,7 +116,7 @@ def _budgets(known: Sequence[dict[str, Any]]) -> str:
         chart=chart(made),
         moved=_table(moved_head, moved),
         scores=_table(score_head, scores),
-        accuracy=f"{max(b.accuracy for b in made):.1g}",
+        accuracy=f"{max(1e-9, *(b.accuracy for b in made)):.1g}",
         bounds=_template("bounds.html").substitute(table=_table(head, bounds)) if bounds else "",
     )
 
@@ -157,7 +150,8 @@ def _by_evaluations(
                 mark = ' class="best"' if value and len(solvers) > 1 and value.value == top else ""
                 cells.append(f"<td{mark}>{'' if value is None else value}</td>")
             lines.append(f"<tr{' class=first' if not k else ''}>{''.join(cells)}</tr>")
-    return _framed(["field", "solver", *map(str, columns)], "".join(lines))
+    head = ["field", "solver", *map(str, columns)]
+    return _framed(head, [True, True, *[False] * len(columns)], "".join(lines))
 
 
 def _paths(results: Results, data: str) -> str:
@@ -180,21 +174,24 @@ def _paths(results: Results, data: str) -> str:
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    words = [
+        all(not v or v[0] not in _NUMERIC for v in column) for column in zip(*lines, strict=True)
+    ]
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class=text' if h in _TEXT else ''}>{html.escape(v).strip('*')}</td>"
-            for h, v in zip(head, line, strict=True)
-        )
-        + "</tr>"
+        "<tr>" + "".join(_cell("td", v, w) for v, w in zip(line, words, strict=True)) + "</tr>"
         for line in lines
     )
-    return _framed(head, body)
+    return _framed(head, words, body)
 
 
-def _framed(head: Sequence[str], body: str) -> str:
-    cells = (f"<th{' class=text' if n in _TEXT else ''}>{html.escape(n)}</th>" for n in head)
+def _framed(head: Sequence[str], words: Sequence[bool], body: str) -> str:
+    cells = (_cell("th", n, w) for n, w in zip(head, words, strict=True))
     return f"<table><thead><tr>{''.join(cells)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(tag: str, text: str, words: bool) -> str:
+    kind = ' class="text"' if words else ""
+    return f"<{tag}{kind}>{html.escape(text).strip('*')}</{tag}>"
 
 
 def _json_row(row: Row) -> dict[str, Any]:
