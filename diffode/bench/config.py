@@ -209,7 +209,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def digest(content: Any) -> str:  # noqa: ANN401
+def digest(content: object) -> str:
     """Twelve hexadecimal digits that name a JSON-able value."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

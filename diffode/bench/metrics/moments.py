@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ MOST_COORDINATES = 2048  # beyond which covariances are not computed
 _NULL = 1e-12  # of the largest variance, below which there is none
 
 
-def frechet(x: Tensor, y: Tensor, law: Any = None) -> Estimate:  # noqa: ANN401
+def frechet(x: Tensor, y: Tensor, law: object = None) -> Estimate:
     r"""The Frechet distance of the two sets' first two moments,
 
     .. math:: d^2 = |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x^{1/2} C_y C_x^{1/2})^{1/2}).
@@ -72,7 +71,7 @@ def _moved(x: Tensor, own: Tensor, other: Tensor, shift: Tensor) -> tuple[float,
     return float(inner.sum()), quadratic + 2 * centred @ shift
 
 
-def require_second_moment(law: Any, what: str) -> None:  # noqa: ANN401
+def require_second_moment(law: object, what: str) -> None:
     """Refuse a law without a second moment to a measure that needs one.
 
     Arguments:

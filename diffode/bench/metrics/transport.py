@@ -11,8 +11,6 @@ in general dimension, https://arxiv.org/abs/1705.01299, theorem 4.1.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -30,7 +28,7 @@ def sliced_wasserstein2(
     y: Tensor,
     projections: int = 256,
     seed: int = 0,
-    law: Any = None,  # noqa: ANN401
+    law: object = None,
 ) -> Estimate:
     r"""The sliced Wasserstein-2 distance,
 
@@ -82,7 +80,7 @@ def sliced_potentials(
     return total / projections, phi / projections, psi / projections
 
 
-def wasserstein2(x: Tensor, y: Tensor, law: Any = None) -> Estimate:  # noqa: ANN401
+def wasserstein2(x: Tensor, y: Tensor, law: object = None) -> Estimate:
     r"""The Wasserstein-2 distance of two sets, exact:
 
     .. math:: W_2^2 = \min_\pi \sum_{ij} \pi_{ij} |x_i - y_j|^2,
