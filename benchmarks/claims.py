@@ -166,7 +166,7 @@ def table(out: Path) -> str:
     def of(name: str) -> list:
         return [v for k, v in known.items() if k.rsplit("-", 1)[0] == name]
 
-    lines = [f"Frechet floor {frechet(DIGITS.train, DIGITS.test):.3f}", ""]
+    lines = [f"Frechet floor {frechet(DIGITS.train, DIGITS.test).value:.3f}", ""]
     lines += ["| field | clock | " + " | ".join(f"{t:g}" for t in TOLERANCES) + " |"]
     lines += ["|---" * (len(TOLERANCES) + 2) + "|"]
     for field, own in CLOCKS.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def is_main_process() -> bool:
@@ -32,6 +34,21 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a whole text file."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The content of a file that this library wrote.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged; delete it and run the same command again")
+    return content
 
 
 def require_writable(folder: str | Path) -> Path:

@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from diffode.bench.cells import cells_of
@@ -90,7 +92,7 @@ def test_a_second_call_computes_nothing(done, monkeypatch):
         monkeypatch.setattr(f"diffode.bench.comparison.{name}", fail)
     before = stable(done)
     config = make_config(**read_config(done / "config.yaml"))
-    results = compare(config, done, read_results(done).command)
+    results = compare(config, done)
     assert len(results.cells) == 3 * 2 * (2 * 2 + 2)
     assert stable(done) == before
 
@@ -193,9 +195,18 @@ def test_merging_takes_other_fields_and_refuses_other_references(done, tmp_path,
         )
         == 0
     )
-    assert "vp" in (tmp_path / "all" / "report.md").read_text()
+    merged = (tmp_path / "all" / "report.md").read_text()
+    assert "vp" in merged and "diffode bench --merge OUT-1 --merge OUT-2 --out OUT" in merged
+    one = make_config(**read_config(tmp_path / "all" / "config-2.yaml"))
+    assert one == make_config(**read_config(tmp_path / "vp" / "config.yaml"))
     said = refused(capsys, "bench", "--merge", done, "--merge", done, "--out", tmp_path / "x")
     assert "leave one out" in said
+    longer = SMALL.replace("seeds = [0, 1]", "seeds = [2]").replace("steps = 30", "steps = 31")
+    assert run(["bench", str(written(tmp_path, longer)), "--out", str(tmp_path / "long")]) == 0
+    said = refused(
+        capsys, "bench", "--merge", done, "--merge", tmp_path / "long", "--out", tmp_path / "x"
+    )
+    assert "edm on moons was trained with steps 30" in said and "train both in one way" in said
     fewer = written(
         tmp_path,
         SMALL.replace('"edm", "rectified", "poisson"', '"subvp"').replace(
@@ -224,12 +235,20 @@ def test_merging_takes_other_fields_and_refuses_other_references(done, tmp_path,
         ("colour = 1", "a comparison has no 'colour'"),
         ('data = ["mons"]', "did you mean 'moons'"),
         ("data = [", "does not parse"),
+        ("tolerances = []", "at least 1 item"),
+        ("seeds = [100000000000000000000000]", "less than"),
+        ("train = 3", "valid dictionary"),
+        ("[train]\nseed = 3", "got 'seed' among the options of a training"),
+        ("[options.edm]\ndevice = 3", "got 'device' among the options of a training"),
+        ('budget = "heun@0"', "wanted solver@nfe"),
+        ('budget = "heun@"', "wanted solver@nfe"),
+        ('device = "tpu"', "tpu"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused_in_one_line(tmp_path, capsys, change, said):
     path = written(tmp_path, change + "\n")
     assert said in refused(capsys, "bench", path, "--out", tmp_path / "out")
-    assert not (tmp_path / "out" / "models").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_solvers_are_named_by_their_text():
@@ -241,6 +260,34 @@ def test_solvers_are_named_by_their_text():
     assert other.grid == "t2" and other.key != SolverSpec.parse("dpm++").key
     with pytest.raises(ValueError, match="grids: native"):
         SolverSpec.parse("dpm++:grid=t3")
+
+
+def test_options_are_found_by_any_name_of_a_recipe():
+    config = make_config(fields=["pfgm"], options={"pfgm": {"sigma_max": 3.0}})
+    assert plan_of(config, "poisson", "moons", 0).options["sigma_max"] == 3.0
+
+
+def test_options_of_the_default_solver_are_used():
+    assert SolverSpec.parse("default").chosen() is None
+    assert SolverSpec.parse("default:order=1").chosen().order == 1
+
+
+def test_a_damaged_cell_is_named(done, tmp_path, capsys):
+    shutil.copytree(done, tmp_path / "out")
+    cell = min((tmp_path / "out" / "cells" / "moons").glob("*.json"))
+    cell.write_text("{")
+    capsys.readouterr()
+    out = str(tmp_path / "out")
+    assert run(["bench", f"{out}/config.yaml", "--out", out]) == 2
+    assert f"{cell} is damaged; delete it" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_budget_that_cannot_be_made_says_why(tmp_path):
+    text = SMALL.replace("seeds = [0, 1]", 'seeds = [0]\nbudget = "heun@1"\nsolvers = ["heun"]')
+    text = text.replace('solvers = ["default", "heun", "dopri5"]', "").replace(', "poisson"', "")
+    assert run(["bench", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]) == 0
+    for name in ("report.md", "report.html"):
+        assert "No error budget: edm:" in (tmp_path / "out" / name).read_text()
 
 
 def test_a_refused_cell_says_why(tmp_path):
@@ -274,3 +321,32 @@ def test_a_killed_comparison_ends_as_an_undisturbed_one(done, tmp_path):
     assert kills
     subprocess.run(order, env=environment, check=True, stderr=subprocess.DEVNULL)
     assert stable(out) == stable(done)
+
+
+def test_a_training_that_diverges_leaves_the_others(tmp_path):
+    text = SMALL.replace('"edm", "rectified", "poisson"', '"edm", "vp"').replace("[0, 1]", "[0]")
+    text += "[options.edm]\nlr = 1e30\n"
+    assert run(["bench", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]) == 0
+    results = read_results(tmp_path / "out")
+    table = rows(results)
+    assert all(("not finite" in (r.refused or "")) == (r.field == "edm") for r in table), table
+    for name in ("report.md", "report.html"):
+        assert "not possible: edm" in (tmp_path / "out" / name).read_text()
+
+
+def test_what_was_trained_in_another_way_says_so(tmp_path):
+    text = SMALL.replace('"edm", "rectified", "poisson"', '"edm", "vp"').replace("[0, 1]", "[0]")
+    text += "[options.edm]\nsteps = 9\n"
+    assert run(["bench", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]) == 0
+    models = read_results(tmp_path / "out").models.values()
+    assert {m["plan"]["field"]: m["budget"] for m in models} == {"edm": "its own", "vp": "shared"}
+
+
+def test_one_set_by_two_paths_is_one_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", load("moons").train[:400].numpy())
+    text = SMALL.replace('"edm", "rectified", "poisson"', '"edm"').replace("[0, 1]", "[0]")
+    for path in ("./x.npy", "x.npy"):
+        config = written(tmp_path, text.replace("moons", path))
+        assert run(["bench", str(config), "--out", "out"]) == 0
+        assert {r.data for r in rows(read_results("out"))} == {path}

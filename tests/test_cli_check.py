@@ -37,6 +37,37 @@ def fails():
     return {}["weights"]
 
 
+def leaves():
+    raise SystemExit(0)
+
+
+class Bare(Field):
+    def velocity(self, x, t, y=None):
+        return -x
+
+
+class NotSetUp(Mine):
+    def __init__(self):
+        self.k = 1
+
+
+class Round(Mine):
+    event_shape = 2
+
+
+class Unnamed(Mine):
+    def __repr__(self):
+        raise KeyError("name")
+
+
+class Clockless(Mine):
+    class schedule(Karras):
+        def time(self, rho):
+            raise NotImplementedError
+
+    schedule = schedule()
+
+
 number = 3
 """
 
@@ -90,6 +121,12 @@ def test_a_run_is_compared_with_its_own_data(name, request, capsys):
         ("{mine}:number", "is of type int; wanted a Field, or a function without arguments"),
         ("{mine}:needs", "raised TypeError"),
         ("{mine}:fails", "raised KeyError: 'weights'"),
+        ("{mine}:leaves", "raised SystemExit: 0"),
+        ("{mine}:Bare", "Bare.prior is None; wanted a law to start from"),
+        ("{mine}:NotSetUp", "NotSetUp is not set up: call super().__init__() first"),
+        ("{mine}:Round", "Round.event_shape is 2; wanted the shape of one sample"),
+        ("{mine}:Unnamed", "the repr of Unnamed raises KeyError: 'name'"),
+        ("{mine}:Clockless", "Clockless's schedule raises NotImplementedError"),
     ],
 )
 def test_bad_targets_are_refused_in_one_line(mine, given, message, capsys):

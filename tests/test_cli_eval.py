@@ -1,6 +1,7 @@
 """``diffode eval``: its table, its files, and samples that no stop and no sharing changes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,31 @@ def test_a_part_of_a_set_is_drawn_by_its_numbers(ring):
     assert torch.allclose(sample(field, 4, nfe=3, seed=2, first=5).x, whole[5:9], atol=1e-6)
     with pytest.raises(ValueError, match="got first=-1; samples count from 0"):
         sample(field, 4, first=-1)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK cut short", b"text"])
+def test_a_damaged_part_is_named(ring, tmp_path, capsys, content):
+    forget(ring)
+    evaluate(ring, tmp_path)
+    parts(ring)[1].write_bytes(content)
+    capsys.readouterr()
+    assert run(["eval", str(ring), *FAST, "--out", str(tmp_path)]) == 2
+    forget(ring)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ") and "is damaged; delete it and run the same" in said
+
+
+def test_a_checkpoint_is_taken_for_its_run(ring, tmp_path):
+    latest = max((ring / "checkpoints").glob("*.safetensors"))
+    forget(ring)
+    same(evaluate(latest, tmp_path / "a"), evaluate(ring, tmp_path / "b"))
+
+
+def test_data_of_another_shape_are_refused_before_drawing(ring, tmp_path, capsys):
+    other = tmp_path / "run"
+    shutil.copytree(ring, other)
+    config = other / "config.json"
+    config.write_text(config.read_text().replace('"eight-gaussians"', '"digits"'))
+    shutil.rmtree(other / "eval", ignore_errors=True)
+    assert "makes samples of shape (2,)" in refused(capsys, "eval", other, *FAST)
+    assert not (other / "eval").exists()

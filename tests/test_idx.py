@@ -64,12 +64,13 @@ def test_a_named_set_that_is_nowhere_says_how_to_get_it(tmp_path, monkeypatch):
         ("t10k-labels-idx1-ubyte", None, "has no t10k-labels-idx1-ubyte and no"),
         ("train-images-idx3-ubyte.gz", b"no gzip", "get the file anew"),
         ("train-labels-idx1-ubyte", b"", "not an IDX file of unsigned bytes with 1 axes"),
+        ("train-labels-idx1-ubyte", bytes((0, 0, 8, 1, 0, 0, 0)), "not an IDX file"),
         ("train-labels-idx1-ubyte", encoded(np.zeros((12, 1), np.uint8)), "with 1 axes"),
         ("train-labels-idx1-ubyte", bytes((0, 0, 13, 1, 0, 0, 0, 1)) + bytes(4), "not an IDX"),
         ("train-labels-idx1-ubyte", encoded(np.zeros(12, np.uint8))[:-1], "got 11 bytes for"),
         ("train-labels-idx1-ubyte", encoded(np.zeros(11, np.uint8)), "one label per image"),
     ],
-    ids=["missing", "no gzip", "empty", "axes", "floats", "short", "counts"],
+    ids=["missing", "no gzip", "empty", "cut header", "axes", "floats", "short", "counts"],
 )
 def test_a_damaged_set_is_refused(folder, file, content, said):
     path = folder / file

@@ -24,6 +24,7 @@ from diffode.bench.metrics.transport import sliced_potentials
 from diffode.bench.stages import Stages, stages_of
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
+from diffode.rng import Rng
 from diffode.solvers import Solver
 
 PARTS = ("prior mismatch", "solver", "model")
@@ -157,7 +158,8 @@ def tabulate(stages: Stages, dataset: Dataset, name: str) -> ErrorBudget:
     gaps = (x[1:4] - x[:3]).norm(dim=2)
     spread = float(dataset.train.double().flatten(1).std(0).square().sum().sqrt())
     scores, changes, on_trained = _scored(x, dataset.test)
-    real = dataset.train[: x.shape[1]]
+    rows = Rng(0).permutation("real", len(dataset.train))[: x.shape[1]]
+    real = dataset.train[rows]
     return ErrorBudget(
         name=name,
         solver=stages.solver,

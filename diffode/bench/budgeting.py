@@ -9,22 +9,20 @@ from typing import Any
 from diffode.bench.bound import wasserstein_bound
 from diffode.bench.budget import error_budget
 from diffode.bench.config import BenchConfig, digest
-from diffode.bench.models import Model
+from diffode.bench.models import Model, fingerprint
 from diffode.bench.stages import exact_field
 from diffode.data import Dataset
 from diffode.fields import PoissonField
 from diffode.fields.base import AffineField, Field
-from diffode.files import write_text
+from diffode.files import read_json, write_text
 from diffode.rng import Rng
 
 FORMAT = 2
 ROWS, BOUNDED = 1500, 200
 
 
-def budgeted(
-    model: Model, dataset: Dataset, config: BenchConfig, out: Path
-) -> list[dict[str, Any]]:
-    """The budget of a model as a list of one, or of none for a field that has no budget.
+def budgeted(model: Model, dataset: Dataset, config: BenchConfig, out: Path) -> dict[str, Any]:
+    """The budget of a model, or why it has none.
 
     Arguments:
         model: a trained one.
@@ -33,12 +31,12 @@ def budgeted(
         out: the comparison's folder.
     """
     spec, nfe = config.budgeted()
-    stem = f"{model.plan.field}-{digest([FORMAT, model.key, spec.text, nfe, ROWS, BOUNDED])}"
+    about = [FORMAT, model.key, fingerprint(dataset.test), spec.text, nfe, ROWS, BOUNDED]
+    stem = f"{model.plan.field}-{digest(about)}"
     path = out / "budgets" / Path(model.plan.data).stem / f"{stem}.json"
     if not path.exists():
         write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return [] if "refused" in figures else [figures]
+    return {"name": model.plan.field} | read_json(path)
 
 
 def _measured(model: Model, dataset: Dataset, config: BenchConfig) -> dict[str, Any]:
@@ -51,14 +49,14 @@ def _measured(model: Model, dataset: Dataset, config: BenchConfig) -> dict[str, 
         made = error_budget(
             field,
             dataset,
-            None if own or spec.name == "default" else spec.make(),
+            None if own else spec.chosen(),
             n=min(ROWS, len(dataset.train)),
             seed=seed,
             nfe=None if own else nfe,
             grid=None if own else spec.grid,
             name=model.plan.field,
         )
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         return {"refused": " ".join(str(error).split())}
     return made.asdict() | _bound(field, dataset, seed)
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode import __version__
 from diffode.bench.config import BenchConfig, SolverSpec, digest
-from diffode.bench.models import Model, machine, peak_memory
+from diffode.bench.models import Model, machine, peak_memory, reset_peak_memory
 from diffode.bench.panel import Panel
 from diffode.data import Dataset
 from diffode.fields.base import Field
@@ -26,7 +27,7 @@ from diffode.sampling import sample
 from diffode.solvers import Solution
 from diffode.viz import canvas
 
-FORMAT = 1
+FORMAT = 2
 BATCH = 500  # rows that torchdiffeq's adaptive methods hold to one tolerance together
 OWN = "own"
 
@@ -53,6 +54,19 @@ class Cell:
         return OWN if self.solver is None else self.solver.text
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Where its figures belong."""
+        return {
+            "data": self.model.plan.data,
+            "field": self.model.plan.field,
+            "seed": self.model.plan.seed,
+            "model": self.model.key,
+            "solver": self.label,
+            "allowed": self.nfe,
+            "tolerance": self.tolerance,
+        }
+
+    @property
     def allowance(self) -> str:
         """What it may spend, as file names and progress name it."""
         return f"tol{self.tolerance:g}" if self.nfe is None else f"nfe{self.nfe}"
@@ -61,7 +75,8 @@ class Cell:
         """The file of its figures."""
         plan = self.model.plan
         options = None if self.solver is None else self.solver.key
-        key = digest([FORMAT, self.model.key, options, self.nfe, self.tolerance, BATCH, panel])
+        spent = [self.nfe, self.tolerance, BATCH]
+        key = digest([__version__, FORMAT, self.model.key, options, *spent, panel])
         name = self.label.translate(str.maketrans(":=,", "---"))
         stem = f"{plan.field}-{plan.seed}-{name}-{self.allowance}-{key}"
         return out / "cells" / Path(plan.data).stem / f"{stem}.json"
@@ -104,20 +119,8 @@ def run_cell(
         dataset: where labels come from.
         labels: draw with the training split's labels.
     """
-    plan = cell.model.plan
-    figures: dict[str, Any] = {
-        "data": plan.data,
-        "field": plan.field,
-        "seed": plan.seed,
-        "model": cell.model.key,
-        "solver": cell.label,
-        "allowed": cell.nfe,
-        "tolerance": cell.tolerance,
-        "count": panel.count,
-    }
-    y = None
-    if labels and dataset.train_labels is not None:
-        y = dataset.train_labels[torch.arange(panel.count) % len(dataset.train)]
+    figures: dict[str, Any] = cell.place | {"count": panel.count}
+    y = dataset.labels(panel.count) if labels else None
     try:
         drawn, seconds = _draw(cell, field, panel.count, y)
     except (TypeError, ValueError) as error:
@@ -142,14 +145,12 @@ def run_cell(
 
 def _draw(cell: Cell, field: Field, n: int, y: Tensor | None) -> tuple[Solution, float]:
     more = {} if cell.tolerance is None else {"rtol": cell.tolerance, "atol": cell.tolerance}
-    solver = None if cell.solver is None else cell.solver.make(**more)
-    if cell.solver is not None and cell.solver.name == "default":
-        solver = None
+    solver = None if cell.solver is None else cell.solver.chosen(**more)
     seed, kind = cell.model.plan.seed, None if cell.solver is None else cell.solver.grid
     few = None if y is None else y[:2]
     sample(field, 2, solver, cell.nfe, y=few, seed=seed, grid=kind)  # warm up
+    reset_peak_memory()
     if field.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
     began = time.perf_counter()
     drawn = sample(field, n, solver, cell.nfe, y=y, seed=seed, batch=BATCH, grid=kind)

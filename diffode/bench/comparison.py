@@ -12,14 +12,23 @@ import torch
 from diffode.bench.budgeting import budgeted
 from diffode.bench.cells import Cell, cells_of, run_cell, write_cell
 from diffode.bench.config import BenchConfig, digest
-from diffode.bench.models import Model, fingerprint, model_of, paced, plan_of, train_model
+from diffode.bench.models import (
+    Model,
+    describe,
+    fingerprint,
+    keeps_own,
+    model_of,
+    paced,
+    plan_of,
+    train_model,
+)
 from diffode.bench.panel import Panel
 from diffode.bench.pictures import thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
 from diffode.data import Dataset
 from diffode.devices import choose
-from diffode.files import require_writable, write_text
+from diffode.files import read_json, require_writable, write_text
 from diffode.run import load_data, start
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
@@ -27,15 +36,12 @@ from diffode.viz import canvas
 Progress = Callable[[int, int, str], None]
 
 
-def compare(
-    config: BenchConfig, out: Path, command: str = "", progress: Progress | None = None
-) -> Results:
-    """Carry out a comparison, going on where a stopped one was.
+def compare(config: BenchConfig, out: Path, progress: Progress | None = None) -> Results:
+    """Carry out a comparison, going on where a stopped one was, and keep its config.yaml.
 
     Arguments:
         config: what to compare.
         out: the folder of its models, cells and results.
-        command: how it was asked for, for the report.
         progress: called with the pieces of work done, those there are, and the piece at hand.
 
     Raises:
@@ -45,8 +51,8 @@ def compare(
     sets = {name: load_data(plan_of(config, config.fields[0], name, 0)) for name in config.data}
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
-    require_writable(out)
     work = [_Part(config, name, dataset, out) for name, dataset in sets.items()]
+    write_text(require_writable(out) / "config.yaml", config.dump())
     total = sum(part.pieces for part in work)
     done = 0
 
@@ -59,8 +65,7 @@ def compare(
     for part in work:
         part.run(device, say)
     results = Results(
-        config=config.model_dump(),
-        command=command,
+        configs=[config.model_dump()],
         references={part.name: part.reference for part in work},
         metrics={part.name: [vars(m) for m in part.panel.metrics] for part in work},
         models={k: v for part in work for k, v in part.models.items()},
@@ -77,7 +82,7 @@ class _Part:
 
     def __init__(self, config: BenchConfig, name: str, dataset: Dataset, out: Path) -> None:
         self.config, self.name, self.dataset, self.out = config, name, dataset, out
-        self.panel = Panel(dataset, config.samples)
+        self.panel = Panel(dataset, config.samples, config.features)
         self.reference: dict[str, Any] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.cells: list[dict[str, Any]] = []
@@ -115,36 +120,53 @@ class _Part:
 
             train_model(model, self.dataset, watch)
             say(f"trained {what}", 1)
-            missing = [c for c in cells if not self._path(c).exists()]
-            first = model.plan.seed == self.config.seeds[0]
-            field = model.field().to(device).eval() if missing else None
-            facts = portray(model, self.dataset, first)
-            self.models[model.key] = {"plan": vars(model.plan), **(model.facts or {}), **facts}
-            for cell in cells:
-                if field is not None and cell in missing:
-                    say(f"{what}: {cell.label}, {cell.allowance}")
-                    figures, x = run_cell(
-                        cell, field, self.panel, self.dataset, self.config.labels
-                    )
-                    picture = None if x is None or not first else thumbnail(x, self.dataset.train)
-                    write_cell(self._path(cell), figures, picture)
-                self.cells.append(self._read(cell))
-                say(f"{what}: {cell.label}, {cell.allowance}", 1)
-
-            if first and self.config.budget is not None:
+            facts = {"plan": vars(model.plan), "budget": self._budget(model)} | (model.facts or {})
+            self.models[model.key] = facts
+            if "refused" in facts:
+                why = {"refused": facts["refused"], "picture": None}
+                self.cells += [cell.place | why for cell in cells]
+                say(f"{what} diverged", len(cells))
+            else:
+                self._measure(model, cells, device, say, what)
+            if model.plan.seed == self.config.seeds[0] and self.config.budget is not None:
                 say(f"{what}: error budget")
-                self.budgets += budgeted(model, self.dataset, self.config, self.out)
+                if "refused" not in facts:
+                    self.budgets.append(budgeted(model, self.dataset, self.config, self.out))
                 say(f"{what}: error budget", 1)
+
+    def _measure(
+        self,
+        model: Model,
+        cells: list[Cell],
+        device: torch.device,
+        say: Callable[..., None],
+        what: str,
+    ) -> None:
+        """Fill the cells of a trained model that are missing."""
+        field, shown = model.field().to(device).eval(), model.plan.seed == self.config.seeds[0]
+        self.models[model.key] |= describe(field) | portray(model, self.dataset, shown)
+        for cell in cells:
+            if not self._path(cell).exists():
+                say(f"{what}: {cell.label}, {cell.allowance}")
+                figures, x = run_cell(cell, field, self.panel, self.dataset, self.config.labels)
+                picture = None if x is None or not shown else thumbnail(x, self.dataset.train)
+                write_cell(self._path(cell), figures, picture)
+            self.cells.append(self._read(cell))
+            say(f"{what}: {cell.label}, {cell.allowance}", 1)
+
+    def _budget(self, model: Model) -> str:
+        """Whether a field was trained as the others are."""
+        plan, own = model.plan, self.config.options.get(model.plan.field, {})
+        return "its own" if keeps_own(plan.field) or own.keys() & plan.training else "shared"
 
     def _path(self, cell: Cell) -> Path:
         return cell.path(self.out, self.panel.describe())
 
     def _read(self, cell: Cell) -> dict[str, Any]:
         path = self._path(cell)
-        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         picture = path.with_suffix(".png")
         shown = picture.relative_to(self.out).as_posix() if picture.exists() else None
-        return figures | {"picture": shown}
+        return read_json(path) | cell.place | {"picture": shown}
 
     def _floor(self) -> dict[str, Any]:
         """What the data set is measured against, and what real data score: kept once known."""
@@ -152,8 +174,10 @@ class _Part:
         path = self.out / "floors" / f"{Path(self.name).stem}-{digest(about)}.json"
         if not path.exists():
             floor = {name: [e.value, e.stderr] for name, e in self.panel.floor.items()}
-            picture = thumbnail(self.dataset.test, self.dataset.train)
-            canvas.write(picture, path.with_suffix(".png"))
+            tiles = thumbnail(self.dataset.test, self.dataset.train)
+            canvas.write(tiles, path.with_suffix(".png"))
             write_text(path, json.dumps({"about": about, "floor": floor}, indent=1) + "\n")
-        reference: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return reference | {"picture": path.with_suffix(".png").relative_to(self.out).as_posix()}
+        return read_json(path) | {
+            "headline": self.panel.headline,
+            "picture": path.with_suffix(".png").relative_to(self.out).as_posix(),
+        }

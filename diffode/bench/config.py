@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from diffode import recipes
@@ -37,6 +37,7 @@ from diffode.solvers import Solver, get_solver
 from diffode.solvers.grids import KINDS
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
+_STATED = {"field", "data", "labels", "seed", "solver", "device"}  # not of a training alone
 Several = Annotated[list[str], MinLen(1)]
 
 
@@ -53,6 +54,7 @@ class BenchConfig(BaseModel):
         seeds: of weights, data order and noise; samples of one seed start from the same draw.
         samples: drawn for each cell, at most as many as there are training samples.
         labels: train on the labels and draw with the training split's.
+        features: names of feature spaces; None are the usual ones of each data set.
         seconds: the training time that every field is given instead of steps.
         budget: the solver and evaluations of the error budget as ``solver@nfe``, or None.
         train: options of the trainer and of the network for every field whose recipe states no
@@ -67,10 +69,13 @@ class BenchConfig(BaseModel):
     data: Several = ["moons"]
     solvers: Several = ["default", "heun", "ddim", "dpm++", "dopri5"]
     nfe: Annotated[list[Count], MinLen(1)] = [5, 10, 20, 50]
-    tolerances: list[Annotated[float, Gt(0), Le(1)]] = [0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4]
-    seeds: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] = [0]
+    tolerances: Annotated[list[Annotated[float, Gt(0), Le(1)]], MinLen(1)] = [
+        0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4,
+    ]  # fmt: skip
+    seeds: Annotated[list[Annotated[int, Ge(0), Lt(2**64)]], MinLen(1)] = [0]
     samples: Annotated[int, Ge(50)] = 2000
     labels: bool = False
+    features: list[str] | None = None
     seconds: Positive | None = None
     budget: str | None = None
     train: dict[str, Any] = {}
@@ -89,6 +94,19 @@ class BenchConfig(BaseModel):
             SolverSpec.parse(text)
         return _once(value)
 
+    @field_validator("options")
+    @classmethod
+    def _by_recipe(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        _once(names := [recipes.find(name).name for name in value])
+        for given in value.values():
+            _no_more_than_options(given)
+        return dict(zip(names, value.values(), strict=True))
+
+    @field_validator("train")
+    @classmethod
+    def _trainable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _no_more_than_options(value)
+
     @field_validator("data", "nfe", "seeds", "tolerances")
     @classmethod
     def _distinct(cls, value: list[Any]) -> list[Any]:
@@ -98,26 +116,25 @@ class BenchConfig(BaseModel):
         """Refuse what no single value shows to be wrong."""
         if self.seconds is not None and "steps" in self.train:
             raise ValueError("got seconds and steps as the training budget; give one of the two")
-        for name in self.options:
-            if recipes.find(name).name not in self.fields:
+        for name, given in self.options.items():
+            if self.seconds is not None and "steps" in given:
+                raise ValueError(f"got seconds, and steps for {name!r}; give one of the two")
+            if name not in self.fields:
                 raise ValueError(f"got options for {name!r}, which is not among the fields")
         if self.budget is not None:
             self.budgeted()
 
     def budgeted(self) -> tuple[SolverSpec, int | None]:
         """The solver and the evaluations of the error budget."""
-        name, _, nfe = (self.budget or "default").partition("@")
+        name, at, nfe = (self.budget or "default").partition("@")
         spec = SolverSpec.parse(name)
-        if nfe and not nfe.isdecimal():
+        if at and not (nfe.isdecimal() and int(nfe)):
             raise ValueError(f"got budget {self.budget!r}; wanted solver@nfe, as in heun@20")
         return spec, int(nfe) if nfe else None
 
     def dump(self) -> str:
-        """The whole configuration as YAML, which `read` takes."""
-        import yaml
-
-        text: str = yaml.safe_dump(self.model_dump(), sort_keys=False, default_flow_style=None)
-        return text
+        """The whole configuration as YAML, which `read_config` takes."""
+        return dump(self.model_dump())
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,10 @@ class SolverSpec:
         """The solver."""
         return get_solver(self.name, **dict(self.options), **more)
 
+    def chosen(self, **more: Any) -> Solver | None:  # noqa: ANN401
+        """The solver, or None for each field's usual one."""
+        return None if self.name == "default" and not self.options else self.make(**more)
+
 
 def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
     """A configuration from keywords.
@@ -204,15 +225,29 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"cannot read {path}: {(error.strerror or '').lower()}") from None
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} does not parse: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ValueError(f"{path} holds no table of options; see diffode.bench.config")
     return content
+
+
+def dump(content: dict[str, Any]) -> str:
+    """A configuration as YAML."""
+    import yaml
+
+    text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+    return text
 
 
 def digest(content: object) -> str:
     """Twelve hexadecimal digits that name a JSON-able value."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _no_more_than_options(given: dict[str, Any]) -> dict[str, Any]:
+    for name in _STATED & given.keys():
+        raise ValueError(f"got {name!r} among the options of a training; it has a line of its own")
+    return given
 
 
 def _once(values: list[Any]) -> list[Any]:

@@ -6,6 +6,7 @@ comparison goes on in it and a changed one does not take it for its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -13,27 +14,28 @@ import resource
 import shutil
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
-from diffode import recipes
+from diffode import __version__, recipes
 from diffode.bench.config import BenchConfig, digest
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
 from diffode.fields.critics import CriticBank
-from diffode.files import write_text
+from diffode.files import read_json, write_text
 from diffode.run import CONFIG, Plan, execute
 from diffode.training import checkpoint
-from diffode.training.trainer import TrainState
+from diffode.training.trainer import Diverged, TrainState
 
 TRAINED = "trained.json"
 _UNSEEN = ("device", "save_every", "keep", "log_every", "tensorboard")  # change nothing learned
-_WARM, _TIMED = 10, 40  # steps of the pace
+_WARM = 10  # steps before the pace is measured
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,7 @@ class Model:
     def facts(self) -> dict[str, Any] | None:
         """What is known of it once it is trained."""
         path = self.folder / TRAINED
-        if not path.exists():
-            return None
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return read_json(path) if path.exists() else None
 
     def field(self) -> Field:
         """The trained field, with averaged weights."""
@@ -91,10 +90,15 @@ def plan_of(config: BenchConfig, field: str, data: str, seed: int, **more: Any) 
     return Plan.make(field, data, labels=config.labels, seed=seed, **options)
 
 
+def learned(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The training options that decide what is learned."""
+    return {k: v for k, v in training.items() if k not in _UNSEEN}
+
+
 def model_of(plan: Plan, data_print: str, out: Path) -> Model:
     """The model of a plan, trained or not, below a comparison's folder."""
-    training = {k: v for k, v in plan.training.items() if k not in _UNSEEN}
-    key = digest([plan.field, data_print, plan.labels, plan.seed, plan.options, training])
+    about = [plan.field, data_print, plan.labels, plan.seed, plan.options, learned(plan.training)]
+    key = digest([__version__, *about])
     name = f"{plan.field}-{Path(plan.data).stem}-{plan.seed}-{key}"
     return Model(plan, key, out / "models" / name)
 
@@ -108,21 +112,34 @@ def train_model(
         model: what to train.
         dataset: its data.
         watch: called after every step; True stops it, to go on another time.
+
+    A training that diverges is kept as one that failed: it would do so again.
     """
-    if model.facts is not None:
-        return
+    model.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(model.folder.with_suffix(".lock")):  # of another comparison in this folder
+        if model.facts is None:
+            _train(model, dataset, watch)
+
+
+def _train(
+    model: Model, dataset: Dataset, watch: Callable[[TrainState], bool | None] | None
+) -> None:
     started = checkpoint.newest(model.folder) is not None and (model.folder / CONFIG).exists()
     if not started and model.folder.exists():
         shutil.rmtree(model.folder)  # stopped before its first checkpoint
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    run = execute(model.plan, dataset, out=model.folder, resume=started, watch=watch)
-    facts = describe(run.field) | spent(model.folder) | {
-        "budget": "its own" if keeps_own(model.plan.field) else "shared",
-        "samples": model.plan.training["steps"] * model.plan.training["batch"],
-        "peak_memory": peak_memory(run.field.device),
-        **machine(run.field.device),
-    }  # fmt: skip
+    reset_peak_memory()
+    try:
+        device = execute(
+            model.plan, dataset, out=model.folder, resume=started, watch=watch
+        ).field.device
+    except Diverged as error:
+        facts: dict[str, Any] = {"refused": " ".join(str(error).split())}
+    else:
+        facts = spent(model.folder) | {
+            "samples": model.plan.training["steps"] * model.plan.training["batch"],
+            "peak_memory": peak_memory(device),
+            **machine(device),
+        }
     write_text(model.folder / TRAINED, json.dumps(facts, indent=2) + "\n")
 
 
@@ -159,6 +176,14 @@ def spent(folder: Path) -> dict[str, Any]:
     return {"steps": logged[-1][0], "seconds": logged[-1][0] * statistics.mean(paces)}
 
 
+def reset_peak_memory() -> None:
+    """Start anew what `peak_memory` tells, where the system can."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux alone has it
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes at the highest: of the device's allocator, or of this whole process on a CPU."""
     if device.type == "cuda":
@@ -170,8 +195,6 @@ def peak_memory(device: torch.device) -> int:
 def machine(device: torch.device) -> dict[str, Any]:
     """Where figures come from: device, threads and versions."""
     cuda = device.type == "cuda"
-    from diffode import __version__
-
     return {
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {platform.machine()}",
         "threads": torch.get_num_threads(),
@@ -184,15 +207,24 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:
-    """The plan with as many steps as fit into this time here, measured once for each plan."""
+    """The plan with as many steps as fit into this time here, measured once for each plan.
+
+    The pace is that of the first steps of the plan at its full length: at least 40, and one of 40.
+    """
     rest = {k: v for k, v in plan.training.items() if k != "steps"}
     key = digest([plan.field, plan.data, plan.options, rest])
     path = out / "pace" / f"{plan.field}-{Path(plan.data).stem}-{key}.json"
     if not path.exists():
+        timed: int = _WARM + max(40, plan.training["steps"] // 40)
+        longer = {**plan.training, "steps": max(plan.training["steps"], timed)}
         marks: list[float] = []
-        short = replace(plan, training={**plan.training, "steps": _WARM + _TIMED})
-        execute(short, dataset, watch=lambda state: marks.append(state.seconds))
-        pace = (marks[-1] - marks[_WARM - 1]) / _TIMED
+
+        def watch(state: TrainState) -> bool:
+            marks.append(state.seconds)
+            return len(marks) == timed
+
+        execute(replace(plan, training=longer), dataset, watch=watch)
+        pace = (marks[-1] - marks[_WARM - 1]) / (timed - _WARM)
         write_text(path, json.dumps({"seconds_per_step": pace}) + "\n")
-    pace = json.loads(path.read_text(encoding="utf-8"))["seconds_per_step"]
+    pace = read_json(path)["seconds_per_step"]
     return replace(plan, training={**plan.training, "steps": max(1, round(seconds / pace))})

@@ -20,10 +20,11 @@ from diffode.rng import Rng
 NEIGHBOURS = 5
 PROJECTIONS = 256
 MOST_EXACT = 256  # coordinates up to which the exact W2 is computed
+PLAIN = 3  # coordinates up to which it tells most
 LEAST = 20  # points of each set
 
 _DISTANCES = {
-    "W2": ("exact Wasserstein-2 distance", "low"),
+    "W2": ("exact Wasserstein-2 distance; with many coordinates low may mean copies", "low"),
     "sliced W2": (f"sliced Wasserstein-2 distance, {PROJECTIONS} directions", "low"),
     "energy": ("energy distance", "low"),
     "MMD^2": ("squared MMD, Gaussian kernel, unbiased", "low"),
@@ -124,6 +125,18 @@ class Panel:
     def bandwidth(self) -> float:
         """The width of the Gaussian kernel: the median distance of two reference points."""
         return measures.bandwidth(self.reference)
+
+    @property
+    def headline(self) -> str:
+        """The metric to look at first: exact W2 of a few coordinates, else a Frechet distance.
+
+        With many coordinates W2 of finite samples is mostly the distance of a point from its
+        nearest neighbour, which samples too close to each other or to the data make smaller.
+        """
+        names = [m.name for m in self.metrics]
+        exact = self._exact and self.dataset.train[0].numel() <= PLAIN
+        wanted = "W2" if exact else "Frechet" if self.features else "sliced W2"
+        return next(name for name in names if name.startswith(wanted))
 
     @cached_property
     def metrics(self) -> list[Metric]:

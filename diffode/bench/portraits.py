@@ -9,7 +9,7 @@ from diffode.bench.metrics import straightness
 from diffode.bench.models import Model
 from diffode.data import Dataset
 from diffode.fields.base import AffineField
-from diffode.files import write_text
+from diffode.files import read_json, write_text
 from diffode.sampling import sample
 from diffode.viz import plot_trajectories, shown
 
@@ -29,9 +29,9 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
     planar = drawn and dataset.event_shape == (2,)
     if not path.exists() or (planar and not picture.exists()):
         field = model.field().eval()
-        y = None if not model.plan.labels else dataset.train_labels
+        labels = dataset.labels(ROWS) if model.plan.labels else None
         nfe, seed = None if field.own is not None else NFE, model.plan.seed
-        labels, figure = None if y is None else y[:ROWS], None
+        figure = None
         solution = sample(field, ROWS, nfe=nfe, y=labels, seed=seed, path=True)
         assert solution.path is not None
         if planar:
@@ -43,6 +43,5 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
             measured = straightness(solution.path)
             figure = [measured.value, measured.stderr]
         write_text(path, json.dumps({"straightness": figure}) + "\n")
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     drawing = f"models/{model.folder.name}/{picture.name}" if picture.exists() else None
-    return facts | {"paths": drawing}
+    return read_json(path) | {"paths": drawing}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diffode.bench.models import learned
 from diffode.files import write_text
 
 RESULTS = "results.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -18,24 +19,39 @@ class Results:
     """All that a report is made from.
 
     Attributes:
-        config: the comparison as it was asked for, complete.
-        command: the command line that makes it.
+        configs: the comparison as it was asked for, complete; several where they were merged.
         references: of each data set, what it was measured against, and the floor.
         metrics: of each data set, the metrics in order, with what they are and what is better.
         models: what is known of each training, by its key.
         cells: the figures of each cell.
         folders: where pictures lie.
-        budgets: the error budgets of each data set, if they were asked for.
+        budgets: the error budgets of each data set, if they were asked for, or why there is none.
     """
 
-    config: dict[str, Any]
-    command: str
+    configs: list[dict[str, Any]]
     references: dict[str, dict[str, Any]]
     metrics: dict[str, list[dict[str, str]]]
     models: dict[str, dict[str, Any]]
     cells: list[dict[str, Any]]
     folders: list[Path] = field(default_factory=list)
     budgets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def named_configs(self) -> dict[str, dict[str, Any]]:
+        """Each configuration by the file that keeps it."""
+        if len(self.configs) == 1:
+            return {"config.yaml": self.configs[0]}
+        return {f"config-{k}.yaml": config for k, config in enumerate(self.configs, 1)}
+
+    @property
+    def command(self) -> str:
+        """The command lines that make it from these files."""
+        if len(self.configs) == 1:
+            return "diffode bench config.yaml --out OUT"
+        parts = {name: f"OUT-{k}" for k, name in enumerate(self.named_configs, 1)}
+        merged = " ".join(f"--merge {folder}" for folder in parts.values())
+        each = [f"diffode bench {name} --out {folder}" for name, folder in parts.items()]
+        return "\n".join([*each, f"diffode bench {merged} --out OUT"])
 
     def write(self, folder: Path) -> None:
         """Write results.json."""
@@ -54,7 +70,10 @@ def read_results(folder: str | Path) -> Results:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored.pop("format") != FORMAT:
             raise ValueError
-        return Results(**stored, folders=[Path(folder)])
+        found = Results(**stored, folders=[Path(folder)])
+        for cell in found.cells:
+            _place(cell)
+        return found
     except (OSError, KeyError, TypeError, ValueError):
         raise ValueError(
             f"{folder} has no {RESULTS} that this version reads; give the folder of a finished "
@@ -66,8 +85,8 @@ def merge(parts: list[Results]) -> Results:
     """The results of several comparisons as one.
 
     Raises:
-        ValueError: the same data set measured against different references, or two figures for
-            one cell.
+        ValueError: the same data set measured against different references, a field trained in
+            different ways, or two figures for one cell.
     """
     first = parts[0]
     references, metrics = dict(first.references), dict(first.metrics)
@@ -85,6 +104,7 @@ def merge(parts: list[Results]) -> Results:
                         f"{first.folders[0]} and {other} in {part.folders[0]}; run both against "
                         "one reference"
                     )
+        _require_one_way(first, part, models | part.models)
         taken = {_place(c) for c in cells}
         for cell in part.cells:
             if _place(cell) in taken:
@@ -96,10 +116,25 @@ def merge(parts: list[Results]) -> Results:
         for name, more in part.budgets.items():
             budgets[name] = [*budgets.get(name, []), *more]
         cells += part.cells
-    command = "\n".join(dict.fromkeys(p.command for p in parts))
     folders = [folder for part in parts for folder in part.folders]
-    configs = {str(p.folders[0]): p.config for p in parts}
-    return Results(configs, command, references, metrics, models, cells, folders, budgets)
+    configs = [config for part in parts for config in part.configs]
+    return Results(configs, references, metrics, models, cells, folders, budgets)
+
+
+def _require_one_way(first: Results, part: Results, models: dict[str, dict[str, Any]]) -> None:
+    """Refuse two trainings of one field on one data set that differ in more than their seed."""
+    ways: dict[tuple[str, str], dict[str, Any]] = {}
+    for model in models.values():
+        plan = model["plan"]
+        way = {"labels": plan["labels"]} | plan["options"] | learned(plan["training"])
+        known = ways.setdefault((plan["field"], plan["data"]), way)
+        for key in known.keys() | way.keys():
+            if known.get(key) != way.get(key):
+                raise ValueError(
+                    f"cannot merge: {plan['field']} on {plan['data']} was trained with {key} "
+                    f"{known.get(key)} in {first.folders[0]} and {way.get(key)} in "
+                    f"{part.folders[0]}; train both in one way"
+                )
 
 
 def _place(cell: dict[str, Any]) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -128,8 +129,13 @@ def _write(
 def _gather(paths: list[Path]) -> Drawn:
     parts: list[dict[str, Tensor]] = []
     for path in paths:
-        with np.load(path, allow_pickle=False) as content:
-            parts.append({k: torch.from_numpy(content[k]) for k in content.files})
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                parts.append({k: torch.from_numpy(content[k]) for k in content.files})
+        except (OSError, ValueError, EOFError, AttributeError, BadZipFile):
+            raise ValueError(
+                f"{path} is damaged; delete it and run the same command again"
+            ) from None
 
     def joined(name: str) -> Tensor | None:
         found = [part[name] for part in parts if name in part]

@@ -24,8 +24,8 @@ INTERVAL = 0.95
 class Mean:
     """A mean over seeds and the half width of its 95 % interval.
 
-    With several seeds it is Student's interval over them; with one, 1.96 standard errors of the
-    metric itself.
+    It is 1.96 standard errors of the metric, or Student's interval over the seeds, whichever is
+    wider: few seeds may agree by chance.
     """
 
     value: float
@@ -35,10 +35,12 @@ class Mean:
     def of(cls, values: Sequence[float], stderrs: Sequence[float]) -> Mean:
         """The mean of one value for each seed."""
         n = len(values)
+        own = 1.96 * math.sqrt(math.fsum(e * e for e in stderrs)) / n
         if n == 1:
-            return cls(values[0], 1.96 * stderrs[0])
+            return cls(values[0], own)
         quantile = float(student.ppf((1 + INTERVAL) / 2, n - 1))
-        return cls(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(n))
+        over = quantile * statistics.stdev(values) / math.sqrt(n)
+        return cls(statistics.mean(values), over if math.isnan(own) else max(own, over))
 
     def __str__(self) -> str:
         if math.isnan(self.half):
@@ -69,6 +71,7 @@ class Row:
         seconds: for all samples of a cell, the mean over seeds.
         metrics: by name.
         refused: why there are none.
+        unfinished: how many samples did not reach the end of the span, all seeds together.
         picture: the place of the first seed's samples.
     """
 
@@ -82,6 +85,7 @@ class Row:
     seconds: float
     metrics: dict[str, Mean]
     refused: str | None
+    unfinished: int
     picture: str | None
 
 
@@ -110,9 +114,28 @@ def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
         nfe=statistics.mean(c["nfe"] for c in whole) if whole else math.nan,
         seconds=statistics.mean(c["seconds"] for c in whole) if whole else math.nan,
         metrics={k: Mean.of([v for v, _ in p], [e for _, e in p]) for k, p in pairs.items()},
-        refused=refused[0] if refused else None,
+        refused=_refusal(refused, len(cells)),
+        unfinished=sum(c["unfinished"] for c in whole),
         picture=next((c["picture"] for c in cells if c["picture"]), None),
     )
+
+
+def _refusal(reasons: Sequence[str], cells: int) -> str | None:
+    if not reasons:
+        return None
+    return reasons[0] + (f" ({len(reasons)} of {cells} seeds)" if len(reasons) < cells else "")
+
+
+def notes(table: Sequence[Row], data: str) -> list[str]:
+    """What tables leave out: solvers that refused, and samples that did not reach their end."""
+    known = [r for r in table if r.data == data]
+    said = [f"not possible: {r.field} with {r.solver}: {r.refused}" for r in known if r.refused]
+    said += [
+        f"{r.unfinished} samples of {r.field} with {r.solver} did not reach the end"
+        for r in known
+        if r.unfinished
+    ]
+    return list(dict.fromkeys(said))
 
 
 def at(table: Sequence[Row], data: str, field: str, solver: str, nfe: int) -> Row | None:
@@ -126,13 +149,6 @@ def at(table: Sequence[Row], data: str, field: str, solver: str, nfe: int) -> Ro
         and (row.allowed is None or row.allowed == nfe or solver == "own")
     ]
     return max(fits, key=lambda row: row.nfe, default=None)
-
-
-def headline(results: Results, data: str) -> str:
-    """The metric that a data set's first table shows: exact W2, or a Frechet distance."""
-    names = [m["name"] for m in results.metrics[data]]
-    wanted = ("W2", "Frechet")
-    return next((n for w in wanted for n in names if n.startswith(w)), names[0])
 
 
 def allowances(table: Sequence[Row], data: str) -> list[int]:
@@ -149,7 +165,7 @@ def markdown(results: Results) -> str:
 
 
 def _section(results: Results, table: list[Row], data: str) -> list[str]:
-    metric, columns = headline(results, data), allowances(table, data) or [1]
+    metric, columns = results.references[data]["headline"], allowances(table, data) or [1]
     reference = results.references[data]
     floor = (
         Mean.of(*([v] for v in reference["floor"][metric]))
@@ -170,18 +186,27 @@ def _section(results: Results, table: list[Row], data: str) -> list[str]:
         f"## {data}",
         f"{metric} by evaluations. Real data: {floor}. {about}.",
         grid(["field", "solver", *map(str, columns)], lines),
+        *(["; ".join(said) + "."] if (said := notes(table, data)) else []),
         f"All metrics at {columns[-1]} evaluations:",
         grid(*everything(results, table, data, columns[-1])),
         "Trainings:",
         grid(*trainings(results, data)),
     ]
-    made = [ErrorBudget.fromdict(b) for b in results.budgets.get(data, [])]
+    made, refused = budgets(results, data)
+    parts += [f"No error budget: {refused}."] if refused else []
     if made:
         titles = ("Paired end points, RMS (share gone elsewhere):",
                   "Signed changes of the sliced W2; parts may cancel:")  # fmt: skip
         for title, (head, body) in zip(titles, budget.lines(made), strict=True):
             parts += [title, grid(head, body)]
     return parts
+
+
+def budgets(results: Results, data: str) -> tuple[list[ErrorBudget], str]:
+    """The error budgets of a data set, and why fields have none."""
+    known = results.budgets.get(data, [])
+    refused = [f"{b['name']}: {b['refused']}" for b in known if "refused" in b]
+    return [ErrorBudget.fromdict(b) for b in known if "refused" not in b], "; ".join(refused)
 
 
 def everything(
@@ -215,7 +240,7 @@ def trainings(results: Results, data: str) -> tuple[list[str], list[list[str]]]:
     lines: dict[str, list[str]] = {}
     for model in results.models.values():
         plan = model["plan"]
-        if plan["data"] != data or plan["field"] in lines:
+        if plan["data"] != data or plan["field"] in lines or "refused" in model:
             continue
         alpha, sigma = model.get("alpha"), model.get("sigma")
         straight = model["straightness"]

@@ -17,6 +17,7 @@ from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.run import CONFIG, Plan, load_data
 from diffode.testing import diagnose
+from diffode.testing.attributes import require_stated
 from diffode.training import checkpoint
 
 _QUIET = 2.0  # seconds before progress is shown
@@ -83,7 +84,7 @@ def _module(place: str) -> ModuleType:
         return module
     except ValueError:
         raise
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise ValueError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -95,11 +96,12 @@ def _made(module: ModuleType, name: str, target: str) -> Field:
     if not isinstance(value, Field) and callable(value):
         try:
             value = value()
-        except Exception as error:  # a user's function may raise anything
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
             raise ValueError(f"{target} raised {type(error).__name__}: {error}") from error
     if not isinstance(value, Field):
         raise TypeError(
             f"{target} is of type {type(value).__name__}; wanted a Field, or a function without "
             "arguments that returns one"
         )
+    require_stated(value, None)
     return value

@@ -14,7 +14,10 @@ from diffode.cli.app import SEEDS, Device, Nfe, RunFolder, SolverOptions, Steps,
 def train(
     field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None,
     data: Annotated[
-        str | None, typer.Option(help="a set of diffode data, or a .npy/.npz file [digits]")
+        str | None,
+        typer.Option(
+            help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]"
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="training steps")] = None,
     batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,13 @@ from typing import Any
 import typer
 
 from diffode.bench.comparison import compare
-from diffode.bench.config import BenchConfig, make_config, read_config
+from diffode.bench.config import BenchConfig, dump, make_config, read_config
 from diffode.bench.page import page
-from diffode.bench.results import Results, merge, read_results
+from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import comma_separated, markdown
 from diffode.cli.app import pairs
 from diffode.cli.progress import progress_bar
 from diffode.files import is_main_process, require_writable, write_text
-
-CONFIG = "config.yaml"
-REPORTS = ("report.html", "report.md", "results.csv", "results.json")
 
 
 def command(
@@ -38,15 +34,12 @@ def command(
         report(results, out, ", ".join(f.name for f in merged))
         return
     config = configured(file, given, assignments)
-    require_writable(out)
-    write_text(out / CONFIG, config.dump())
-    again = shlex.join(["diffode", "bench", CONFIG, "--out", "OUT"])
     with progress_bar("bench", 1) as bar:
 
         def show(done: int, total: int, note: str) -> None:
             bar.advance(done, note, total)
 
-        results = compare(config, out, again, show)
+        results = compare(config, out, show)
     report(results, out, out.name if file is None else file.stem)
 
 
@@ -54,19 +47,26 @@ def configured(file: Path | None, given: Mapping[str, Any], assignments: list[st
     """The configuration of a file, with what the command line states in its place."""
     content = {} if file is None else read_config(file)
     content |= {k: v for k, v in given.items() if v is not None and k != "steps"}
-    train = dict(content.get("train", {})) | pairs(assignments)
+    train: dict[str, Any] = dict(pairs(assignments))
     if given.get("steps") is not None:
         train["steps"] = given["steps"]
-    return make_config(**content | {"train": train})
+    if isinstance(stated := content.get("train", {}), dict):
+        content["train"] = stated | train
+    return make_config(**content)
 
 
 def report(results: Results, out: Path, title: str) -> None:
     """Write the report's files and say where."""
     if not is_main_process():
         return
+    commands = "\n".join(f"    {line}" for line in results.command.splitlines())
+    texts = {name: dump(config) for name, config in results.named_configs.items()} | {
+        "report.html": page(results, title),
+        "report.md": f"# {title}\n\n{markdown(results)}\n\n{commands}\n",
+        "results.csv": comma_separated(results),
+    }
     results.write(out)
-    write_text(out / "report.html", page(results, title))
-    write_text(out / "report.md", f"# {title}\n\n{markdown(results)}\n\n    {results.command}\n")
-    write_text(out / "results.csv", comma_separated(results))
-    for name in REPORTS:
+    for name, text in texts.items():
+        write_text(out / name, text)
+    for name in (*texts, RESULTS):
         typer.echo(f"wrote {out / name}")

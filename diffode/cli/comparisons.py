@@ -66,6 +66,10 @@ def bench(
     budget: Annotated[
         str | None, typer.Option(help="also the error budget of a solver, as heun@20")
     ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+    ] = None,
     merge: Annotated[
         list[Path] | None, typer.Option(help="finished folders to make one report of")
     ] = None,
@@ -81,7 +85,7 @@ def bench(
     given = {
         "fields": field, "data": data, "solvers": solver, "nfe": nfe, "seeds": seed,
         "steps": steps, "seconds": seconds, "samples": samples, "budget": budget,
-        "device": device,
+        "features": features, "device": device,
     }  # fmt: skip
     command(config, given, set_ or [], merge or [], out)
 

@@ -45,23 +45,26 @@ def command(
     out: Path | None,
 ) -> None:
     """Draw samples of a run, measure them, and write the table."""
-    plan = Plan.read(run)
+    home = run if run.is_dir() else run.parent.parent  # of checkpoints/STEP.safetensors
+    plan = Plan.read(home)
     dataset = load_data(plan)
     _place(device)
     objective, classes = opened(run, weights, device)
     field = objective.field.eval()
+    if dataset.event_shape != field.event_shape:
+        raise ValueError(
+            f"{run} makes samples of shape {field.event_shape}, {plan.data} has "
+            f"{dataset.event_shape}; give the data that it was trained on"
+        )
     options = pairs(assignments)
     chosen = solver_for(field, solver or plan.solver, options)
     if likelihood:
         get_solver("dopri5").check(Transport(field, None))
     panel = Panel(dataset, n, features)
-    y = None
-    if classes is not None and dataset.train_labels is not None:
-        y = dataset.train_labels[torch.arange(panel.count) % len(dataset.train)]
+    y = None if classes is None else dataset.labels(panel.count)
     state = fingerprint(*field.state_dict().values())
     key = digest([state, repr(field), chosen.name, options, nfe, seed, weights, y is not None])
     name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
-    home = run if run.is_dir() else run.parent
     folder = require_writable(out or home / "eval" / name)
     parts = require_writable(home / "eval" / name / "parts")
     with progress_bar("sample", panel.count) as bar:

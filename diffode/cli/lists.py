@@ -36,4 +36,6 @@ def data() -> None:
     from diffode.data import describe
 
     show(describe())
-    typer.echo("or a path to a .npy file, or a .npz file with x and perhaps y")
+    typer.echo(
+        "or a path to a .npy file, a .npz file with x and perhaps y, or a folder of IDX files"
+    )

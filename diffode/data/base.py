@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one point."""
         return tuple(self.train.shape[1:])
+
+    def labels(self, n: int) -> Tensor | None:
+        """Labels to draw n samples with, shape (n,): the training points', repeated."""
+        known = self.train_labels
+        return None if known is None else known[torch.arange(n) % len(known)]
 
     def __repr__(self) -> str:
         parts = [

@@ -94,7 +94,9 @@ def read(folder: Path, name: str) -> np.ndarray:
         raise ValueError(f"{path}: {error}; get the file anew") from None
     axes = content[3] if len(content) > 3 else 0
     shape = (
-        tuple(np.frombuffer(content, ">u4", axes, 4).tolist()) if len(content) > 4 * axes else ()
+        tuple(np.frombuffer(content, ">u4", axes, 4).tolist())
+        if len(content) >= 4 + 4 * axes
+        else ()
     )
     wanted = 3 if "idx3" in name else 1
     if content[:3] != bytes((0, 0, _UBYTE)) or len(shape) != wanted:

@@ -172,7 +172,7 @@ def verdict(
     if error < _CLOSE:
         return Finding(check, True, f"the {what} agrees with the exact one", differs)
     apart = min((f.error for f in near if f.off > error), default=1.0)
-    if error < _TRAINED and error <= apart:
+    if learned and error < _TRAINED and error <= apart:
         return Finding(
             check, True, f"the {what} agrees with the exact one as trained fields do", differs
         )

@@ -131,6 +131,7 @@ class Family:
             ("x0 as noise", x0),
             ("v-prediction as noise", prediction),
             ("velocity as noise", n - x0),
+            ("missing alpha", (x - x0) / sigma),
         ]
         for name, value in noises:
             yield Candidate(name, "with the data estimate that follows", s.of_noise(x, value))

@@ -37,12 +37,29 @@ def _batch(field: Field) -> int:
     return max(2, field.event_shape[-1] if field.event_shape[-1] < 64 else 5)
 
 
+_TYPES = {
+    torch.float32: ("a float64 time beside float32 points", "cast it: t.to(x)"),
+    torch.float64: (
+        "float64 points",
+        "cast x to the type of the network, and the velocity back to that of x",
+    ),
+}
+
+
 def check_shapes(field: Field) -> None:
     """The velocity has the shape and type of x and is finite, for t of shape () and (B,)."""
     n = _batch(field)
     for dtype in (torch.float32, torch.float64):
         moved, x = _points(field, n, dtype)
-        for v in _scalar_and_vector(moved, x, _middle(field)):
+        try:
+            found = _scalar_and_vector(moved, x, _middle(field))
+        except RuntimeError as error:
+            if "dtype" not in str(error) and "scalar type" not in str(error):
+                raise
+            what, advice = _TYPES[dtype]
+            words = " ".join(str(error).split())
+            raise Mistake("dtype", f"the velocity does not take {what}", words, advice) from error
+        for v in found:
             assert v.shape == x.shape, f"velocity has shape {tuple(v.shape)}, x {tuple(x.shape)}"
             assert v.dtype == dtype, f"velocity is {v.dtype} for {dtype} points"
             assert bool(v.isfinite().all()), f"velocity is not finite at t = {_middle(field)}"
@@ -55,7 +72,9 @@ def _scalar_and_vector(moved: Field, x: Tensor, middle: float) -> list[Tensor]:
     failed: list[Exception | None] = []
     for t in (vector[0], vector):
         try:
-            found.append(moved.velocity(x, t))
+            v = moved.velocity(x, t)
+            assert isinstance(v, Tensor), f"velocity is a {type(v).__name__}, not a tensor"
+            found.append(v)
             failed.append(None)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             failed.append(error)

@@ -16,12 +16,14 @@ from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical
 from diffode.rng import Rng
 from diffode.testing import agreement, ends
+from diffode.testing.attributes import require_stated
 from diffode.testing.candidates import Family, Place
 from diffode.testing.contract import CHECKS
 from diffode.testing.findings import Finding, Mistake, Report, Steepness
 from diffode.testing.steepness import steepness
 
 _FOLLOWS = {"direction": ("prior", "flow"), "prior": ("flow",), "velocity": ("score", "flow")}
+_RAISES = "it raises"
 _NUMBERS = 15_000_000  # of the data that the exact field holds
 
 Data = Dataset | Tensor | str | Path
@@ -50,11 +52,13 @@ def diagnose(
         progress: called with the number of checks that are done, and of all.
 
     Raises:
-        ValueError: data of another shape than the field's events.
+        ValueError: a field without a prior, a span or an event shape; data of another shape than
+            its events, or that are not finite or all the same.
         TypeError: data that is not floating-point.
     """
-    points = None if data is None else _points(field, data)
     schedule = schedule or _attribute(field, "schedule", Schedule)
+    require_stated(field, schedule)
+    points = None if data is None else _points(field, data)
     noise = noise or _attribute(field, "noise", Spherical) or Normal()
     steps = list(_steps(field, points, schedule, noise))
     found: list[Finding] = []
@@ -69,6 +73,8 @@ def diagnose(
             found.append(Finding(name, None, f"not judged while {cause.check} is wrong"))
             continue
         finding, more = _guarded(name, step)
+        if finding.message.startswith(_RAISES) and any(f.ok is False for f in found[:1]):
+            finding = Finding(name, None, "not judged while shapes is wrong")
         found.append(finding)
         rows = more or rows
     if progress is not None:
@@ -90,10 +96,12 @@ def check_field(
         data, schedule, noise: as for `diagnose`; without data only the contract is checked.
 
     Raises:
+        ValueError: as `diagnose`.
         AssertionError: what is wrong, one line for each check that fails, the likely mistake
             first.
     """
     if data is None:
+        require_stated(field, schedule or _attribute(field, "schedule", Schedule))
         found = [_guarded(name, step)[0] for name, step in _contract(field)]
         report = Report(repr(field), tuple(found), ())
     else:
@@ -116,9 +124,12 @@ def _guarded(name: str, step: Step) -> Outcome:
         return Finding(name, False, m.message, m.evidence, m.advice, m.name), ()
     except AssertionError as error:
         return Finding(name, False, str(error) or "an assertion failed"), ()
-    except Exception as error:  # the field is foreign code: whatever it raises is a finding
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # foreign code: what it raises is a finding
         words = " ".join(str(error).split())[:200]
-        return Finding(name, False, f"it raises {type(error).__name__}", words), ()
+        return Finding(name, False, f"{_RAISES} {type(error).__name__}", words), ()
     return outcome if isinstance(outcome, tuple) else (outcome, ())
 
 
@@ -185,6 +196,8 @@ def _points(field: Field, data: Data) -> Tensor:
         raise ValueError(f"got data of shape {shape}; this field moves points (M, {wanted})")
     if not x.is_floating_point():
         raise TypeError(f"got data of type {x.dtype}; scale it to floating-point numbers")
+    if not bool(x.isfinite().all()) or float(x.double().std()) == 0:
+        raise ValueError("got data that are not finite, or all the same; nothing can be compared")
     most = max(2, _NUMBERS // math.prod(x.shape[1:]))
     if len(x) > most:
         x = x[Rng(10).permutation("points", len(x))[:most]]

@@ -69,6 +69,7 @@ MISTAKES = {
         "the score is returned as the velocity",
         "the velocity is f x - g^2 score / 2",
     ),
+    "missing alpha": ("a factor alpha is missing", "n = (x - alpha x0) / sigma"),
     "missing 1/alpha": ("a factor 1 / alpha is missing", "x0 = (x - sigma n) / alpha"),
     "missing 1/2": (
         "this is the drift of the reverse SDE, with g^2 where the ODE has g^2 / 2",

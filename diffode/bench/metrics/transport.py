@@ -2,8 +2,8 @@ r"""Wasserstein-2 distances: how far mass must move to turn one set of points in
 
 Their standard errors come from the potentials :math:`\phi, \psi` of the optimal transport: to
 first order :math:`W_2^2` is the mean of :math:`\phi` over x plus the mean of :math:`\psi` over y,
-so that its variance is :math:`Var(\phi) / n + Var(\psi) / m`. They err to the large side, by up to
-:math:`\sqrt 2`, where the two laws are equal.
+so that its variance is :math:`Var(\phi) / n + Var(\psi) / m`. They err to the large side, by up
+to a factor of about 2, where the two laws are equal.
 
 Reference: del Barrio and Loubes (2019), Central limit theorems for empirical transportation cost
 in general dimension, https://arxiv.org/abs/1705.01299, theorem 4.1.

@@ -10,19 +10,18 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-import yaml
-
 from diffode.bench import tables
-from diffode.bench.budget import ErrorBudget, lines
+from diffode.bench.budget import lines
 from diffode.bench.budget_chart import chart
+from diffode.bench.config import dump
 from diffode.bench.results import Results
 from diffode.bench.tables import Mean, Row
 from diffode.viz import data_uri
 
 _NUMERIC = "0123456789+-."  # how the cells of a column of numbers begin
 _INTERVALS = (
-    "Intervals are of 95 %: Student's over seeds, or with one seed 1.96 standard errors of the "
-    "metric itself."
+    "Intervals are of 95 %: Student's over seeds, or 1.96 standard errors of the metric itself "
+    "where these are wider, as they are for one seed and for real data."
 )
 
 
@@ -40,7 +39,7 @@ def page(results: Results, title: str = "A comparison") -> str:
         "rows": [_json_row(row) for row in table if not row.refused],
         "metrics": {d: [m["name"] for m in known] for d, known in results.metrics.items()},
         "floors": {d: {k: v[0] for k, v in r["floor"].items()} for d, r in _items(results)},
-        "headline": {d: tables.headline(results, d) for d in results.references},
+        "headline": {d: r["headline"] for d, r in _items(results)},
         "real": {d: r["picture"] for d, r in _items(results)},
         "pictures": pictures,
     }
@@ -55,7 +54,9 @@ def page(results: Results, title: str = "A comparison") -> str:
         intervals=_INTERVALS,
         sections="\n".join(_section(results, table, data) for data in results.references),
         command=html.escape(results.command),
-        config=html.escape(yaml.safe_dump(results.config, sort_keys=False)),
+        config=html.escape(
+            "\n".join(f"# {n}\n{dump(c)}" for n, c in results.named_configs.items())
+        ),
         machines=html.escape(
             "\n".join(
                 f"{device}, {threads} threads, " + ", ".join(f"{k} {v}" for k, v in versions)
@@ -72,22 +73,19 @@ def _items(results: Results) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _section(results: Results, table: Sequence[Row], data: str) -> str:
-    metric = tables.headline(results, data)
     reference = results.references[data]
+    metric = reference["headline"]
     columns = tables.allowances(table, data) or [1]
-    refused = [r for r in table if r.data == data and r.refused]
-    said = "; ".join(
-        dict.fromkeys(f"{r.field} with {r.solver} at {r.allowed}: {r.refused}" for r in refused)
-    )
     floor = reference["floor"].get(metric, [math.nan, math.nan])
     return _template("section.html").substitute(
         data=html.escape(data),
         about=html.escape(_about(reference["about"])),
         metric=html.escape(metric),
         table=_by_evaluations(results, table, data, metric, columns),
-        columns="Columns are evaluations, bold is each field's best solver there.",
+        columns="Columns are evaluations; bold are each field's best solver there and those whose "
+        "interval holds its value.",
         floor=Mean.of([floor[0]], [floor[1]]),
-        refused=html.escape(f" Not possible: {said}." if said else ""),
+        notes=html.escape("".join(f" {note}." for note in tables.notes(table, data))),
         paths=_paths(results, data),
         most=columns[-1],
         everything=_table(*tables.everything(results, table, data, columns[-1])),
@@ -96,28 +94,30 @@ def _section(results: Results, table: Sequence[Row], data: str) -> str:
             for m in results.metrics[data]
         ),
         trainings=_table(*tables.trainings(results, data)),
-        budgets=_budgets(results.budgets.get(data, [])),
+        budgets=_budgets(results, data),
     )
 
 
-def _budgets(known: Sequence[dict[str, Any]]) -> str:
-    if not known:
-        return ""
-    made = [ErrorBudget.fromdict(b) for b in known]
+def _budgets(results: Results, data: str) -> str:
+    made, refused = tables.budgets(results, data)
+    note = f'<p class="note">No error budget: {html.escape(refused)}.</p>' if refused else ""
+    if not made:
+        return note
     (moved_head, moved), (score_head, scores) = lines(made)
     bounds = [
         [b["name"], *(f"{v:.3g}" for v in (k["measured"], k["value"], k["value"] / k["measured"])),
          f"{k['exponent']:.2f}"]
-        for b in known
+        for b in results.budgets[data]
         if (k := b.get("bound"))
     ]  # fmt: skip
     head = ["field", "measured", "bound", "looser by", "exponent"]
-    return _template("budgets.html").substitute(
+    bound = _template("bounds.html").substitute(table=_table(head, bounds)) if bounds else ""
+    return note + _template("budgets.html").substitute(
         chart=chart(made),
         moved=_table(moved_head, moved),
         scores=_table(score_head, scores),
-        accuracy=f"{max(1e-9, *(b.accuracy for b in made)):.1g}",
-        bounds=_template("bounds.html").substitute(table=_table(head, bounds)) if bounds else "",
+        accuracy=f"{max(b.accuracy for b in made):.1g}",
+        bounds=bound,
     )
 
 
@@ -138,7 +138,7 @@ def _by_evaluations(
         )
         found = [[tables.at(table, data, field, s, nfe) for nfe in columns] for s in solvers]
         best = [
-            pick((r.metrics[metric].value for r in column if r), default=None)
+            pick((r.metrics[metric].value for r in column if r), default=math.nan)
             for column in zip(*found, strict=True)
         ]
         for k, (solver, line) in enumerate(zip(solvers, found, strict=True)):
@@ -147,7 +147,8 @@ def _by_evaluations(
             ]
             for row, top in zip(line, best, strict=True):
                 value = row.metrics[metric] if row else None
-                mark = ' class="best"' if value and len(solvers) > 1 and value.value == top else ""
+                alike = value is not None and abs(value.value - top) <= max(value.half, 0.0)
+                mark = ' class="best"' if alike and len(solvers) > 1 else ""
                 cells.append(f"<td{mark}>{'' if value is None else value}</td>")
             lines.append(f"<tr{' class=first' if not k else ''}>{''.join(cells)}</tr>")
     head = ["field", "solver", *map(str, columns)]
