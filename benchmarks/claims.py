@@ -4,7 +4,8 @@
     python -m benchmarks.claims --out runs/digits --table
 
 Models are those of the standing comparison where it has them (same folder, same keys). Frechet is
-in pixel space against the held-out digits, 1,437 samples, medians over seeds.
+in pixel space against the held-out digits, as many samples as there are training digits, medians
+over seeds.
 
 1. PFGM's RK45 needs fewer evaluations than VP's and VE's at equal quality (PFGM, table 1): dopri5
    in the clock of each paper (log z, t, log sigma) and in this package's own.
@@ -25,7 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffode.bench.config import make_config
+from diffode import __version__
+from diffode.bench.config import digest, make_config
 from diffode.bench.metrics import frechet, precision_recall
 from diffode.bench.models import Model, fingerprint, model_of, plan_of, train_model
 from diffode.data import load
@@ -121,13 +123,22 @@ def rounded(field: AffineField, bits: int, seed: int) -> dict[str, float]:
     return figures(sample(coarse, COUNT, seed=seed).x)
 
 
+SETTINGS = {
+    "rk45": [CLOCKS, TOLERANCES],
+    "euler": [CLOCKS, EULER],
+    "weak": [WEAK],
+    "robust": [ALPHAS, BITS],
+}
+
+
 def cells(out: Path) -> Iterator[tuple[str, Path]]:
-    """The names and files of all cells."""
+    """The names and files of all cells; a file's name tells what decides its figures."""
     names = [f"{claim}-{f}" for claim in ("rk45", "euler", "weak") for f in CLOCKS]
     names += [f"robust-{d}" for d in (*DOFS, "inf")]
     for seed in SEEDS:
         for name in names:
-            yield f"{name}-{seed}", out / "claims" / f"{name}-{seed}.json"
+            key = digest([__version__, SETTINGS[name.split("-")[0]]])
+            yield f"{name}-{seed}", out / "claims" / f"{name}-{seed}-{key}.json"
 
 
 def run(name: str, out: Path) -> object:
@@ -166,7 +177,12 @@ def table(out: Path) -> str:
     def of(name: str) -> list:
         return [v for k, v in known.items() if k.rsplit("-", 1)[0] == name]
 
-    lines = [f"Frechet floor {frechet(DIGITS.train, DIGITS.test).value:.3f}", ""]
+    floor = frechet(DIGITS.train, DIGITS.test).value
+    lines = [
+        f"Frechet[pixels] of {COUNT} samples to {len(DIGITS.test)} held-out digits "
+        f"({fingerprint(DIGITS.test)}); training digits: {floor:.3f}; {len(SEEDS)} seeds",
+        "",
+    ]
     lines += ["| field | clock | " + " | ".join(f"{t:g}" for t in TOLERANCES) + " |"]
     lines += ["|---" * (len(TOLERANCES) + 2) + "|"]
     for field, own in CLOCKS.items():

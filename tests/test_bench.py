@@ -197,6 +197,8 @@ def test_merging_takes_other_fields_and_refuses_other_references(done, tmp_path,
     )
     merged = (tmp_path / "all" / "report.md").read_text()
     assert "vp" in merged and "diffode bench --merge OUT-1 --merge OUT-2 --out OUT" in merged
+    again = read_results(tmp_path / "all")
+    assert all(again.picture(c["picture"]) for c in again.cells if c["picture"])
     one = make_config(**read_config(tmp_path / "all" / "config-2.yaml"))
     assert one == make_config(**read_config(tmp_path / "vp" / "config.yaml"))
     said = refused(capsys, "bench", "--merge", done, "--merge", done, "--out", tmp_path / "x")
@@ -206,7 +208,15 @@ def test_merging_takes_other_fields_and_refuses_other_references(done, tmp_path,
     said = refused(
         capsys, "bench", "--merge", done, "--merge", tmp_path / "long", "--out", tmp_path / "x"
     )
-    assert "edm on moons was trained with steps 30" in said and "train both in one way" in said
+    assert "on moons edm was trained with" in said and "train all in one way" in said
+    slower = SMALL.replace('"edm", "rectified", "poisson"', '"vp"').replace(
+        "width = 16", "width = 8"
+    )
+    assert run(["bench", str(written(tmp_path, slower)), "--out", str(tmp_path / "slow")]) == 0
+    said = refused(
+        capsys, "bench", "--merge", done, "--merge", tmp_path / "slow", "--out", tmp_path / "x"
+    )
+    assert "trained with width 16" in said and "vp with 8" in said
     fewer = written(
         tmp_path,
         SMALL.replace('"edm", "rectified", "poisson"', '"subvp"').replace(

@@ -87,11 +87,11 @@ def test_intervals_of_changes_are_those_of_paired_runs(ring):
     assert b.changes["solver"].stderr < 0.2 * b.scores[1].stderr
     seeds = [
         error_budget(exact(ring, VP(), 0.1), ring, "heun", n=ROWS, nfe=21, seed=s).changes["model"]
-        for s in range(6)
+        for s in range(12)
     ]
     spread = torch.tensor([e.value for e in seeds]).std()
     stated = torch.tensor([e.stderr for e in seeds]).mean()
-    assert 0.2 < float(spread / stated) < 5
+    assert 0.5 < float(spread / stated) < 1.8
 
 
 @pytest.mark.parametrize("dof", [1.0, 16.0])

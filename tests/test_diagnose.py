@@ -206,3 +206,69 @@ def test_progress_counts_the_checks():
     )
     total = len(report.findings)
     assert seen == [(k, total) for k in range(total + 1)]
+
+
+# ---------------------------------------------------------------- fields that are wrong elsewise
+
+
+class Own(Field):
+    """An exact field with a posterior of its own, and faults that no candidate repeats."""
+
+    event_shape = (2,)
+
+    def __init__(self, schedule, ripple=0.0, forget_alpha=False):
+        super().__init__()
+        self.schedule, self.span, self.prior = schedule, schedule.span, exact(schedule).prior
+        self.ripple, self.forget_alpha = ripple, forget_alpha
+
+    def velocity(self, x, t, y=None):
+        t = torch.as_tensor(t, dtype=torch.float64).expand(len(x))
+        alpha, sigma, d_alpha, d_sigma = (r[:, None].to(x) for r in self.schedule.rates(t))
+        known = points().to(x)
+        square = (x[:, None] - alpha[:, None] * known).square().sum(2)
+        x0 = torch.softmax(-square / (2 * sigma**2), 1) @ known
+        n = (x - (1.0 if self.forget_alpha else alpha) * x0) / sigma
+        return (d_alpha * x0 + d_sigma * n) * (1 + self.ripple * torch.sin(5 * x))
+
+
+def test_a_field_with_a_posterior_of_its_own_is_sound():
+    assert finding(diagnose(Own(Karras()), points()), "velocity").ok
+
+
+def test_a_wrong_exact_field_is_not_taken_for_a_trained_one():
+    found = finding(diagnose(Own(Karras(), ripple=0.25), points()), "velocity")
+    assert found.ok is None and "another law" in found.message
+    found = finding(diagnose(Own(Rectified(), ripple=0.25), points()), "velocity")
+    assert found.ok is not True
+
+
+def test_a_missing_alpha_is_named():
+    assert diagnose(Own(VP(), forget_alpha=True), points()).mistakes[0] == "missing alpha"
+
+
+class Float32(Field):
+    prior, span, event_shape, schedule = Normal(), (1.0, 1e-3), (2,), Rectified()
+
+    def __init__(self, cast):
+        super().__init__()
+        self.layer, self.cast = torch.nn.Linear(3, 2), cast
+
+    def velocity(self, x, t, y=None):
+        t = torch.as_tensor(t, dtype=torch.float64).expand(len(x))[:, None]
+        return self.layer(torch.cat((x, t.to(x) if self.cast else t), 1))
+
+
+@pytest.mark.parametrize(
+    ("cast", "said"), [(True, "does not take float64 points"), (False, "float64 time beside")]
+)
+def test_a_network_of_one_type_is_told_once(cast, said):
+    report = diagnose(Float32(cast), points())
+    (first,) = report.failures()
+    assert first.mistake == "dtype" and said in first.message
+    assert finding(report, "ends").message == "not judged while shapes is wrong"
+
+
+@pytest.mark.parametrize("data", [torch.full((10, 2), torch.nan), torch.ones(10, 2)])
+def test_data_that_cannot_be_compared_are_refused(data):
+    with pytest.raises(ValueError, match="not finite, or all the same"):
+        diagnose(exact(Karras()), data)

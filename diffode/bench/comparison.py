@@ -14,6 +14,7 @@ from diffode.bench.cells import Cell, cells_of, run_cell, write_cell
 from diffode.bench.config import BenchConfig, digest
 from diffode.bench.models import (
     Model,
+    alike,
     describe,
     fingerprint,
     keeps_own,
@@ -156,8 +157,11 @@ class _Part:
 
     def _budget(self, model: Model) -> str:
         """Whether a field was trained as the others are."""
-        plan, own = model.plan, self.config.options.get(model.plan.field, {})
-        return "its own" if keeps_own(plan.field) or own.keys() & plan.training else "shared"
+        plan = model.plan
+        changed = self.config.options.get(plan.field, {}).keys() & alike(
+            plan.options, plan.training
+        )
+        return "its own" if keeps_own(plan.field) or changed else "shared"
 
     def _path(self, cell: Cell) -> Path:
         return cell.path(self.out, self.panel.describe())

@@ -29,6 +29,8 @@ from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
 from diffode.fields.critics import CriticBank
 from diffode.files import read_json, write_text
+from diffode.options import options_of
+from diffode.recipes.compose import given
 from diffode.run import CONFIG, Plan, execute
 from diffode.training import checkpoint
 from diffode.training.trainer import Diverged, TrainState
@@ -93,6 +95,12 @@ def plan_of(config: BenchConfig, field: str, data: str, seed: int, **more: Any) 
 def learned(training: Mapping[str, Any]) -> dict[str, Any]:
     """The training options that decide what is learned."""
     return {k: v for k, v in training.items() if k not in _UNSEEN}
+
+
+def alike(options: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a plan's options those that fields have in common: the network's and the trainer's."""
+    network = options_of(given).model_fields
+    return {k: v for k, v in options.items() if k in network} | learned(training)
 
 
 def model_of(plan: Plan, data_print: str, out: Path) -> Model:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from diffode.bench.models import learned
-from diffode.files import write_text
+from diffode.bench.models import alike
+from diffode.files import replacing, write_text
 
 RESULTS = "results.json"
 FORMAT = 2
@@ -53,8 +55,20 @@ class Results:
         each = [f"diffode bench {name} --out {folder}" for name, folder in parts.items()]
         return "\n".join([*each, f"diffode bench {merged} --out OUT"])
 
+    def picture(self, name: str) -> Path | None:
+        """Where a picture lies, if it is still there."""
+        return next((f / name for f in self.folders if (f / name).is_file()), None)
+
     def write(self, folder: Path) -> None:
-        """Write results.json."""
+        """Write results.json, and the pictures that lie elsewhere."""
+        shown = [c["picture"] for c in self.cells]
+        shown += [r["picture"] for r in self.references.values()]
+        shown += [m["paths"] for m in self.models.values() if "paths" in m]
+        for name in dict.fromkeys(filter(None, shown)):
+            source = self.picture(name)
+            if source is not None and not (folder / name).exists():
+                with replacing(folder / name) as temporary:
+                    shutil.copyfile(source, temporary)
         stored = {k: v for k, v in vars(self).items() if k != "folders"}
         write_text(folder / RESULTS, json.dumps({"format": FORMAT, **stored}, indent=1) + "\n")
 
@@ -104,7 +118,7 @@ def merge(parts: list[Results]) -> Results:
                         f"{first.folders[0]} and {other} in {part.folders[0]}; run both against "
                         "one reference"
                     )
-        _require_one_way(first, part, models | part.models)
+        _require_one_way(first, part)
         taken = {_place(c) for c in cells}
         for cell in part.cells:
             if _place(cell) in taken:
@@ -121,19 +135,32 @@ def merge(parts: list[Results]) -> Results:
     return Results(configs, references, metrics, models, cells, folders, budgets)
 
 
-def _require_one_way(first: Results, part: Results, models: dict[str, dict[str, Any]]) -> None:
-    """Refuse two trainings of one field on one data set that differ in more than their seed."""
-    ways: dict[tuple[str, str], dict[str, Any]] = {}
-    for model in models.values():
-        plan = model["plan"]
-        way = {"labels": plan["labels"]} | plan["options"] | learned(plan["training"])
-        known = ways.setdefault((plan["field"], plan["data"]), way)
-        for key in known.keys() | way.keys():
-            if known.get(key) != way.get(key):
+def _require_one_way(first: Results, part: Results) -> None:
+    """Refuse fields of one data set that were not trained alike.
+
+    One field may differ in its seed alone, and those that share the budget in their recipe's own
+    options; steps may differ where a time was given instead.
+    """
+    timed = all(config["seconds"] is not None for config in (*first.configs, *part.configs))
+    for mine, other in product(first.models.values(), part.models.values()):
+        plans = mine["plan"], other["plan"]
+        if plans[0]["data"] != plans[1]["data"]:
+            continue
+        same = plans[0]["field"] == plans[1]["field"]
+        if not same and {mine["budget"], other["budget"]} != {"shared"}:
+            continue
+        ways = [
+            {"labels": p["labels"]}
+            | alike(p["options"], p["training"])
+            | (p["options"] if same else {})
+            for p in plans
+        ]
+        for key in ways[0].keys() & ways[1].keys() - ({"steps"} if timed else set()):
+            if ways[0][key] != ways[1][key]:
                 raise ValueError(
-                    f"cannot merge: {plan['field']} on {plan['data']} was trained with {key} "
-                    f"{known.get(key)} in {first.folders[0]} and {way.get(key)} in "
-                    f"{part.folders[0]}; train both in one way"
+                    f"cannot merge: on {plans[0]['data']} {plans[0]['field']} was trained with "
+                    f"{key} {ways[0][key]} in {first.folders[0]} and {plans[1]['field']} with "
+                    f"{ways[1][key]} in {part.folders[0]}; train all in one way"
                 )
 
 

@@ -205,7 +205,7 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _uri(results: Results, name: str) -> str | None:
-    path = next((f / name for f in results.folders if (f / name).is_file()), None)
+    path = results.picture(name)
     return None if path is None else data_uri(path.read_bytes())
 
 
