@@ -1,6 +1,7 @@
 """A comparison: what it fixes, what it keeps, how it goes on, and what it refuses."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -160,6 +161,11 @@ def test_intervals_cover_the_mean_of_the_seeds_as_often_as_they_say():
         mean = Mean.of(values, [0.0] * 3)
         hits += abs(mean.value - 3.0) <= mean.half
     assert abs(hits / 2000 - 0.95) < 0.015
+
+
+def test_seeds_that_agree_by_chance_keep_the_error_of_the_metric():
+    assert Mean.of([1.0, 1.0, 1.0], [0.3, 0.3, 0.3]).half == pytest.approx(1.96 * 0.3 / 3**0.5)
+    assert Mean.of([1.0, 1.0], [math.nan, 0.1]).half == 0.0
 
 
 def test_the_report_holds_the_figures_and_what_remakes_it(done):

@@ -178,3 +178,9 @@ def test_straightness_of_a_half_circle_is_two_over_pi():
     assert straightness(line.repeat(1, 2, 1)).value == pytest.approx(1)
     with pytest.raises(ValueError, match="wanted three states"):
         straightness(line[:2])
+
+
+def test_the_first_figure_is_w2_in_the_plane_and_a_frechet_distance_of_images():
+    assert Panel(load("moons"), 60).headline == "W2"
+    assert Panel(load("digits"), 60, ["pca"]).headline.startswith("Frechet[pca")
+    assert Panel(load("digits"), 60, []).headline == "sliced W2"

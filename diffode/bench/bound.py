@@ -38,6 +38,8 @@ _REACH, _SIDE = 4.0, 48  # of the grid of points, in spreads of the state, in th
 class Bound:
     """The bound beside what it bounds, in units of the data.
 
+    L is the largest that was found: on the trained paths, and in the plane on a grid besides.
+
     Attributes:
         value: the bound, start and model together.
         start: what the prior's mismatch contributes.

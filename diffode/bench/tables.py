@@ -180,7 +180,9 @@ def _section(results: Results, table: list[Row], data: str) -> list[str]:
             [field, solver, *("" if r is None else str(r.metrics[metric]) for r in found)]
         )
     about = ", ".join(
-        f"{k} {v}" for k, v in reference["about"].items() if not isinstance(v, (dict, list))
+        f"{k.replace('_', ' ')} {f'{v:.4g}' if isinstance(v, float) else v}"
+        for k, v in reference["about"].items()
+        if not isinstance(v, (dict, list))
     )
     parts = [
         f"## {data}",
