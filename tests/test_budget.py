@@ -101,7 +101,7 @@ def test_poisson_flows_start_from_the_exact_law_on_the_plane(ring, radius, dof):
     field = PoissonField(Empirical(points, Karras(0.002, 80.0), StudentT(dof)), radius=radius)
     few = dataclasses.replace(ring, train=ring.train[:512], law=None)
     b = error_budget(field, few, "heun", n=ROWS, nfe=41)
-    assert b.medians["prior mismatch"] < 0.2 and values(b)["model"] == 0
+    assert b.medians["prior mismatch"] < 0.2 and values(b)["model"] < 1e-9
     assert b.accuracy < 1e-3
 
 

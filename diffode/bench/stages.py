@@ -85,7 +85,7 @@ def exact_field(field: AffineField, dataset: Dataset) -> AffineField:
         stds = torch.full((len(law.weights),), law.std, dtype=torch.float64)
         inner = Mixture(law.weights, law.means, stds, *path)
     else:
-        rows = Rng(0).permutation("points", len(dataset.train))[:_POINTS].sort().values
+        rows = Rng(0).permutation("points", len(dataset.train))[:_POINTS]
         inner = Empirical(dataset.train[rows].double(), *path)
     return PoissonField(inner, radius=field.radius) if isinstance(field, PoissonField) else inner
 

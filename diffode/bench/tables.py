@@ -52,6 +52,8 @@ def figure(value: float, error: float) -> str:
     """A number with as many decimals as its error leaves."""
     if not math.isfinite(value):
         return str(value)
+    if abs(value) >= 1e5:
+        return f"{value:.2g}"
     if error <= 0 or not math.isfinite(error):
         return f"{value:.3g}"
     places = max(0, min(6, 1 - math.floor(math.log10(error))))

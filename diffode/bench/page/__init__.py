@@ -21,7 +21,8 @@ from diffode.viz import data_uri
 _NUMERIC = "0123456789+-."  # how the cells of a column of numbers begin
 _INTERVALS = (
     "Intervals are of 95 %: Student's over seeds, or 1.96 standard errors of the metric itself "
-    "where these are wider, as they are for one seed and for real data."
+    "where these are wider, as they are for one seed and for real data. All share one reference, "
+    "so that they differ by less than their intervals."
 )
 
 
@@ -82,8 +83,8 @@ def _section(results: Results, table: Sequence[Row], data: str) -> str:
         about=html.escape(_about(reference["about"])),
         metric=html.escape(metric),
         table=_by_evaluations(results, table, data, metric, columns),
-        columns="Columns are evaluations; bold are each field's best solver there and those whose "
-        "interval holds its value.",
+        columns="Columns are evaluations; bold are each field's best solver there and all within "
+        "its interval.",
         floor=Mean.of([floor[0]], [floor[1]]),
         notes=html.escape("".join(f" {note}." for note in tables.notes(table, data))),
         paths=_paths(results, data),
@@ -112,13 +113,14 @@ def _budgets(results: Results, data: str) -> str:
     ]  # fmt: skip
     head = ["field", "measured", "bound", "looser by", "exponent"]
     bound = _template("bounds.html").substitute(table=_table(head, bounds)) if bounds else ""
-    return note + _template("budgets.html").substitute(
+    shown = _template("budgets.html").substitute(
         chart=chart(made),
         moved=_table(moved_head, moved),
         scores=_table(score_head, scores),
         accuracy=f"{max(b.accuracy for b in made):.1g}",
         bounds=bound,
     )
+    return shown + note
 
 
 def _about(about: dict[str, Any]) -> str:
@@ -138,7 +140,7 @@ def _by_evaluations(
         )
         found = [[tables.at(table, data, field, s, nfe) for nfe in columns] for s in solvers]
         best = [
-            pick((r.metrics[metric].value for r in column if r), default=math.nan)
+            pick((r.metrics[metric] for r in column if r), key=lambda m: m.value, default=None)
             for column in zip(*found, strict=True)
         ]
         for k, (solver, line) in enumerate(zip(solvers, found, strict=True)):
@@ -147,7 +149,7 @@ def _by_evaluations(
             ]
             for row, top in zip(line, best, strict=True):
                 value = row.metrics[metric] if row else None
-                alike = value is not None and abs(value.value - top) <= max(value.half, 0.0)
+                alike = value and top and abs(value.value - top.value) <= max(top.half, 0.0)
                 mark = ' class="best"' if alike and len(solvers) > 1 else ""
                 cells.append(f"<td{mark}>{'' if value is None else value}</td>")
             lines.append(f"<tr{' class=first' if not k else ''}>{''.join(cells)}</tr>")
