@@ -21,8 +21,8 @@ from diffode.viz import data_uri
 _NUMERIC = "0123456789+-."  # how the cells of a column of numbers begin
 _INTERVALS = (
     "Intervals are of 95 %: Student's over seeds, or 1.96 standard errors of the metric itself "
-    "where these are wider, as they are for one seed and for real data. All share one reference, "
-    "so that they differ by less than their intervals."
+    "where these are wider, as they are for one seed and for real data. All share one reference: "
+    "differences between fields are surer than their intervals."
 )
 
 
