@@ -124,7 +124,7 @@ def train_model(
     A training that diverges is kept as one that failed: it would do so again.
     """
     model.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(model.folder.with_suffix(".lock")):  # of another comparison in this folder
+    with FileLock(f"{model.folder}.lock"):  # of another comparison in this folder
         if model.facts is None:
             _train(model, dataset, watch)
 

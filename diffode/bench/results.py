@@ -106,7 +106,7 @@ def merge(parts: list[Results]) -> Results:
     references, metrics = dict(first.references), dict(first.metrics)
     models, cells = dict(first.models), list(first.cells)
     budgets = {name: list(known) for name, known in first.budgets.items()}
-    for part in parts[1:]:
+    for k, part in enumerate(parts[1:], 1):
         for name, reference in part.references.items():
             known = references.setdefault(name, reference)
             metrics.setdefault(name, part.metrics[name])
@@ -118,7 +118,8 @@ def merge(parts: list[Results]) -> Results:
                         f"{first.folders[0]} and {other} in {part.folders[0]}; run both against "
                         "one reference"
                     )
-        _require_one_way(first, part)
+        for earlier in parts[:k]:
+            _require_one_way(earlier, part)
         taken = {_place(c) for c in cells}
         for cell in part.cells:
             if _place(cell) in taken:
