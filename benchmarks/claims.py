@@ -84,12 +84,11 @@ def rk45(field: AffineField, clock: str, seed: int) -> list[dict[str, float]]:
 
 def euler(field: AffineField, clock: str, seed: int) -> list[dict[str, float]]:
     """Figures of Euler at each number of equal steps in a clock."""
-    kind = "native" if clock == "native" else clock
     return [
         {
             "steps": steps,
             **figures(
-                sample(field, COUNT, "euler", steps=steps, seed=seed, grid=kind, clock=clock).x
+                sample(field, COUNT, "euler", steps=steps, seed=seed, grid=clock, clock=clock).x
             ),
         }
         for steps in EULER

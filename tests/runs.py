@@ -33,3 +33,29 @@ def refused(capsys, *arguments):
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     return printed.err
+
+
+SMALL = """
+fields = ["edm", "rectified", "poisson"]
+data = ["moons"]
+solvers = ["default", "heun", "dopri5"]
+nfe = [4, 9]
+tolerances = [0.3, 0.05]
+seeds = [0, 1]
+samples = 100
+device = "cpu"
+
+[train]
+steps = 30
+batch = 32
+width = 16
+depth = 1
+save_every = 10
+"""  # of a comparison
+
+
+def written(folder, text=SMALL, name="small.toml"):
+    """A configuration in a file."""
+    path = folder / name
+    path.write_text(text)
+    return path

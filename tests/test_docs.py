@@ -8,6 +8,8 @@ import pytest
 
 import diffode
 from diffode.bench.config import make_config, read_config
+from diffode.bench.models import plan_of
+from diffode.bench.panel import Panel
 from diffode.data import load
 from diffode.recipes import registry
 from diffode.testing import check_field, check_objective
@@ -78,6 +80,10 @@ def test_configuration_of_the_comparison_is_valid():
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/comparing.md").read_text(), re.DOTALL)
     config = make_config(**tomllib.loads(text))
     assert config.options == {"pfgmpp": {"dof": 2048}} and "heun" in config.solvers
+    for name in config.data:
+        assert len(Panel(load(name), 60, config.features).features) == 2
+    for field in config.fields:
+        assert plan_of(config, field, config.data[0], 0).training["steps"] == 700
 
 
 @pytest.mark.parametrize(

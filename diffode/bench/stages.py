@@ -77,7 +77,7 @@ def exact_field(field: AffineField, dataset: Dataset) -> AffineField:
     Arguments:
         field: whose schedule and noise are taken.
         dataset: the data; its law is taken where it is a mixture of Gaussians (of 64 components at
-            most if the noise is not normal), else its first 4,096 training points.
+            most if the noise is not normal), else up to 4,096 of its training points.
     """
     law, path = dataset.law, (field.schedule, field.noise)
     inner: AffineField
