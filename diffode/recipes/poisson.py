@@ -38,8 +38,9 @@ def poisson(
 
     dof, sigma_max, level_mean, level_std, radius and weighted are for ``objective=denoising``;
     gamma, tau, restrict and points for the regressions, whose sigma_max the paper's rule finds.
-    restrict=true leaves far points near the plane untrained, as the paper's code does; it then
-    starts on the plane within the norm cap, and frequencies of points come out wrong.
+    restrict=true draws a smaller scale for the 38 % of points that are nearest to the plane, as
+    the paper's code does, and so leaves far ones there untrained; it then starts on the plane
+    within the norm cap, and frequencies of points come out wrong.
     """
     from diffode.fields.poisson import PoissonField
     from diffode.fields.revealed import RevealedKarras

@@ -88,6 +88,19 @@ def test_perturbation_follows_the_paper():
     assert kstest(u, "uniform").statistic < 0.03
 
 
+def test_restriction_is_that_of_the_published_code():
+    """It concerns the 38.3 % of draws with |eps_z| < sigma / 2, not 69.1 % with eps_z below it."""
+    x = load("digits").train.repeat(20, 1, 1, 1)
+    built = [
+        build("poisson", (1, 8, 8), None, data_stats(x), objective="regression", width=8, **o)
+        for o in ({"restrict": False}, {"restrict": True})
+    ]
+    (_, free), (_, restricted) = (o.perturb(x, Rng(0)) for o in built)
+    changed = (restricted / free - 1).abs() > 1e-9
+    assert float(changed.double().mean()) == pytest.approx(math.erf(0.5 / math.sqrt(2)), abs=0.015)
+    assert bool((restricted <= free * (1 + 1e-9)).all())
+
+
 def test_single_force_is_unbiased():
     """Binned least squares on the force of an independent charge gives the field's direction."""
     y = torch.tensor([[-1.0], [0.5], [2.0]], dtype=torch.float64)
