@@ -87,10 +87,11 @@ class Rng:
     Arguments:
         seed: any integer in [0, 2^64).
         step: the training or solver step that the draws belong to, in [0, 2^32).
-        rows: global positions of the rows drawn, shape (B,); None means 0, 1, ..., B - 1.
+        rows: global positions of the rows drawn, shape (B,), each in [0, 2^32); None means 0, 1,
+            ..., B - 1.
 
     Raises:
-        ValueError: a seed or step out of range.
+        ValueError: a seed, step or row out of range.
     """
 
     def __init__(self, seed: int = 0, *, step: int = 0, rows: Tensor | None = None) -> None:
@@ -98,6 +99,9 @@ class Rng:
             raise ValueError(f"got seed {seed}; use an integer from 0 to 2^64 - 1")
         if not 0 <= step < 2**32:
             raise ValueError(f"got step {step}; a step counts from 0 to 2^32 - 1")
+        if rows is not None and len(rows) and not (rows.min() >= 0 and rows.max() <= _WORD):
+            low, high = int(rows.min()), int(rows.max())
+            raise ValueError(f"got rows {low} to {high}; rows count from 0 to 2^32 - 1")
         self.seed, self.step, self._rows = seed, step, rows
 
     def __repr__(self) -> str:
@@ -105,7 +109,9 @@ class Rng:
 
     def at(self, step: int) -> Rng:
         """The same rows at another step."""
-        return Rng(self.seed, step=step, rows=self._rows)
+        other = Rng(self.seed, step=step)
+        other._rows = self._rows
+        return other
 
     def rows(self, index: Tensor) -> Rng:
         """The generator whose row k is this one's row ``index[k]``, for shards of a batch."""
@@ -119,7 +125,7 @@ class Rng:
             raise ValueError(f"{n} rows were asked of a generator of {len(rows)} rows")
         blocks = torch.arange((words + 3) // 4, device=device)
         fixed = [torch.tensor(w, device=device) for w in (self.step, zlib.crc32(name.encode()))]
-        counter = (blocks[None, :], rows[:, None] & _WORD, *fixed)
+        counter = (blocks[None, :], rows[:, None], *fixed)
         out = torch.stack(philox(counter, (self.seed & _WORD, self.seed >> 32)), dim=-1)
         return out.flatten(1)[:, :words]
 

@@ -171,8 +171,8 @@ def sample(
     """
     if n < 1 or (batch is not None and batch < 1):
         raise ValueError(f"got n={n}, batch={batch}; both count from 1")
-    if first < 0:
-        raise ValueError(f"got first={first}; samples count from 0")
+    if not 0 <= first <= 2**32 - n:
+        raise ValueError(f"got first={first}, n={n}; samples count from 0 to 2^32 - 1")
     if y is not None and len(y) != n:
         raise ValueError(
             f"{n} samples were asked for and {len(y)} labels given; pass one label each"

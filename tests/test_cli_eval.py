@@ -193,8 +193,11 @@ def test_a_part_of_a_set_is_drawn_by_its_numbers(ring):
     field = checkpoint.load(ring).field
     whole = sample(field, 10, nfe=3, seed=2).x
     assert torch.allclose(sample(field, 4, nfe=3, seed=2, first=5).x, whole[5:9], atol=1e-6)
-    with pytest.raises(ValueError, match="got first=-1; samples count from 0"):
+    with pytest.raises(ValueError, match="got first=-1, n=4; samples count from 0"):
         sample(field, 4, first=-1)
+    with pytest.raises(ValueError, match=r"got first=4294967293, n=4; samples count from 0"):
+        sample(field, 4, first=2**32 - 3)
+    assert sample(field, 4, nfe=3, first=2**32 - 4).x.isfinite().all()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK cut short", b"text"])

@@ -222,5 +222,13 @@ def test_a_wrong_number_of_rows_is_refused():
         Rng().rows(torch.tensor([0, 1])).chi2("x", 1, 2.0)
 
 
+@pytest.mark.parametrize("row", [-1, 2**32])
+def test_a_row_out_of_range_is_refused(row):
+    with pytest.raises(ValueError, match=r"rows count from 0 to 2\^32 - 1"):
+        Rng().rows(torch.tensor([3, row]))
+    last = Rng().rows(torch.tensor([2**32 - 1])).normal("x", (1, 2))
+    assert not torch.equal(last, Rng().normal("x", (1, 2)))
+
+
 def test_a_generator_prints_what_it_is():
     assert repr(Rng(7, step=2)) == "Rng(seed=7, step=2)"

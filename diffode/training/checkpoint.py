@@ -3,7 +3,8 @@
 A checkpoint is a safetensors file. Its tensors are named ``model/<parameter>``,
 ``ema/<parameter>``, ``opt/<phase>/<parameter>/<slot>``, ``extra/<name>`` and ``stats/<name>``;
 its header holds a JSON spec. No pickle is ever written or read, and noise is counter-based, so
-there is no generator state to keep.
+there is no generator state to keep. Names are those without ``torch.compile``, so that compiled
+and plain objectives read each other's files.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from diffode.compiled import plain_name, plain_names
 from diffode.files import replacing
 from diffode.training.objective import Objective
 from diffode.training.stats import Stats
@@ -128,7 +130,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  # not a dict
+            names = list(file.keys())
+            tensors = plain_names({k: file.get_tensor(k) for k in names})
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from None
     try:
@@ -203,7 +206,7 @@ def load_optimiser(
     """Put the stored slots of a phase back into its optimiser."""
     stored = part(tensors, f"opt/{phase}")
     for name, parameter in objective.named_parameters():
-        slots = part(stored, name)
+        slots = part(stored, plain_name(name))
         if slots:
             optimiser.state[parameter] = {
                 slot: value if slot == "step" else value.to(parameter)
@@ -225,11 +228,11 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     """The parameters and persistent buffers of a module by name, each tied tensor once."""
     persistent = module.state_dict().keys()
     named = chain(module.named_parameters(), module.named_buffers())
-    return {name: tensor for name, tensor in named if name in persistent}
+    return plain_names({name: tensor for name, tensor in named if name in persistent})
 
 
 def _slots(objective: Objective, optimiser: Optimizer) -> dict[str, Tensor]:
-    names = {id(p): name for name, p in objective.named_parameters()}
+    names = {id(p): plain_name(name) for name, p in objective.named_parameters()}
     return {
         f"{names[id(parameter)]}/{slot}": torch.as_tensor(value)
         for parameter, slots in optimiser.state.items()
