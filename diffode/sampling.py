@@ -109,14 +109,15 @@ def _fitted(field: Field, grid: str | Path | FittedGrid | None) -> FittedGrid | 
 
 def _fitted_solver(
     fitted: FittedGrid,
+    field: Field,
     solver: Solver | str | None,
     options: dict[str, Any],
     nfe: int | None,
     steps: int | None,
 ) -> Solver:
+    if options or solver not in (None, "default"):
+        fitted.check_solver(solver_for(field, solver, options))
     own = fitted.make_solver()
-    if options or solver not in (None, "default", fitted.solver):
-        raise ValueError(f"this grid was fitted for {own}; leave out the solver and its options")
     count = len(fitted.times) - 1
     if steps not in (None, count) or (nfe is not None and own.steps(nfe) < count):
         raise ValueError(f"this grid has {count} steps; leave out nfe and steps")
@@ -179,7 +180,7 @@ def sample(
         )
     fitted = _fitted(field, grid)
     if fitted is not None:
-        solver = _fitted_solver(fitted, solver, options, nfe, steps)
+        solver = _fitted_solver(fitted, field, solver, options, nfe, steps)
     solver = solver_for(field, solver, {} if fitted else options)
     solver.check(field)
     if final == "denoise" and not isinstance(field, AffineField):

@@ -1,6 +1,7 @@
 """Small runs of the commands, and what they leave."""
 
 import json
+import shlex
 
 import numpy as np
 
@@ -24,6 +25,11 @@ def arrays(path):
 
 def figures(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def hints(text):
+    """The command lines that a command printed to go on with, as lists of arguments."""
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("  diffode ")]
 
 
 def refused(capsys, *arguments):

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import typer
 
 from diffode.cli.app import pairs
+from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.devices import choose
 from diffode.fields.base import AffineField
@@ -38,10 +39,15 @@ def command(
     if not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} has no schedule to place times on")
     field.requires_grad_(False)
-    rounds = 40
+    rounds, done = 40, 0
     with progress_bar("fit", rounds) as bar, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        done = iter(range(1, rounds + 1))
+
+        def show(loss: float) -> None:
+            nonlocal done
+            done += 1
+            bar.advance(done, f"loss {loss:.3g} of 1", total=max(rounds, done))
+
         fitted = fit_grid(
             field,
             solver,
@@ -51,12 +57,14 @@ def command(
             seed=seed,
             weights=weights,
             rounds=rounds,
-            progress=lambda _: bar.advance(next(done)),
+            progress=show,
         )
+        bar.advance(done, f"settled in {done} rounds", total=done)
     for warning in caught:
         typer.echo(f"warning: {warning.message}", err=True)
     gain = fitted.before / fitted.after
     typer.echo(
         f"wrote {fitted.save(out)} (held-out error {fitted.before:.3g} -> {fitted.after:.3g}, "
-        f"{gain:.2g} times smaller; use it with diffode sample {run} --grid {out})"
+        f"{gain:.2g} times smaller); use it with"
+        f"{command_line('sample', run, '--grid', out)}"
     )

@@ -49,9 +49,12 @@ def command(
         if not 0 <= label < spec.classes:
             raise ValueError(f"got --label {label}; this run has labels 0 to {spec.classes - 1}")
         y = torch.full((n,), label)
-    if solver is None and (run / CONFIG).exists():
+    options, fitted = pairs(assignments), grid is not None and grid.endswith(".json")
+    if solver is None and not fitted and (run / CONFIG).exists():
         solver = Plan.read(run).solver
-    chosen = solver_for(objective.field, solver, pairs(assignments))
+    chosen = None
+    if solver is not None or options or not fitted:
+        chosen = solver_for(objective.field, solver, options)
     with progress_bar("sample", n) as bar:
         drawn = sample(
             objective.field,

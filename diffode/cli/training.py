@@ -15,6 +15,7 @@ import typer
 
 from diffode.assess import Assessment, assess, save_samples
 from diffode.cli.app import pairs
+from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.files import is_main_process
 from diffode.recipes import find
@@ -71,7 +72,7 @@ def command(
         run = execute(plan, dataset, out=folder, resume=resume is not None, watch=watch)
     if not is_main_process():
         return
-    go_on = f"go on with\n  diffode train --resume {folder}"
+    go_on = f"go on with{command_line('train', '--resume', folder)}"
     if stopped.requested:
         typer.echo(f"stopped at step {stopped.steps[-1]}; {go_on}")
         raise KeyboardInterrupt

@@ -49,6 +49,20 @@ class FittedGrid(BaseModel):
             raise ValueError(f"got weights for {self.solver}, which is not a multistep method")
         return Scaled(solver, self.scales)
 
+    def check_solver(self, solver: Solver) -> None:
+        """Refuse a solver that this grid was not fitted for.
+
+        Raises:
+            ValueError: it is another one, or has other options.
+        """
+        own = get_solver(self.solver, **self.options)
+        if type(solver) is not type(own) or vars(solver) != vars(own):
+            options = "".join(f", {k}={v}" for k, v in self.options.items())
+            raise ValueError(
+                f"this grid was fitted for {self.solver}{options}, not for another solver or "
+                "other options; leave out the solver and its options"
+            )
+
     def check(self, field: Field) -> None:
         """Refuse a field that this grid was not fitted to.
 

@@ -56,10 +56,12 @@ def fit_grid(
         weights: fit the weights of a multistep method too. Where that does not help the held-out
             pilots it is undone, with a warning.
         rounds: of the optimiser, at most.
-        progress: called with the loss relative to its first value, after each round.
+        progress: called with the loss relative to its first value, after each round
+            of the times, then of the weights.
 
     Raises:
-        TypeError: a field without a schedule, or weights of a solver that has none.
+        TypeError: a field without a schedule, a solver that adds noise, or weights of one that
+            has none.
         ValueError: fewer than 2 steps or 8 pilots.
     """
     if not isinstance(field, AffineField):
@@ -69,6 +71,8 @@ def fit_grid(
     chosen = get_solver(solver, **(options or {}))
     if chosen.adaptive:
         raise ValueError(f"{solver} chooses its own steps; fit a grid to a solver of fixed steps")
+    if chosen.normal_only:
+        raise TypeError(f"{solver} adds noise; a grid is fitted to the ends of a flow: take trig")
     if weights and not isinstance(chosen, Multistep):
         raise TypeError(f"{solver} has no weights to fit; use trig or another multistep method")
     task = _Task(field, chosen, steps, pilot, seed)
@@ -80,7 +84,7 @@ def fit_grid(
     scales = None
     if weights:
         assert isinstance(chosen, Multistep)
-        scales = task.fit_scales(chosen, times, rounds)
+        scales = task.fit_scales(chosen, times, rounds, progress)
         better = task.held_out(times, scales)
         if better < after:
             after = better
@@ -182,7 +186,13 @@ class _Task:
         )
         return times(best.x)
 
-    def fit_scales(self, solver: Multistep, times: Tensor, rounds: int) -> list[list[float]]:
+    def fit_scales(
+        self,
+        solver: Multistep,
+        times: Tensor,
+        rounds: int,
+        progress: Callable[[float], None] | None,
+    ) -> list[list[float]]:
         """Factors of the multistep weights, by L-BFGS on gradients through the solve."""
         order = solver.method(len(times) - 1).order
         steps = len(times) - 1
@@ -191,12 +201,17 @@ class _Task:
             [factors], max_iter=rounds, line_search_fn="strong_wolfe", history_size=20
         )
 
+        losses: list[float] = []
+
         def closure() -> Tensor:
             optimiser.zero_grad()
             with torch.enable_grad():
                 rows = [[1 + c for c in row] for row in factors]
                 loss = self.loss(times, Scaled(solver, rows))
                 loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(float(loss.detach()))
+            if progress is not None:
+                progress(losses[-1] / losses[0])
             return loss
 
         optimiser.step(closure)  # type: ignore[no-untyped-call]

@@ -67,7 +67,7 @@ def test_another_field_is_refused(fitted):
 
 def test_what_does_not_go_with_a_fitted_grid_is_refused(fitted):
     field = ring(Karras())
-    with pytest.raises(ValueError, match="fitted for trig; leave out the solver"):
+    with pytest.raises(ValueError, match=r"fitted for trig, .* leave out the solver"):
         sample(field, 2, "heun", grid=fitted)
     with pytest.raises(ValueError, match="this grid has 8 steps; leave out nfe and steps"):
         sample(field, 2, steps=7, grid=fitted)
