@@ -27,6 +27,12 @@ NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
 
 
+def quoted(value: object, most: int = 80) -> str:
+    """The repr of a value for a message; a long one is cut in its middle."""
+    text = repr(value[: 2 * most]) if isinstance(value, str | bytes) else repr(value)
+    return text if len(text) <= most else f"{text[: most - 20]} ... {text[-12:]}"
+
+
 def suggest(name: str, known: list[str]) -> str:
     """ "did you mean ...? " for the nearest known name, or nothing."""
     close = difflib.get_close_matches(name, known, 1)
@@ -71,10 +77,11 @@ def validate(
         if key not in model.model_fields:
             known = list(model.model_fields)
             has = f"{suggest(key, known)}options: {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"{what} has no option {key!r}; {has}")
+            raise ValueError(f"{what} has no option {quoted(key)}; {has}")
     try:
         return model(**options).model_dump()
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"][0].lower() + first["msg"][1:]
-        raise ValueError(f"{what}: got {first['loc'][0]}={first['input']!r}; {reason}") from None
+        got = f"{first['loc'][0]}={quoted(first['input'])}"
+        raise ValueError(f"{what}: got {got}; {reason}") from None

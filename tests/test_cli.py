@@ -12,7 +12,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from diffode.cli.app import fail, run
+from diffode.cli.app import run
+from diffode.cli.failing import fail
 
 TINY = ["--device", "cpu", "--batch", "16", "--set", "width=16", "--set", "depth=1"]
 TINY += ["--samples", "20"]

@@ -1,6 +1,7 @@
 """The command line: ``diffode train``, ``sample``, ``fields``, ``solvers``, ``data``, ``tour``.
 
-Bad input ends with one line on standard error and exit code 2; an interrupt ends with 130.
+Bad input ends with one line on standard error and exit code 2; an interrupt
+ends with 130, SIGTERM with 143, SIGHUP with 129.
 """
 
 from __future__ import annotations

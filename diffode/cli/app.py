@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from diffode.cli.failing import explained, fail
+from diffode.cli.signals import Ended, ending_signals
 
 app = typer.Typer(
     name="diffode",
@@ -35,23 +37,21 @@ def run(arguments: list[str]) -> int:
     from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
+        with ending_signals():
+            code = app(arguments or ["--help"], standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _UsageError as error:
         return fail(error.format_message())
+    except Ended as error:
+        typer.echo(str(error), err=True)
+        return error.code
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         return 130
-    except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+    except Exception as error:
         if os.environ.get("DIFFODE_TRACEBACK"):
             raise
-        return fail(str(error))
-
-
-def fail(message: str) -> int:
-    """Say what is wrong in one line."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+        return fail(explained(error))
 
 
 def pairs(assignments: list[str]) -> dict[str, str]:

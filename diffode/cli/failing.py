@@ -1,0 +1,70 @@
+"""How a command fails: one line that says what is wrong, whatever was raised."""
+
+from __future__ import annotations
+
+import dis
+import errno
+import sys
+
+_MOST = 2000  # characters of a message
+_ADVICE = {
+    errno.ENOSPC: "free some space, then give the same command again",
+    errno.EDQUOT: "free some space, then give the same command again",
+    errno.EACCES: "check the permissions, or choose another place",
+    errno.EPERM: "check the permissions, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def fail(message: str) -> int:
+    """Say what is wrong in one line, cut in its middle where it is long; the exit code."""
+    line = " ".join(message[: 4 * _MOST].split())
+    if len(line) > _MOST:
+        line = f"{line[: _MOST - 200]} ... {line[-150:]}"
+    print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+def explained(error: BaseException) -> str:
+    """What to say of an error: its own sentence, or one about it where it has none.
+
+    The sentences are those that a ``raise`` in this package stated. What Python or another
+    library says ("'NoneType' object is not iterable") is quoted in a sentence of ours.
+    """
+    if _stated_here(error) and str(error):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        advice = _ADVICE.get(error.errno or 0, "check the path")
+        return f"{where}{error.strerror.lower()}; {advice}"
+    text = " ".join(str(error)[:1000].split())
+    if isinstance(error, MemoryError) or _is_full(text):
+        return (
+            "out of memory; ask for less at once (a smaller batch, fewer samples or points, a "
+            "smaller network)"
+        )
+    said = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    return (
+        f"this failed in a way that was not foreseen ({said}); set DIFFODE_TRACEBACK=1 to see "
+        "where, and check the files and options that were given"
+    )
+
+
+def _stated_here(error: BaseException) -> bool:
+    """Whether a raise statement in this package made the error."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    name = trace.tb_frame.f_globals.get("__name__", "")
+    if name.partition(".")[0] != "diffode":
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def _is_full(text: str) -> bool:
+    """Whether torch says that memory ran out."""
+    lower = text.lower()
+    return "out of memory" in lower or "can't allocate memory" in lower
