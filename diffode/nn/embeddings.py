@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import embedding, silu
 
 WAVES = 30
 """Fourier features per conditioning number: a sine and a cosine at 15 frequencies."""
@@ -34,6 +34,53 @@ def fourier(cond: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
+class Labels(nn.Embedding):
+    """A row for each label, and a last one for "no label", the null label.
+
+    Attributes:
+        null: whether the null label is trained; if not, it is refused.
+
+    Arguments:
+        classes: the number of labels, which are 0 to classes - 1; the null label is ``classes``.
+        width: the size of a row.
+    """
+
+    null = True
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__(classes + 1, width)
+
+    def forward(self, y: Tensor | None) -> Tensor:
+        """The rows of labels y (B,), shape (B, width); of None the null label's, shape (width,).
+
+        Raises:
+            ValueError: labels that there are not, or none where the null label is not trained.
+        """
+        if y is None and not self.null:
+            raise ValueError(
+                "got no labels, but this network was trained with label_drop=0 and has no null "
+                "label to stand for that; pass labels y, or --label on the command line"
+            )
+        if y is None:
+            return self.weight[-1]
+        try:
+            return embedding(y, self.weight if self.null else self.weight[:-1])
+        except IndexError:
+            last = self.num_embeddings - 1
+            known = f"0 to {last}, where {last} is the null label (unconditional)"
+            raise ValueError(
+                f"got labels from {int(y.min())} to {int(y.max())}; "
+                f"use {known if self.null else f'0 to {last - 1}'}"
+            ) from None
+
+
+def without_null(network: nn.Module) -> None:
+    """Let all label tables of a network refuse the null label, as one that is never trained."""
+    for module in network.modules():
+        if isinstance(module, Labels):
+            module.null = False
+
+
 class Embedding(nn.Module):
     r"""Vector of the conditioning numbers c and the label y, for the blocks to read.
 
@@ -56,7 +103,7 @@ class Embedding(nn.Module):
             self.second,
         ):  # torch's own start is ten times weaker than labels
             nn.init.kaiming_normal_(layer.weight)
-        self.table = None if classes is None else nn.Embedding(classes + 1, width)
+        self.table = None if classes is None else Labels(classes, width)
 
     def forward(self, cond: Tensor, y: Tensor | None = None) -> Tensor:
         """The embedding, shape (B, E).
@@ -67,19 +114,9 @@ class Embedding(nn.Module):
         """
         e = self.second(silu(self.first(fourier(cond).to(self.first.weight.dtype))))
         if self.table is not None:
-            e = e + (self.table.weight[-1] if y is None else self.rows(self.table, y))
+            e = e + self.table(y)
         elif y is not None:
             raise ValueError(
                 "got labels for a network without; build it with classes=, or pass y=None"
             )
         return silu(e)
-
-    def rows(self, table: nn.Embedding, y: Tensor) -> Tensor:
-        """The table's rows for labels (B,), shape (B, E)."""
-        try:
-            return table(y)  # type: ignore[no-any-return]
-        except IndexError:
-            raise ValueError(
-                f"got labels from {int(y.min())} to {int(y.max())}; use 0 to {self.classes}, "
-                f"where {self.classes} is the null label (unconditional)"
-            ) from None

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, silu
 
 from diffode.nn.base import seeded
 from diffode.nn.critic import halvings
+from diffode.nn.embeddings import Labels
 from diffode.nn.unet import group_norm
 
 
@@ -30,7 +31,7 @@ class Generator(nn.Module):
     def __init__(self, event_shape: Sequence[int], latent: int, classes: int | None) -> None:
         super().__init__()
         self.event_shape, self.latent, self.classes = tuple(event_shape), latent, classes
-        self.table = None if classes is None else nn.Embedding(classes + 1, latent)
+        self.table = None if classes is None else Labels(classes, latent)
 
     def body(self, z: Tensor) -> Tensor:
         """The samples (B, *event) of latents (B, latent)."""
@@ -41,7 +42,7 @@ class Generator(nn.Module):
 
         Arguments:
             z: shape (B, latent).
-            y: labels, shape (B,); None is unconditional, for which the last row of a table stands.
+            y: labels, shape (B,); None is unconditional, for which the null label stands.
         """
         if tuple(z.shape[1:]) != (self.latent,):
             raise ValueError(f"got z of shape {tuple(z.shape)}; wanted (B, {self.latent})")
@@ -49,7 +50,7 @@ class Generator(nn.Module):
             raise ValueError("got labels for a generator without; build it with classes=")
         h = z.to(next(self.parameters()).dtype)
         if self.table is not None:
-            h = h + (self.table.weight[-1] if y is None else self.table(y))
+            h = h + self.table(y)
         return self.body(h).to(z.dtype)
 
 

@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import nn
+
 from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
 from diffode.nn import CriticNetwork, Generator, critic_network, generator_network
 from diffode.nn import network as make_network
 from diffode.nn.critic import Activation
+from diffode.nn.embeddings import without_null
 from diffode.options import Count, Share
 from diffode.priors import Normal, Spherical
 from diffode.training.stats import Stats
@@ -33,7 +36,8 @@ class Given:
         stats: the data's statistics.
         network: the kind of network.
         width, depth: of the network; None are its kind's own.
-        label_drop: the share of labels that training replaces by "no label".
+        label_drop: the share of labels that training replaces by "no label"; with 0 the null label
+            is never trained, and the networks refuse it.
         seed: of the network's initial weights.
     """
 
@@ -60,12 +64,13 @@ class Given:
             depth=self.depth,
             seed=self.seed,
         )
+        self._labels(net)
         stats = self.stats
         return Learned(net, schedule, prediction, noise or Normal(), stats.mean, stats.std)
 
     def critic(self, activation: Activation, timed: bool = False) -> CriticNetwork:
         """A critic for these events."""
-        return critic_network(
+        critic = critic_network(
             self.shape,
             _CONVOLUTIONS[self.network],
             width=self.width,
@@ -75,10 +80,12 @@ class Given:
             classes=self.classes,
             seed=self.seed,
         )
+        self._labels(critic)
+        return critic
 
     def generator(self) -> Generator:
         """A generator of these events, its latents of their size."""
-        return generator_network(
+        generator = generator_network(
             self.shape,
             math.prod(self.shape),
             _CONVOLUTIONS[self.network],
@@ -87,10 +94,16 @@ class Given:
             classes=self.classes,
             seed=self.seed + 1,
         )
+        self._labels(generator)
+        return generator
 
     def gaussian(self, scale: float) -> Normal:
         """The normal law of this scale about the data's mean."""
         return Normal(scale=scale, loc=self.stats.mean)
+
+    def _labels(self, network: nn.Module) -> None:
+        if self.classes is not None and self.label_drop == 0:
+            without_null(network)
 
 
 def given(

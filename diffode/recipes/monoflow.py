@@ -125,6 +125,7 @@ def gan(
     stats = given.stats
     field, critic = Generated(given.generator(), stats.mean, stats.std), given.critic(activation)
     common = (field, critic, h, critic_steps, generator_steps, noise * stats.std, penalty, check)
+    labels = (given.classes, given.label_drop)
     if not regression:
-        return AlternatingGAN(*common)
-    return GeneratorRegression(*common, epsilon=epsilon, kappa=kappa)
+        return AlternatingGAN(*common, *labels)
+    return GeneratorRegression(*common, *labels, epsilon=epsilon, kappa=kappa)

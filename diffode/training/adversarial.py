@@ -33,8 +33,10 @@ from diffode.fields.critics import ascent
 from diffode.fields.divergences import DIVERGENCES, get_divergence
 from diffode.fields.generated import Generated
 from diffode.nn import CriticNetwork
+from diffode.nn.embeddings import without_null
 from diffode.options import suggest
 from diffode.rng import Rng
+from diffode.training.denoising import drop_labels
 from diffode.training.objective import Objective, Phase
 from diffode.training.particles import BETAS, constant
 
@@ -69,6 +71,7 @@ class AlternatingGAN(Objective):
         penalty: the weight of the critic's gradient penalty: on :math:`(|\nabla d| - 1)^2` between
             data and samples for "wgan-gp", else on :math:`|\nabla d|^2 / 2` at the samples.
         check: refuse an h that is not monotone.
+        classes, label_drop: as for `Denoising`.
 
     Raises:
         ValueError: an unknown h, or one that is not monotone.
@@ -84,8 +87,11 @@ class AlternatingGAN(Objective):
         noise: float = 0.0,
         penalty: float = 0.0,
         check: bool = True,
+        classes: int | None = None,
+        label_drop: float = 0.0,
     ) -> None:
         super().__init__(field)
+        self.classes, self.label_drop = classes, label_drop
         self.generated, self.critic, self.name = field, critic, h
         known = [*DIVERGENCES, *OTHERS]
         if h not in known:
@@ -94,6 +100,7 @@ class AlternatingGAN(Objective):
         self.h = get_divergence("logit" if h in OTHERS else h, check)
         self.repeats = (critic_steps, generator_steps)
         self.noise, self.penalty = noise, penalty
+        self._old = False
 
     def phases(self) -> list[Phase]:
         """The critic's updates, then the generator's."""
@@ -102,6 +109,17 @@ class AlternatingGAN(Objective):
             Phase(name, module.parameters(), repeat, schedule=constant, betas=BETAS)
             for (name, module), repeat in zip(modules.items(), self.repeats, strict=True)
         ]
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """That the null label is trained, if it is."""
+        trained = self.classes is not None and self.label_drop > 0 and not self._old
+        return {"null_label": torch.ones(())} if trained else {}
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """A run from before labels were dropped here never trained its null label: refuse it."""
+        if "null_label" not in state:
+            self._old = True
+            without_null(self)
 
     def score(self, x: Tensor, y: Tensor | None, name: str, rng: Rng) -> Tensor:
         """The critic's d of points seen through the instance noise, shape (B,)."""
@@ -115,6 +133,7 @@ class AlternatingGAN(Objective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the critic or of the generator."""
         z = rng.normal("latent", x.shape, device=x.device)
+        y = drop_labels(y, self.classes, self.label_drop, rng)
         if phase == "generator":
             return self.follow(z, y, rng), {}
         with torch.no_grad():
@@ -167,11 +186,14 @@ class GeneratorRegression(AlternatingGAN):
         noise: float = 0.0,
         penalty: float = 0.0,
         check: bool = True,
+        classes: int | None = None,
+        label_drop: float = 0.0,
         epsilon: float = 0.1,
         kappa: float = 1.0,
         decay: float = 0.95,
     ) -> None:
-        super().__init__(field, critic, h, critic_steps, generator_steps, noise, penalty, check)
+        repeats = (critic_steps, generator_steps)
+        super().__init__(field, critic, h, *repeats, noise, penalty, check, classes, label_drop)
         self.epsilon, self.kappa, self.decay = epsilon, kappa, decay
         self.before = copy.deepcopy(field).requires_grad_(False)
         self.slow = copy.deepcopy(critic).requires_grad_(False)

@@ -245,6 +245,8 @@ def _check(objective: Objective, x: Tensor, y: Tensor | None) -> None:
     if y is not None and len(y) != len(x):
         raise ValueError(f"got {len(x)} samples and {len(y)} labels; pass one label per sample")
     classes = None if objective.spec is None else objective.spec.classes
+    if y is None and classes:
+        raise ValueError(f"got data without labels; this field learns {classes} classes of them")
     if y is not None and classes:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= classes:

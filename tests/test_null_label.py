@@ -1,0 +1,65 @@
+"""No null label, no sampling without labels: what was never trained is refused, not drawn."""
+
+import pytest
+import torch
+
+import diffode
+from diffode.nn.embeddings import Labels
+from diffode.recipes import names
+from diffode.training import Objective
+from diffode.training.adversarial import AlternatingGAN
+from diffode.training.trainer import train
+
+SMALL = {"width": 8, "depth": 1}
+NO_NULL = "trained with label_drop=0 and has no null label"
+
+
+def made(name, **options):
+    return diffode.build(name, (2,), 2, **SMALL, **options)
+
+
+@pytest.mark.parametrize("name", names())
+def test_without_a_null_label_sampling_needs_labels(name, tmp_path):
+    field = made(name, label_drop=0.0).field
+    diffode.save(made(name, label_drop=0.0), tmp_path / "a.safetensors")
+    y = torch.tensor([0, 1, 1])
+    for one in (field, diffode.load(tmp_path / "a.safetensors").field):
+        if name == "monoflow":  # its critics are recorded while it trains
+            continue
+        assert diffode.sample(one, 3, y=y, steps=1).x.isfinite().all()
+        with pytest.raises(ValueError, match=NO_NULL):
+            diffode.sample(one, 3, steps=1)
+        with pytest.raises(ValueError, match=r"got labels from 1 to 2; use 0 to 1$"):
+            diffode.sample(one, 3, y=y + 1, steps=1)
+
+
+@pytest.mark.parametrize("name", ["edm", "gan"])
+def test_a_share_of_dropped_labels_is_a_null_label(name):
+    objective = made(name)
+    x, y = torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    table = next(m for m in objective.field.modules() if isinstance(m, Labels))
+    before = table.weight.detach().clone()
+    for _ in train(objective, (x, y), steps=8, batch=8, device="cpu"):
+        pass
+    moved = (table.weight.detach() - before).abs().sum(1) > 0
+    assert moved.all(), "all rows are trained, the null label's too"
+    assert diffode.sample(objective.field, 3, steps=1).x.isfinite().all()
+
+
+def test_a_gan_from_before_labels_were_dropped_has_no_null_label(tmp_path, monkeypatch):
+    """Its null label was never trained, whatever its label_drop says."""
+    new, old, again = (tmp_path / f"{name}.safetensors" for name in ("new", "old", "again"))
+    diffode.save(made("gan"), new)
+    with monkeypatch.context() as before:
+        before.setattr(AlternatingGAN, "extra_state", Objective.extra_state)
+        diffode.save(made("gan"), old)
+    assert diffode.sample(diffode.load(new).field, 3).x.isfinite().all()
+    diffode.save(diffode.load(old), again)
+    for path in (old, again):
+        with pytest.raises(ValueError, match=NO_NULL):
+            diffode.sample(diffode.load(path).field, 3)
+
+
+def test_a_field_of_classes_is_trained_with_labels():
+    with pytest.raises(ValueError, match="got data without labels; this field learns 2 classes"):
+        next(train(made("edm"), torch.randn(8, 2), steps=1, batch=8, device="cpu"))
