@@ -70,7 +70,7 @@ def assess(
         n: how many samples.
         solver, nfe: how they are drawn; None is the number of `diffode.sample`.
         seed: of the samples.
-        labels: draw with the training split's labels, as for a field trained on them.
+        labels: draw each class in its share, as for a field trained on labels.
         batch: rows held at once.
         progress: called with the number of samples that are done.
 
@@ -80,9 +80,7 @@ def assess(
     if n < 10:
         raise ValueError(f"got n={n}; quality needs at least 10 samples")
     chosen = solver_for(field, solver, {})
-    y = None
-    if labels and dataset.train_labels is not None:
-        y = dataset.train_labels[torch.arange(n) % len(dataset.train)]
+    y = dataset.labels(n) if labels else None
     drawn = sample(field, n, chosen, nfe, y=y, seed=seed, batch=batch, progress=progress)
     x = drawn.x.cpu()
     bad = int((~x.flatten(1).isfinite().all(1)).sum())

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffode.data.base import some_rows
 from diffode.fields.base import AffineField
 from diffode.fields.exact import Empirical
 from diffode.rng import Rng
@@ -57,7 +58,8 @@ class Levels:
 
 def levels_of(x: Tensor) -> Levels | None:
     """The equally spaced values, at most 256, that data take; None if they take others."""
-    values = x.flatten()[:_LOOKED_AT].unique().double()  # type: ignore[no-untyped-call]
+    rows = some_rows(len(x), max(1, _LOOKED_AT // max(1, x[0].numel())))
+    values = x[rows].unique().double()  # type: ignore[no-untyped-call]
     if not 2 <= len(values) <= _MOST_LEVELS:
         return None
     low, high = float(values[0]), float(values[-1])

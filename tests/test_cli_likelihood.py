@@ -9,6 +9,7 @@ import torch
 from diffode.card import likelihood_card
 from diffode.cli.app import run
 from diffode.data import load as load_data
+from diffode.data.base import some_rows
 from diffode.likelihood import dequantise, law_at_prior, levels_of
 from diffode.rng import Rng
 from diffode.solvers import get_solver
@@ -33,7 +34,8 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
 
     field, dataset = checkpoint.load(edm).field, load_data("digits")
     levels = levels_of(dataset.train)
-    x = dequantise(dataset.test[:5], levels, Rng(3))
+    rows = some_rows(len(dataset.test), 5, dataset.test_labels, seed=3)
+    x = dequantise(dataset.test[rows], levels, Rng(3))
     solver = get_solver("dopri5", rtol=1e-2, atol=1e-2)
     law = law_at_prior(field, dataset.train)
     card = likelihood_card(field, x, solver=solver, levels=levels, terminal=law, seed=3)
@@ -90,8 +92,9 @@ def test_a_labelled_run_is_measured_with_its_labels(poisson, tmp_path):
     given = ["--n", "3", *LOOSE, "--values", str(values)]
     assert run(["likelihood", str(poisson), *given]) == 0
     each, dataset = arrays(values), load_data("digits")
-    y = dataset.test_labels[:3]
+    y = dataset.test_labels[torch.from_numpy(each["row"])]
     np.testing.assert_array_equal(each["y"], y.numpy())
+    assert len(y.unique()) == 3
     field, x = checkpoint.load(poisson).field, torch.from_numpy(each["x"])
     solver = get_solver("dopri5", rtol=1e-2, atol=1e-2)
     with_labels = log_prob(field, x, y=y, solver=solver).nats

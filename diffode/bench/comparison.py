@@ -24,10 +24,11 @@ from diffode.bench.models import (
     train_model,
 )
 from diffode.bench.panel import Panel
-from diffode.bench.pictures import thumbnail
+from diffode.bench.pictures import SHOWN, thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
 from diffode.data import Dataset
+from diffode.data.base import some_rows
 from diffode.devices import choose
 from diffode.files import read_json, require_writable, write_text
 from diffode.run import load_data, start
@@ -83,7 +84,7 @@ class _Part:
 
     def __init__(self, config: BenchConfig, name: str, dataset: Dataset, out: Path) -> None:
         self.config, self.name, self.dataset, self.out = config, name, dataset, out
-        self.panel = Panel(dataset, config.samples, config.features)
+        self.panel = Panel(dataset, config.samples, config.features, labels=config.labels)
         self.reference: dict[str, Any] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.cells: list[dict[str, Any]] = []
@@ -178,7 +179,8 @@ class _Part:
         path = self.out / "floors" / f"{Path(self.name).stem}-{digest(about)}.json"
         if not path.exists():
             floor = {name: [e.value, e.stderr] for name, e in self.panel.floor.items()}
-            tiles = thumbnail(self.dataset.test, self.dataset.train)
+            rows = some_rows(len(self.dataset.test), SHOWN, self.dataset.test_labels)
+            tiles = thumbnail(self.dataset.test[rows], self.dataset.train)
             canvas.write(tiles, path.with_suffix(".png"))
             write_text(path, json.dumps({"about": about, "floor": floor}, indent=1) + "\n")
         return read_json(path) | {

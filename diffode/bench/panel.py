@@ -9,12 +9,14 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffode.bench import metrics as measures
 from diffode.bench.estimates import Estimate
 from diffode.bench.features import Features, find, usual
 from diffode.data import Dataset
+from diffode.data.base import some_rows
 from diffode.rng import Rng
 
 NEIGHBOURS = 5
@@ -81,6 +83,8 @@ class Panel:
         features: names of feature spaces, see `diffode.bench.features.find`; None are the usual
             ones of the data set.
         seed: chooses the rows of the splits.
+        labels: whether samples are drawn with labels, each class in its share: then reference and
+            floor have the classes' shares too.
 
     Raises:
         ValueError: too few points, or an unknown feature space.
@@ -92,8 +96,10 @@ class Panel:
         count: int = 2000,
         features: Sequence[str] | None = None,
         seed: int = 0,
+        labels: bool = False,
     ) -> None:
         self.dataset, self.seed = dataset, seed
+        self.labels = labels and dataset.train_labels is not None
         self.count = min(count, len(dataset.train))
         if min(self.count, len(dataset.test)) < LEAST:
             raise ValueError(
@@ -102,19 +108,29 @@ class Panel:
             )
         names = usual(dataset) if features is None else features
         self.features: list[Features] = [find(name, dataset) for name in names]
-        order = Rng(seed).permutation("test", len(dataset.test))
         self.fresh = len(dataset.test) >= 2 * self.count
+        order = self._order("test", dataset.test_labels, len(dataset.test))
         self._rows = order[: self.count]
         self.reference = dataset.test[self._rows]
         if self.fresh:
             self._real = dataset.test[order[self.count : 2 * self.count]]
         else:
-            rows = Rng(seed).permutation("train", len(dataset.train))[: self.count]
+            rows = self._order("train", dataset.train_labels, len(dataset.train))[: self.count]
             self._real = dataset.train[rows]
         self._law = dataset.law
         self._classify = _classifier(dataset, self.features)
         small = dataset.train[0].numel() <= MOST_EXACT
         self._exact = small and find_spec("ot") is not None
+
+    def _order(self, name: str, labels: Tensor | None, size: int) -> Tensor:
+        """Rows in random order; with labels, the first and the next ``count`` stand for all."""
+        order = Rng(self.seed).permutation(name, size)
+        if not self.labels or labels is None:
+            return order
+        first = order[some_rows(size, self.count, labels[order], self.seed)]
+        rest = order[~torch.isin(order, first)]
+        some = some_rows(len(rest), self.count, labels[rest], self.seed)
+        return torch.cat((first, rest[some]))
 
     @cached_property
     def reference_hash(self) -> str:
@@ -195,6 +211,7 @@ class Panel:
     def describe(self) -> dict[str, Any]:
         """What is compared with what, for JSON: two panels that agree in it measure the same."""
         rows = len(self.reference)
+        even = ", each class in its share" if self.labels else ""
         real = "other test points" if self.fresh else "training points, which features may know"
         held = "the reference" if self.fresh else "one half of the test split against the other"
         return {
@@ -202,12 +219,12 @@ class Panel:
             "event_shape": list(self.dataset.event_shape),
             "seed": self.seed,
             "count": self.count,
-            "reference": f"{rows} points of the test split",
+            "reference": f"{rows} points of the test split{even}",
             "reference_count": rows,
             "reference_hash": self.reference_hash,
             "train_count": len(self.dataset.train),
             "train_hash": _digest(self.dataset.train),
-            "floor": f"{self.count} {real}; copying: held-out points, {held}",
+            "floor": f"{self.count} {real}{even}; copying: held-out points, {held}",
             "features": [{"name": f.name, "hash": f.hash, **f.about} for f in self.features],
             "neighbours": NEIGHBOURS,
             "projections": PROJECTIONS,

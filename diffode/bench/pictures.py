@@ -10,6 +10,7 @@ from diffode.viz import canvas, image_grid
 from diffode.viz.images import is_image
 
 COLUMNS = 6
+SHOWN = COLUMNS**2  # images in one
 PIXELS = 96  # side of a picture of points
 
 
@@ -21,7 +22,7 @@ def thumbnail(x: Tensor, like: Tensor) -> bytes:
         like: real data, shape (m, *event), whose extent is the view.
     """
     if is_image(tuple(x.shape[1:])):
-        tiles: bytes = image_grid(x[: COLUMNS**2], None, COLUMNS, max(1, 24 // x.shape[-1]))
+        tiles: bytes = image_grid(x[:SHOWN], None, COLUMNS, max(1, 24 // x.shape[-1]))
         return tiles
     flat, known = (v.flatten(1)[:, :2].double().cpu() for v in (x, like))
     if flat.shape[1] == 1:

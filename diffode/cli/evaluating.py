@@ -20,6 +20,7 @@ from diffode.cli.lists import show
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
 from diffode.data import Dataset
+from diffode.data.base import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.run import Plan, load_data
@@ -60,7 +61,7 @@ def command(
     chosen = solver_for(field, solver or plan.solver, options)
     if likelihood:
         get_solver("dopri5").check(Transport(field, None))
-    panel = Panel(dataset, n, features)
+    panel = Panel(dataset, n, features, labels=classes is not None)
     y = None if classes is None else dataset.labels(panel.count)
     state = fingerprint(*field.state_dict().values())
     key = digest([state, repr(field), chosen.name, options, nfe, seed, weights, y is not None])
@@ -105,9 +106,10 @@ def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
 
 
 def _card(field: Field, dataset: Dataset, classes: int | None, seed: int) -> LikelihoodCard:
-    """The likelihood card of the first test points."""
-    x = dataset.test[:POINTS]
-    y = None if classes is None or dataset.test_labels is None else dataset.test_labels[:POINTS]
+    """The likelihood card of some test points, of all classes."""
+    y = dataset.test_labels
+    rows = some_rows(len(dataset.test), POINTS, y)
+    x, y = dataset.test[rows], None if classes is None or y is None else y[rows]
     x, levels, terminal = prepared(field, dataset, x, y, seed)
     with progress_bar("likelihood", 2 * len(x)) as bar:
         return likelihood_card(

@@ -16,6 +16,7 @@ from diffode.cli.app import pairs
 from diffode.cli.points import opened, read_points, write_arrays
 from diffode.cli.progress import progress_bar
 from diffode.data import Dataset
+from diffode.data.base import some_rows
 from diffode.fields.base import AffineField, Field
 from diffode.files import require_writable, write_text
 from diffode.likelihood import Levels, dequantise, law_at_prior, levels_of
@@ -57,8 +58,7 @@ def command(
     field = objective.field
     chosen.check(Transport(field, None))
     dataset = _dataset(run, data)
-    x, y = _points(dataset, data, field.event_shape, classes)
-    x, y = x[:n], None if y is None else y[:n]
+    x, y, rows = _points(dataset, data, n, seed, field.event_shape, classes)
     x, levels, terminal = prepared(field, dataset, x, y, seed, as_is)
     with progress_bar("likelihood", 2 * len(x)) as bar:
         bar.advance(0)
@@ -92,6 +92,7 @@ def command(
             mismatch=card.mismatch,
             latent=r.latent,
             y=y,
+            row=rows,
         )
         typer.echo(f"wrote {values} ({len(x)} points)")
 
@@ -136,14 +137,22 @@ def _dataset(run: Path, data: str) -> Dataset | None:
 
 
 def _points(
-    dataset: Dataset | None, data: str, event_shape: tuple[int, ...], classes: int | None
-) -> tuple[Tensor, Tensor | None]:
+    dataset: Dataset | None,
+    data: str,
+    n: int,
+    seed: int,
+    event_shape: tuple[int, ...],
+    classes: int | None,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """At most n points of a split or a file, each class in its share; their labels and rows."""
     if dataset is None or data not in SPLITS:
-        return read_points(Path(data), event_shape, classes)
-    first = data == "test"
-    x = dataset.test if first else dataset.train
-    y = dataset.test_labels if first else dataset.train_labels
-    return x, y if classes is not None else None
+        x, y = read_points(Path(data), event_shape, classes)
+    else:
+        first = data == "test"
+        x = dataset.test if first else dataset.train
+        y = dataset.test_labels if first else dataset.train_labels
+    rows = some_rows(len(x), n, y, seed)
+    return x[rows], None if y is None or classes is None else y[rows], rows
 
 
 def _figures(card: LikelihoodCard, run: Path, data: str, seed: int) -> dict[str, object]:

@@ -12,7 +12,8 @@ array                     taken as                      becomes
 ========================= ============================= ====================================
 
 Images of uint8 are scaled from 0 ... 255 to [-1, 1]; all other numbers are left as they are. A
-tenth of the rows, at least two, chosen by the seed, is held out. Nothing is ever unpickled.
+tenth of the rows, at least two, chosen by the seed, is held out: a tenth of each class where there
+are labels, whatever the order of the file. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.data.base import Dataset
-from diffode.rng import Rng
+from diffode.data.base import Dataset, held_out
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,9 +48,8 @@ def dataset(path: str | Path, seed: int = 0) -> Dataset:
         y = None if target is None else labels(target, len(x))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    order = Rng(seed).permutation("split", len(x))
-    tenth = max(2, round(len(x) / 10))
-    test, train = order[:tenth].sort().values, order[tenth:].sort().values
+    test = held_out(len(x), max(2, round(len(x) / 10)), y, seed)
+    train = ~test
     if y is None:
         return Dataset(path.name, x[train], x[test])
     return Dataset(path.name, x[train], x[test], y[train], y[test], int(y.max()) + 1)

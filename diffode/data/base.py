@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffode.rng import Rng
+
 if TYPE_CHECKING:
     from diffode.data.toys import Gaussians
 
@@ -43,10 +45,15 @@ class Dataset:
         """The shape of one point."""
         return tuple(self.train.shape[1:])
 
-    def labels(self, n: int) -> Tensor | None:
-        """Labels to draw n samples with, shape (n,): the training points', repeated."""
-        known = self.train_labels
-        return None if known is None else known[torch.arange(n) % len(known)]
+    def labels(self, n: int, seed: int = 0) -> Tensor | None:
+        """Labels to draw n samples with, shape (n,), int64, in random order.
+
+        Each class has its share of the training points, to within one sample.
+        """
+        if self.train_labels is None:
+            return None
+        rng, ordered = Rng(seed), self.train_labels.sort().values
+        return ordered[_places(len(ordered), n, rng)][rng.permutation("labels", n)]
 
     def __repr__(self) -> str:
         parts = [
@@ -57,3 +64,48 @@ class Dataset:
         if self.log_density is not None:
             parts.append("log-density known")
         return f"Dataset({self.name}: {', '.join(parts)})"
+
+
+def some_rows(size: int, n: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+    """Rows that stand for all, in ascending order: the first rows of a file may be one class.
+
+    Arguments:
+        size: how many rows there are.
+        n: how many are wanted; all of them if there are no more.
+        labels: the rows' classes, shape (size,): each class keeps its share, to within one row.
+        seed: of the choice.
+    """
+    if n >= size:
+        return torch.arange(size)
+    rng = Rng(seed)
+    order = rng.permutation("rows", size)
+    if labels is None:
+        return order[:n].sort().values
+    order = order[labels.cpu()[order].argsort(stable=True)]
+    return order[_places(size, n, rng)].sort().values
+
+
+def held_out(size: int, n: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+    """Which rows are kept apart to test with, shape (size,), bool.
+
+    Arguments:
+        size: how many rows there are.
+        n: how many are kept apart.
+        labels: the rows' classes, shape (size,): each class gives its share, to within one row,
+            and one with a single row keeps that to train on.
+        seed: of the choice.
+    """
+    held = torch.zeros(size, dtype=torch.bool)
+    if labels is None:
+        held[Rng(seed).permutation("split", size)[:n]] = True
+        return held
+    several = (labels.bincount()[labels] > 1).nonzero().flatten()
+    free = several if len(several) > n else torch.arange(size)
+    held[free[some_rows(len(free), n, labels[free], seed)]] = True
+    return held
+
+
+def _places(size: int, n: int, rng: Rng) -> Tensor:
+    """n places in a row of `size`, evenly spaced from a random start: a systematic sample."""
+    start = rng.uniform("place", (1,))
+    return ((torch.arange(n).double() + start) * (size / n)).long().clamp_max(size - 1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffode.data.base import some_rows
 from diffode.viz import canvas
 
 MOST = 4000  # points drawn of each set
@@ -23,9 +24,9 @@ def points_picture(
         reference, if given), points of one coordinate as a histogram.
 
     Arguments:
-        x: samples, shape (B, *event); the first 4000 are drawn.
+        x: samples, shape (B, *event); 4,000 of them are drawn, chosen at random.
         path: where to write.
-        reference: training data, shape (M, *event).
+        reference: training data, shape (M, *event); 4,000 of them are drawn.
 
     Raises:
         ValueError: no samples, or a reference that does not fit them.
@@ -81,7 +82,7 @@ def points_picture(
 
 def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, list[float]]:
     """The mean (N,), two principal axes (2, N) and their shares of the variance, of x (M, N)."""
-    some = x[:FITTED]
+    some = x[some_rows(len(x), FITTED)]
     mean = some.mean(0) if len(some) else x.new_zeros(x.shape[1])
     padded = torch.cat((some - mean, x.new_zeros(2, x.shape[1])))  # two axes even of one row
     _, scales, axes = torch.linalg.svd(padded, full_matrices=False)
@@ -90,4 +91,4 @@ def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, list[float]]:
 
 
 def _rows(x: Tensor) -> Tensor:
-    return x[:MOST].detach().cpu().double().flatten(1)
+    return x[some_rows(len(x), MOST).to(x.device)].detach().cpu().double().flatten(1)

@@ -14,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffode.data.base import some_rows
 from diffode.fields import AffineField
 from diffode.viz import canvas
 from diffode.viz.images import image_grid, is_image
+from diffode.viz.points import MOST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +74,7 @@ def plot_trajectories(
     Arguments:
         states: where each point was at each time, shape (T, B, 2), T at least 2.
         path: where to write.
-        reference: training data (M, 2), drawn in grey underneath.
+        reference: training data (M, 2), 4,000 of them drawn in grey underneath.
         title: above the picture.
 
     Raises:
@@ -88,7 +90,8 @@ def plot_trajectories(
     ends = states[[0, -1]].detach().cpu().double().flatten(0, 1)
     ax = canvas.plane(drawn.subplots(), *canvas.box(ends))
     if reference is not None:
-        x, y = reference[:4000].detach().cpu().double().T.numpy()
+        under = reference.detach().cpu()[some_rows(len(reference), MOST)]
+        x, y = under.double().T.numpy()
         ax.scatter(x, y, s=6, color=canvas.PALE, linewidths=0)
     draw(ax, states, by_angle(states[-1]))
     ax.set_title(title, color=canvas.INK)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffode.bench.metrics.moments import MOST_COORDINATES, frechet
 from diffode.bench.metrics.neighbours import nearest, precision_recall
+from diffode.data.base import some_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def quality(x: Tensor, train: Tensor, test: Tensor, most: int = 2000) -> Quality
     Arguments:
         x: samples, shape (n, *event).
         train, test: the two splits of the data.
-        most: the most training samples that balls are laid around (the first ones).
+        most: the most training samples that balls are laid around, chosen at random.
     """
     return _measured(x, x, train, test, most)
 
@@ -50,7 +51,7 @@ def floor(train: Tensor, test: Tensor, most: int = 2000) -> Quality:
 
 
 def _measured(moments: Tensor, x: Tensor, train: Tensor, test: Tensor, most: int) -> Quality:
-    shares = precision_recall(x, train[:most])
+    shares = precision_recall(x, train[some_rows(len(train), most)])
     small = x[0].numel() <= MOST_COORDINATES
     return Quality(
         frechet=frechet(moments, test).value if small else math.nan,
