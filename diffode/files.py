@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
-_MOST_TEXT = 64 * 2**20  # bytes of a text file that is read whole
+from diffode.inputs import parse_json, read_text, require_file
+
+__all__ = [
+    "is_main_process",
+    "read_json",
+    "read_text",
+    "replacing",
+    "require_file",
+    "require_writable",
+    "write_text",
+]
 
 
 def is_main_process() -> bool:
@@ -39,46 +47,13 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def require_file(path: str | Path) -> Path:
-    """A path that leads to a regular file; opening a pipe or a device could wait for ever.
-
-    Raises:
-        ValueError: something else is there.
-        FileNotFoundError: nothing is there.
-    """
-    path = Path(path)
-    if not S_ISREG(path.stat().st_mode):
-        raise ValueError(f"{path} is not a regular file; give the path of a file")
-    return path
-
-
-def read_text(path: str | Path, most: int = _MOST_TEXT) -> str:
-    """The text of a file of at most so many bytes.
-
-    Raises:
-        ValueError: no regular file, a larger one, or bytes that are not UTF-8.
-        OSError: it cannot be read.
-    """
-    path = require_file(path)
-    size = path.stat().st_size
-    if size > most:
-        raise ValueError(f"{path} has {size:,} bytes, over {most:,}; this is not what was wanted")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file; it may be damaged") from None
-
-
 def read_json(path: str | Path) -> dict[str, Any]:
     """The content of a file that this library wrote.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: it is damaged, or no ordinary file.
     """
-    try:
-        content = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        content = None
+    content = parse_json(read_text(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged; delete it and run the same command again")
     return content

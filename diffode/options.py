@@ -17,20 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
+from diffode.inputs import brief, quoted
+
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
 Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 Share = Annotated[float, Ge(0), Lt(1)]
 NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
-
-
-def quoted(value: object, most: int = 80) -> str:
-    """The repr of a value for a message; a long one is cut in its middle."""
-    text = repr(value[: 2 * most]) if isinstance(value, str | bytes) else repr(value)
-    return text if len(text) <= most else f"{text[: most - 20]} ... {text[-12:]}"
 
 
 def suggest(name: str, known: list[str]) -> str:
@@ -81,7 +77,17 @@ def validate(
     try:
         return model(**options).model_dump()
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = first["msg"][0].lower() + first["msg"][1:]
-        got = f"{first['loc'][0]}={quoted(first['input'])}"
-        raise ValueError(f"{what}: got {got}; {reason}") from None
+        raise ValueError(f"{what}: {problem(error)}") from None
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that does not fit, as a message says it: where, what was got, and why."""
+    first = error.errors(include_url=False)[0]
+    where = brief(".".join(map(str, first["loc"])), 100)
+    reason = brief(first["msg"].removeprefix("Value error, "))
+    reason = reason[:1].lower() + reason[1:]
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    if not where or reason.startswith("got "):
+        return reason
+    return f"got {where}={quoted(first['input'])}; {reason}"

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from diffode.bench.comparison import compare
-from diffode.bench.config import make_config, read_config
+from diffode.bench.config import make_config
+from diffode.bench.config_file import read_config
 from diffode.bench.results import merge, read_results
 from diffode.bench.tables import Mean, at, comma_separated, markdown, rows
 from diffode.cli.app import run

@@ -1,9 +1,12 @@
 """What a comparison is told: its configuration, the plans and cells that follow, and refusals."""
 
+import os
+
 import pytest
 
 from diffode.bench.cells import cells_of
 from diffode.bench.config import SolverSpec, make_config
+from diffode.bench.config_file import dump, read_config
 from diffode.bench.models import fingerprint, model_of, paced, plan_of
 from diffode.data import load
 from tests.runs import refused, written
@@ -105,3 +108,56 @@ def test_options_are_found_by_any_name_of_a_recipe():
 def test_options_of_the_default_solver_are_used():
     assert SolverSpec.parse("default").chosen() is None
     assert SolverSpec.parse("default:order=1").chosen().order == 1
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcd", "bcde", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", LAUGHS, r"the alias \*a is not taken; write the value out \(line 2, column 8"),
+        ("a.yaml", "a: &a {x: 1}\nb: {<<: *a}", r"the alias \*a is not taken"),
+        ("a.yaml", "nfe: [5]\nnfe: [6]", "the key 'nfe' is given twice"),
+        ("a.json", '{"nfe": [5], "nfe": [6]}', "the key 'nfe' is given twice"),
+        ("a.yaml", "[" * 9000, "nested too deeply"),
+        ("a.json", '{"a":' * 9000, "nested too deeply"),
+        ("a.toml", "a = " + "[" * 9000, "nested too deeply"),
+        ("a.yaml", "a: " + "9" * 9999, "it has a value that cannot be read"),
+        ("a.toml", "a = " + "9" * 9999, "it has a value that cannot be read"),
+        ("a.yaml", "a: \x01", "characters that YAML does not allow"),
+        ("a.yaml", "a: !!python/name:os.system", "could not determine a constructor"),
+        ("a.yaml", "# \n" * 99_999, "has 299,997 bytes; wanted 262,144 at most"),
+        ("a.toml", b"\xff", "is not a text in UTF-8"),
+    ],
+)
+def test_a_text_made_to_harm_is_refused_at_once(tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=said) as caught:
+        read_config(path)
+    assert len(str(caught.value)) < 400
+
+
+def test_pipes_and_folders_are_no_configuration(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.yaml").mkdir()
+    for name, kind in (("pipe.toml", "a pipe or a device"), ("folder.yaml", "a folder")):
+        said = refused(capsys, "bench", tmp_path / name, "--out", tmp_path / "out")
+        assert f"is {kind}; wanted an ordinary file" in said
+
+
+def test_what_is_quoted_is_short():
+    for given in (["x" * 10**6], [["y"] * 10**6], {f"k{n}": 1 for n in range(10**5)}, 10**4000):
+        with pytest.raises(ValueError) as caught:
+            make_config(fields=given)
+        assert len(str(caught.value)) < 500
+
+
+def test_a_configuration_is_written_without_aliases(tmp_path):
+    same = {"width": 16}
+    path = tmp_path / "a.yaml"
+    path.write_text(dump({"options": {"edm": same, "vp": same}}))
+    assert read_config(path) == {"options": {"edm": same, "vp": same}}

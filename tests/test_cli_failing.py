@@ -10,7 +10,7 @@ import torch
 
 from diffode.cli import app
 from diffode.cli.failing import explained, fail
-from diffode.options import quoted
+from diffode.inputs import quoted
 from diffode.training.checkpoint import find
 
 ERRORS = {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import diffode
-from diffode.bench.config import make_config, read_config
+from diffode.bench.config import make_config
+from diffode.bench.config_file import read_config
 from diffode.bench.models import plan_of
 from diffode.bench.panel import Panel
 from diffode.data import load

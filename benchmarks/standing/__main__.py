@@ -11,7 +11,8 @@ import argparse
 from pathlib import Path
 
 from diffode.bench.results import Results, read_results
-from diffode.bench.tables import Mean, at, grid, markdown, rows
+from diffode.bench.tables import Mean, at, markdown, rows
+from diffode.markup import grid
 
 SETS = ("planar", "digits", "images")
 SHOWN = (5, 10, 20, 50)  # evaluations of the short tables

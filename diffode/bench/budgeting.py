@@ -15,6 +15,7 @@ from diffode.data import Dataset
 from diffode.fields import PoissonField
 from diffode.fields.base import AffineField, Field
 from diffode.files import read_json, write_text
+from diffode.inputs import file_word
 from diffode.rng import Rng
 
 FORMAT = 2
@@ -33,7 +34,7 @@ def budgeted(model: Model, dataset: Dataset, config: BenchConfig, out: Path) -> 
     spec, nfe = config.budgeted()
     about = [FORMAT, model.key, fingerprint(dataset.test), spec.text, nfe, ROWS, BOUNDED]
     stem = f"{model.plan.field}-{digest(about)}"
-    path = out / "budgets" / Path(model.plan.data).stem / f"{stem}.json"
+    path = out / "budgets" / file_word(Path(model.plan.data).stem) / f"{stem}.json"
     if not path.exists():
         write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")
     return {"name": model.plan.field} | read_json(path)

@@ -23,6 +23,7 @@ from diffode.bench.panel import Panel
 from diffode.data import Dataset
 from diffode.fields.base import Field
 from diffode.files import write_text
+from diffode.inputs import file_word
 from diffode.sampling import sample
 from diffode.solvers import Solution
 from diffode.viz import canvas
@@ -77,9 +78,8 @@ class Cell:
         options = None if self.solver is None else self.solver.key
         spent = [self.nfe, self.tolerance, BATCH]
         key = digest([__version__, FORMAT, self.model.key, options, *spent, panel])
-        name = self.label.translate(str.maketrans(":=,", "---"))
-        stem = f"{plan.field}-{plan.seed}-{name}-{self.allowance}-{key}"
-        return out / "cells" / Path(plan.data).stem / f"{stem}.json"
+        stem = f"{plan.field}-{plan.seed}-{file_word(self.label)}-{self.allowance}-{key}"
+        return out / "cells" / file_word(Path(plan.data).stem) / f"{stem}.json"
 
 
 def cells_of(config: BenchConfig, model: Model, own_steps: int | None) -> Iterator[Cell]:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le, MaxLen
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from diffode.data import Dataset
 from diffode.files import replacing
+from diffode.inputs import file_word, require_file
 from diffode.nn import seeded
 from diffode.options import Count, Positive
 from diffode.training.batches import Batches
@@ -143,6 +145,13 @@ def save_classifier(classifier: Classifier, path: str | Path, about: dict[str, A
         save_file(tensors, temporary, metadata={_KEY: json.dumps(about, sort_keys=True)})
 
 
+class _About(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    data: Annotated[str, MaxLen(200)]
+    accuracy: Annotated[float, Ge(0), Le(1)]
+
+
 def load_classifier(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     """A classifier and what is known of it, its ``hash`` (of the weights) included.
 
@@ -152,13 +161,14 @@ def load_classifier(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        require_file(path)
         with safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+            about = _About.model_validate_json((file.metadata() or {})[_KEY]).model_dump()
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  # not a dict
         channels = tensors["trunk.0.weight"].shape[1]
         net = Classifier(channels, tensors["head.weight"].shape[0])
         net.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+    except (OSError, SafetensorError, IndexError, KeyError, ValueError, RuntimeError):
         raise ValueError(
             f"{path} is not a classifier of diffode; make one with diffode features DATA"
         ) from None
@@ -176,5 +186,7 @@ def weights_hash(classifier: Classifier) -> str:
 
 def shipped(data: str) -> Path | None:
     """The classifier of a data set that comes with the package, if there is one."""
+    if file_word(data) != data:
+        return None
     path = Path(str(files("diffode.bench") / "weights" / f"{data}.safetensors"))
     return path if path.is_file() else None

@@ -31,6 +31,7 @@ from diffode.data import Dataset
 from diffode.data.base import some_rows
 from diffode.devices import choose
 from diffode.files import read_json, require_writable, write_text
+from diffode.inputs import file_word, inside
 from diffode.run import load_data, start
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
@@ -53,6 +54,8 @@ def compare(config: BenchConfig, out: Path, progress: Progress | None = None) ->
     sets = {name: load_data(plan_of(config, config.fields[0], name, 0)) for name in config.data}
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
+    for name in ("cells", "floors", "models"):
+        inside(out, name)  # a link would be refused with the pictures, after all the work
     work = [_Part(config, name, dataset, out) for name, dataset in sets.items()]
     write_text(require_writable(out) / "config.yaml", config.dump())
     total = sum(part.pieces for part in work)
@@ -176,7 +179,7 @@ class _Part:
     def _floor(self) -> dict[str, Any]:
         """What the data set is measured against, and what real data score: kept once known."""
         about = self.panel.describe()
-        path = self.out / "floors" / f"{Path(self.name).stem}-{digest(about)}.json"
+        path = self.out / "floors" / f"{file_word(Path(self.name).stem)}-{digest(about)}.json"
         if not path.exists():
             floor = {name: [e.value, e.stderr] for name, e in self.panel.floor.items()}
             rows = some_rows(len(self.dataset.test), SHOWN, self.dataset.test_labels)

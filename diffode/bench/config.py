@@ -22,21 +22,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from diffode import recipes
-from diffode.options import Count, Positive
+from diffode.bench.config_file import dump
+from diffode.inputs import quoted
+from diffode.options import Count, Positive, problem
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.grids import KINDS
 
-SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 _STATED = {"field", "data", "labels", "seed", "solver", "device"}  # not of a training alone
 Several = Annotated[list[str], MinLen(1)]
 
@@ -120,7 +118,7 @@ class BenchConfig(BaseModel):
             if self.seconds is not None and "steps" in given:
                 raise ValueError(f"got seconds, and steps for {name!r}; give one of the two")
             if name not in self.fields:
-                raise ValueError(f"got options for {name!r}, which is not among the fields")
+                raise ValueError(f"got options for {quoted(name)}, which is not among the fields")
         if self.budget is not None:
             self.budgeted()
 
@@ -128,12 +126,12 @@ class BenchConfig(BaseModel):
         """The solver and the evaluations of the error budget."""
         name, at, nfe = (self.budget or "default").partition("@")
         spec = SolverSpec.parse(name)
-        if at and not (nfe.isdecimal() and int(nfe)):
-            raise ValueError(f"got budget {self.budget!r}; wanted solver@nfe, as in heun@20")
+        if at and not (nfe.isdecimal() and len(nfe) < 10 and int(nfe)):
+            raise ValueError(f"got budget {quoted(self.budget)}; wanted solver@nfe, as in heun@20")
         return spec, int(nfe) if nfe else None
 
     def dump(self) -> str:
-        """The whole configuration as YAML, which `read_config` takes."""
+        """The whole configuration as YAML, which `diffode.bench.config_file.read_config` takes."""
         return dump(self.model_dump())
 
 
@@ -164,11 +162,11 @@ class SolverSpec:
         items = [item.partition("=") for item in rest.split(",")] if colon else []
         for key, equals, _ in items:
             if not (key and equals):
-                raise ValueError(f"got solver {text!r}; wanted name:key=value,key=value")
+                raise ValueError(f"got solver {quoted(text)}; wanted name:key=value,key=value")
         options = {key: value for key, _, value in items}
         kind = options.pop("grid", None)
         if kind is not None and kind not in KINDS:
-            raise ValueError(f"got solver {text!r}; grids: {', '.join(KINDS)}")
+            raise ValueError(f"got solver {quoted(text)}; grids: {', '.join(KINDS)}")
         spec = cls(text, name, tuple(options.items()), kind)
         spec.make()
         return spec
@@ -198,44 +196,11 @@ def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
         return BenchConfig(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             known = ", ".join(BenchConfig.model_fields)
-            raise ValueError(f"a comparison has no {where!r}; it has: {known}") from None
-        reason = first["msg"].removeprefix("Value error, ")
-        got = f"got {where}={first['input']!r}; " if where and "got " not in reason else ""
-        raise ValueError(got + reason[0].lower() + reason[1:]) from None
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """The keywords in a file, not checked yet.
-
-    Raises:
-        ValueError: no such file, an unknown suffix, or text that does not parse to a table.
-    """
-    import yaml
-
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"got {path}; wanted a file that ends in one of {', '.join(SUFFIXES)}")
-    parse: Callable[[str], Any] = tomllib.loads if path.suffix == ".toml" else yaml.safe_load
-    try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {(error.strerror or '').lower()}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} does not parse: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"{path} holds no table of options; see diffode.bench.config")
-    return content
-
-
-def dump(content: dict[str, Any]) -> str:
-    """A configuration as YAML."""
-    import yaml
-
-    text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
-    return text
+            where = quoted(first["loc"][0])
+            raise ValueError(f"a comparison has no {where}; it has: {known}") from None
+        raise ValueError(problem(error)) from None
 
 
 def digest(content: object) -> str:
@@ -252,5 +217,5 @@ def _no_more_than_options(given: dict[str, Any]) -> dict[str, Any]:
 
 def _once(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
-        raise ValueError(f"got {values}; name each only once")
+        raise ValueError(f"got {quoted(values)}; name each only once")
     return values

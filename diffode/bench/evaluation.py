@@ -14,6 +14,7 @@ from diffode.bench.shards import Drawn
 from diffode.bench.tables import figure
 from diffode.card import LikelihoodCard
 from diffode.files import write_text
+from diffode.markup import grid, words
 
 BITS = "bits/dim"
 _GOOD = {"low": "low", "high": "high", "half": "1/2", "one": "1"}
@@ -67,14 +68,13 @@ class Evaluation:
 
     def markdown(self) -> str:
         """The evaluation as a page."""
+        head = ["", "samples", "real data", "good", ""]
         lines = [
-            f"# {self.title}",
+            f"# {words(self.title)}",
             "",
-            "| | samples | real data | good | |",
-            "|---|---|---|---|---|",
+            grid(head, self.rows()),
         ]
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows()]
-        lines += ["", *(f"- {note}" for note in self.notes())]
+        lines += ["", *(f"- {words(note)}" for note in self.notes())]
         if self.card is not None:
             lines += ["", *(f"    {line}" for line in str(self.card).splitlines())]
         return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffode.bench.classifier import Classifier, load_classifier, shipped
 from diffode.data import Dataset
+from diffode.inputs import quoted
 
 PCA = 32  # coordinates of the principal axes, at most
 
@@ -127,8 +128,8 @@ def find(name: str, dataset: Dataset) -> Features:
     if name.endswith(".safetensors"):
         return classified(name)
     raise ValueError(
-        f"no feature space named {name!r}; spaces: pixels, pca, classifier, inception, or the "
-        "path of a .safetensors file from diffode features"
+        f"no feature space named {quoted(name)}; spaces: pixels, pca, classifier, inception, or "
+        "the path of a .safetensors file from diffode features"
     )
 
 

@@ -29,6 +29,7 @@ from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
 from diffode.fields.critics import CriticBank
 from diffode.files import read_json, write_text
+from diffode.inputs import file_word
 from diffode.options import options_of
 from diffode.recipes.compose import given
 from diffode.run import CONFIG, Plan, execute
@@ -107,7 +108,7 @@ def model_of(plan: Plan, data_print: str, out: Path) -> Model:
     """The model of a plan, trained or not, below a comparison's folder."""
     about = [plan.field, data_print, plan.labels, plan.seed, plan.options, learned(plan.training)]
     key = digest([__version__, *about])
-    name = f"{plan.field}-{Path(plan.data).stem}-{plan.seed}-{key}"
+    name = f"{plan.field}-{file_word(Path(plan.data).stem)}-{plan.seed}-{key}"
     return Model(plan, key, out / "models" / name)
 
 
@@ -221,7 +222,7 @@ def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:
     """
     rest = {k: v for k, v in plan.training.items() if k != "steps"}
     key = digest([plan.field, plan.data, plan.options, rest])
-    path = out / "pace" / f"{plan.field}-{Path(plan.data).stem}-{key}.json"
+    path = out / "pace" / f"{plan.field}-{file_word(Path(plan.data).stem)}-{key}.json"
     if not path.exists():
         timed: int = _WARM + max(40, plan.training["steps"] // 40)
         longer = {**plan.training, "steps": max(plan.training["steps"], timed)}

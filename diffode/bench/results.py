@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from diffode.bench.models import alike
-from diffode.files import replacing, write_text
+from diffode.bench.stored import fault
+from diffode.files import write_text
+from diffode.inputs import inside, parse_json, quoted, read_bytes, read_text
+from diffode.viz import canvas
 
 RESULTS = "results.json"
 FORMAT = 2
+LARGEST = 16 * 2**20  # bytes of a picture, at most
+_WANTED = "give the folder of a finished diffode bench"
 
 
 @dataclass(frozen=True)
@@ -55,20 +59,34 @@ class Results:
         each = [f"diffode bench {name} --out {folder}" for name, folder in parts.items()]
         return "\n".join([*each, f"diffode bench {merged} --out OUT"])
 
-    def picture(self, name: str) -> Path | None:
-        """Where a picture lies, if it is still there."""
-        return next((f / name for f in self.folders if (f / name).is_file()), None)
+    @property
+    def pictures(self) -> list[str]:
+        """The names of all pictures, each once, relative to a folder."""
+        shown = [c["picture"] for c in self.cells]
+        shown += [r["picture"] for r in self.references.values()]
+        shown += [m.get("paths") for m in self.models.values()]
+        return list(dict.fromkeys(filter(None, shown)))
+
+    def picture(self, name: str) -> bytes | None:
+        """The PNG of that name, if it is still there.
+
+        Raises:
+            ValueError: a name that leads out of a folder, or a file that is no PNG.
+        """
+        for folder in self.folders:
+            path = inside(folder, name)
+            if path is not None:
+                content = read_bytes(path, LARGEST)
+                if not canvas.is_png(content):
+                    raise ValueError(f"{path} is not a whole PNG, as {RESULTS} there says")
+                return content
+        return None
 
     def write(self, folder: Path) -> None:
         """Write results.json, and the pictures that lie elsewhere."""
-        shown = [c["picture"] for c in self.cells]
-        shown += [r["picture"] for r in self.references.values()]
-        shown += [m["paths"] for m in self.models.values() if "paths" in m]
-        for name in dict.fromkeys(filter(None, shown)):
-            source = self.picture(name)
-            if source is not None and not (folder / name).exists():
-                with replacing(folder / name) as temporary:
-                    shutil.copyfile(source, temporary)
+        for name in self.pictures:
+            if inside(folder, name) is None and (picture := self.picture(name)) is not None:
+                canvas.write(picture, folder / name)
         stored = {k: v for k, v in vars(self).items() if k != "folders"}
         write_text(folder / RESULTS, json.dumps({"format": FORMAT, **stored}, indent=1) + "\n")
 
@@ -77,22 +95,27 @@ def read_results(folder: str | Path) -> Results:
     """The results that a comparison left.
 
     Raises:
-        ValueError: no results there, or those of another format.
+        ValueError: no results there, those of another format, or damaged ones; a picture whose
+            name leads out of the folder, or that is no PNG.
     """
     path = Path(folder) / RESULTS
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored.pop("format") != FORMAT:
-            raise ValueError
-        found = Results(**stored, folders=[Path(folder)])
-        for cell in found.cells:
-            _place(cell)
-        return found
-    except (OSError, KeyError, TypeError, ValueError):
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {RESULTS}; {_WANTED}")
+    text = read_text(path)
+    stored = parse_json(text)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path} is damaged: it is no JSON; {_WANTED}")
+    if (known := stored.pop("format", None)) != FORMAT:
         raise ValueError(
-            f"{folder} has no {RESULTS} that this version reads; give the folder of a finished "
-            "diffode bench"
-        ) from None
+            f"{path} has format {quoted(known)}, this version reads {FORMAT}; make it anew"
+        )
+    if (said := fault(text)) is not None:
+        raise ValueError(f"{path} is damaged: {said}; {_WANTED}")
+    names = Results.__dataclass_fields__.keys() - {"folders"}
+    found = Results(**{k: v for k, v in stored.items() if k in names}, folders=[Path(folder)])
+    for name in found.pictures:
+        found.picture(name)
+    return found
 
 
 def merge(parts: list[Results]) -> Results:

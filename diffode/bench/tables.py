@@ -16,6 +16,7 @@ from scipy.stats import t as student
 from diffode.bench import budget
 from diffode.bench.budget import ErrorBudget
 from diffode.bench.results import Results
+from diffode.markup import grid, words
 
 INTERVAL = 0.95
 
@@ -187,17 +188,17 @@ def _section(results: Results, table: list[Row], data: str) -> list[str]:
         if not isinstance(v, (dict, list))
     )
     parts = [
-        f"## {data}",
-        f"{metric} by evaluations. Real data: {floor}. {about}.",
+        f"## {words(data)}",
+        words(f"{metric} by evaluations. Real data: {floor}. {about}."),
         grid(["field", "solver", *map(str, columns)], lines),
-        *(["; ".join(said) + "."] if (said := notes(table, data)) else []),
+        *([words("; ".join(said) + ".")] if (said := notes(table, data)) else []),
         f"All metrics at {columns[-1]} evaluations:",
         grid(*everything(results, table, data, columns[-1])),
         "Trainings:",
         grid(*trainings(results, data)),
     ]
     made, refused = budgets(results, data)
-    parts += [f"No error budget: {refused}."] if refused else []
+    parts += [words(f"No error budget: {refused}.")] if refused else []
     if made:
         titles = ("Paired end points, RMS (share gone elsewhere):",
                   "Signed changes of the sliced W2; parts may cancel:")  # fmt: skip
@@ -262,12 +263,6 @@ def trainings(results: Results, data: str) -> tuple[list[str], list[list[str]]]:
             f"{straight[0]:.3f}" if straight else "",
         ]
     return head, list(lines.values())
-
-
-def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
 
 
 def comma_separated(results: Results) -> str:

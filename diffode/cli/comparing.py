@@ -9,13 +9,15 @@ from typing import Any
 import typer
 
 from diffode.bench.comparison import compare
-from diffode.bench.config import BenchConfig, dump, make_config, read_config
+from diffode.bench.config import BenchConfig, make_config
+from diffode.bench.config_file import dump, read_config
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import comma_separated, markdown
 from diffode.cli.app import pairs
 from diffode.cli.progress import progress_bar
 from diffode.files import is_main_process, require_writable, write_text
+from diffode.markup import words
 
 
 def command(
@@ -62,7 +64,7 @@ def report(results: Results, out: Path, title: str) -> None:
     commands = "\n".join(f"    {line}" for line in results.command.splitlines())
     texts = {name: dump(config) for name, config in results.named_configs.items()} | {
         "report.html": page(results, title),
-        "report.md": f"# {title}\n\n{markdown(results)}\n\n{commands}\n",
+        "report.md": f"# {words(title)}\n\n{markdown(results)}\n\n{commands}\n",
         "results.csv": comma_separated(results),
     }
     results.write(out)

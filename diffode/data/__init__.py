@@ -13,8 +13,11 @@ torch.Size([1])
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from diffode.inputs import quoted
 
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
@@ -97,14 +100,14 @@ def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
         from diffode.data import arrays
 
         return arrays.dataset(name, seed)
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         from diffode.data import idx
 
         return idx.dataset(name)
     close = difflib.get_close_matches(name.lower(), _SETS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
-        f"no data set named {name!r}; {hint}data sets: {', '.join(_SETS)}; "
+        f"no data set named {quoted(name)}; {hint}data sets: {', '.join(_SETS)}; "
         "or give a path to a .npy or .npz file or to a folder of IDX files"
     )
 

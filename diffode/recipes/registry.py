@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from diffode.inputs import quoted
 from diffode.options import suggest
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def find(name: str) -> Recipe:
     if key not in _RECIPES:
         known = [*_RECIPES, *_ALIASES]
         raise ValueError(
-            f"no field named {name!r}; {suggest(name, known)}"
+            f"no field named {quoted(name)}; {suggest(name, known)}"
             f"registered fields: {', '.join(_RECIPES)}"
         )
     return _RECIPES[key]

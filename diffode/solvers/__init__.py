@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from diffode.inputs import quoted
 from diffode.options import suggest, validate
 from diffode.solvers import adaptive, ode
 from diffode.solvers.base import Calls, Solution, Solver
@@ -84,7 +85,8 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
     name = DEFAULT if name == "default" else name
     if name not in names():
         raise ValueError(
-            f"no solver named {name!r}; {suggest(name, names())}solvers: {', '.join(names())}"
+            f"no solver named {quoted(name)}; {suggest(name, names())}"
+            f"solvers: {', '.join(names())}"
         )
     what = f"solver {name!r}"
     if name in _OWN:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from diffode.fields.base import right
 from diffode.fields.reschedule import Clock
+from diffode.inputs import quoted
 from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
@@ -107,7 +108,9 @@ class Adaptive(Solver):
         max_nfe: Count = 10_000,
     ) -> None:
         if method not in METHODS:
-            raise ValueError(f"no method named {method!r} here; methods: {', '.join(METHODS)}")
+            raise ValueError(
+                f"no method named {quoted(method)} here; methods: {', '.join(METHODS)}"
+            )
         if not (rtol > 0 and atol > 0):
             raise ValueError(f"got rtol {rtol}, atol {atol}; tolerances are positive")
         self.name, self.tableau = method, METHODS[method]

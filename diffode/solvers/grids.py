@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
 from diffode.fields.schedules import VP
+from diffode.inputs import quoted
 
 _RHO_CAP = 999.0
 
@@ -88,7 +89,7 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
     if kind == "own":
         return _own(field, steps)
     if kind not in KINDS:
-        raise ValueError(f"no grid named {kind!r}; grids: {', '.join(KINDS)}, own")
+        raise ValueError(f"no grid named {quoted(kind)}; grids: {', '.join(KINDS)}, own")
     if kind == "native":
         return torch.linspace(*field.span, steps + 1, dtype=torch.float64)
     if not isinstance(field, AffineField):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from diffode.fields.reschedule import Clock
+from diffode.inputs import quoted
 from diffode.options import Positive
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
@@ -56,7 +57,7 @@ class TorchDiffEq(Solver):
     ) -> None:
         if method not in METHODS:
             raise ValueError(
-                f"torchdiffeq has no method {method!r} here; methods: {', '.join(METHODS)}"
+                f"torchdiffeq has no method {quoted(method)} here; methods: {', '.join(METHODS)}"
             )
         if not (rtol > 0 and atol > 0):
             raise ValueError(f"got rtol {rtol}, atol {atol}; tolerances are positive")

@@ -24,6 +24,7 @@ INK, GREY, PALE = "#1f2430", "#6b7280", "#c9cdd6"
 BLUE, ORANGE, GREEN, PINK = "#2f6fb5", "#e07b39", "#3f9b6c", "#c2497f"
 WHEEL = ("#da4d53", "#e28733", "#c4a829", "#569e4a", "#2a9d98", "#3a7cc4", "#735dbf", "#b94b96")
 DPI = 100
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def require_matplotlib() -> None:
@@ -96,7 +97,22 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
         + chunk(b"IDAT", zlib.compress(rows.tobytes()))
         + chunk(b"IEND", b"")
     )
-    return b"\x89PNG\r\n\x1a\n" + body
+    return _SIGNATURE + body
+
+
+def is_png(content: bytes) -> bool:
+    """Whether bytes are one PNG and nothing more: its signature, and whole chunks to the last."""
+    place, kinds = len(_SIGNATURE), []
+    while content.startswith(_SIGNATURE) and len(content) - place >= 12:
+        size, kind = struct.unpack_from(">I4s", content, place)
+        data = content[place + 4 : place + 8 + size]
+        check = content[place + 8 + size : place + 12 + size]
+        if check != struct.pack(">I", zlib.crc32(data)):
+            return False
+        kinds.append(kind)
+        place += 12 + size
+    whole = place == len(content) and kinds.count(b"IEND") == 1
+    return whole and kinds[0] == b"IHDR" and kinds[-1] == b"IEND" and b"IDAT" in kinds
 
 
 def write(picture: bytes, path: str | Path | None) -> bytes:

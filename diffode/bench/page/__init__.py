@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Sequence
 from importlib.resources import files
@@ -13,9 +12,10 @@ from typing import Any
 from diffode.bench import tables
 from diffode.bench.budget import lines
 from diffode.bench.budget_chart import chart
-from diffode.bench.config import dump
+from diffode.bench.config_file import dump
 from diffode.bench.results import Results
 from diffode.bench.tables import Mean, Row
+from diffode.markup import script_json
 from diffode.viz import data_uri
 
 _NUMERIC = "0123456789+-."  # how the cells of a column of numbers begin
@@ -64,7 +64,7 @@ def page(results: Results, title: str = "A comparison") -> str:
                 for device, threads, versions in sorted(machines)
             )
         ),
-        json=json.dumps(content).replace("</", "<\\/"),
+        json=script_json(content),
         script=_read("page.js"),
     )
 
@@ -207,8 +207,8 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _uri(results: Results, name: str) -> str | None:
-    path = results.picture(name)
-    return None if path is None else data_uri(path.read_bytes())
+    picture = results.picture(name)
+    return None if picture is None else data_uri(picture)
 
 
 def _read(name: str) -> str:

@@ -1,0 +1,189 @@
+"""What a results.json may hold: checked when it is read, since others may have written it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from diffode.bench.budget import PARTS, STAGES
+from diffode.inputs import quoted
+from diffode.options import problem
+
+Pair = tuple[float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+
+class _Machine(_Part):
+    device: str = ""
+    threads: int = 0
+    versions: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> _Machine:
+        if "device" in self.model_fields_set and len(self.model_fields_set & _MACHINE) < 3:
+            raise ValueError("got a device without its threads and versions")
+        return self
+
+
+_MACHINE = {"device", "threads", "versions"}
+
+
+class _Cell(_Machine):
+    data: str
+    field: str
+    seed: int
+    model: str
+    solver: str
+    allowed: int | None
+    tolerance: float | None
+    picture: str | None
+    refused: str | None = None
+    nfe: float = 0.0
+    seconds: float = 0.0
+    unfinished: int = 0
+    metrics: dict[str, Pair] = {}
+
+    @model_validator(mode="after")
+    def _measured(self) -> _Cell:
+        _require_set(self, "nfe", "seconds", "unfinished", "metrics")
+        return self
+
+
+class _Plan(_Part):
+    field: str
+    data: str
+    labels: bool
+    options: dict[str, Any]
+    training: dict[str, Any]
+
+
+class _Model(_Machine):
+    plan: _Plan
+    budget: str
+    refused: str | None = None
+    straightness: Pair | None = None
+    paths: str | None = None
+    alpha: Pair | None = None
+    sigma: Pair | None = None
+    noise: str = ""
+    prior: str = ""
+    parameters: int = 0
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+    @model_validator(mode="after")
+    def _trained(self) -> _Model:
+        _require_set(self, "prior", "parameters", "steps", "samples", "seconds", "peak_memory")
+        return self
+
+
+class _Reference(_Part):
+    about: dict[str, Any]
+    floor: dict[str, Pair]
+    headline: str
+    picture: str | None
+
+
+class _Metric(_Part):
+    name: str
+    about: str
+    better: str
+
+
+class _Bound(_Part):
+    value: float
+    measured: float
+    exponent: float
+
+
+class _Estimate(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    value: float | None
+    stderr: float | None
+
+
+class _Budget(_Part):
+    """An error budget, as `ErrorBudget.asdict` writes it, or why there is none."""
+
+    name: str
+    refused: str | None = None
+    bound: _Bound | None = None
+    solver: str = ""
+    nfe: float = 0.0
+    count: int = 0
+    accuracy: float = 0.0
+    distances: dict[str, _Estimate] = {}
+    changes: dict[str, _Estimate] = {}
+    scores: dict[str, _Estimate] = {}
+    medians: dict[str, float] = {}
+    far: dict[str, float] = {}
+    total: _Estimate | None = None
+    on_trained: _Estimate | None = None
+    floor: _Estimate | None = None
+
+    @model_validator(mode="after")
+    def _measured(self) -> _Budget:
+        _require_set(self, "solver", "nfe", "count", "accuracy", "total", "on_trained", "floor")
+        if self.refused is None:
+            for name in ("distances", "changes", "medians", "far"):
+                _require_keys(name, getattr(self, name), PARTS)
+            _require_keys("scores", self.scores, STAGES)
+        return self
+
+
+def _require_keys(name: str, given: dict[str, Any], wanted: tuple[str, ...]) -> None:
+    if tuple(given) != wanted:
+        raise ValueError(f"got {name} of {quoted(list(given))}; wanted {', '.join(wanted)}")
+
+
+def _require_set(part: _Cell | _Model | _Budget, *wanted: str) -> None:
+    """What a part states unless it was refused."""
+    lost = [
+        name for name in wanted if getattr(part, name) is None or name not in part.model_fields_set
+    ]
+    if part.refused is None and lost:
+        raise ValueError(f"got none of {lost[0]!r} and no reason for it")
+
+
+class Stored(_Part):
+    """The content of results.json, strict in its types; further keys of its parts are kept."""
+
+    format: int
+    configs: list[dict[str, Any]]
+    references: dict[str, _Reference]
+    metrics: dict[str, list[_Metric]]
+    models: dict[str, _Model]
+    cells: list[_Cell]
+    budgets: dict[str, list[_Budget]] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Stored:
+        named = {data: {m.name for m in known} for data, known in self.metrics.items()}
+        for data, reference in self.references.items():
+            if reference.headline not in named.get(data, set()):
+                raise ValueError(f"got {quoted(data)} without its metric {reference.headline}")
+        for cell in self.cells:
+            if cell.data not in self.references:
+                raise ValueError(f"got a cell of {quoted(cell.data)}, which has no reference")
+            if odd := sorted(cell.metrics.keys() - named[cell.data]):
+                raise ValueError(f"got a cell with the metric {quoted(odd[0])}, which is not said")
+        for config in self.configs:
+            if not isinstance(config.get("seconds", 0), (int, float, type(None))):
+                raise ValueError(f"got seconds {quoted(config['seconds'])} in a configuration")
+        return self
+
+
+def fault(text: str) -> str | None:
+    """What is wrong with the text of a results.json, or None."""
+    try:
+        Stored.model_validate_json(text)
+    except ValidationError as error:
+        return problem(error)
+    return None
