@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
+from diffode.fields.exact import Empirical
+from diffode.fields.mixture import Mixture
+from diffode.fields.poisson import PoissonField
 from diffode.likelihood import Levels, bits_per_dim
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.divergence import PROBES, Trace
@@ -149,6 +152,8 @@ def likelihood_card(
     Raises:
         ValueError, TypeError: as `diffode.log_prob`.
     """
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
     if isinstance(solver, Solver) and options:
         raise ValueError("solver options go with a solver's name, not with a solver")
     if solver is None:
@@ -164,7 +169,7 @@ def likelihood_card(
 
     other, fewer = _looser(solver, steps)
     rough = log_prob(field, x, trace, None, other, fewer, progress=second, **shared)
-    known = terminal or _law(field)
+    known = terminal or _law(field, y)
     mismatch = None
     if known is not None:
         assert field.prior is not None
@@ -191,9 +196,9 @@ def _looser(solver: Solver, steps: int | None) -> tuple[Solver, int | None]:
     return other, steps
 
 
-def _law(field: Field) -> Callable[[Tensor], Tensor] | None:
-    """The exact log-density at t_prior of a field that knows it."""
-    log_marginal = getattr(getattr(field, "inner", field), "log_marginal", None)
-    if log_marginal is None:
+def _law(field: Field, y: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+    """The exact log-density at t_prior of a field that knows it, of each point's class."""
+    exact = field.inner if isinstance(field, PoissonField) else field  # its plane form
+    if not isinstance(exact, Empirical | Mixture):
         return None
-    return lambda x: log_marginal(x, field.span[0])
+    return lambda x: exact.log_marginal(x, field.span[0], y)

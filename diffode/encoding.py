@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode.doors import as_state
 from diffode.fields.base import AffineField, Field
-from diffode.fields.poisson import PoissonField
 from diffode.sampling import _denoise, _times, encode, solver_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -45,18 +45,15 @@ def decode(
         TypeError: q for a field that is no unbound Poisson field, or a solver or ``final`` that
             cannot use the field.
     """
-    if tuple(x.shape[1:]) != tuple(field.event_shape):
-        raise ValueError(
-            f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
-        )
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
     if final == "denoise" and not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
     if q is not None:
-        if not isinstance(field, PoissonField) or field.q is not None:
-            raise TypeError(
-                f"got q for a {type(field).__name__}; q belongs to an unbound PoissonField"
-            )
-        field = field.bind(q.to(field.device))
+        q = as_state(q, (), "q").to(field.device)
+        if len(q) != len(x):
+            raise ValueError(f"got {len(x)} points and {len(q)} values of q; pass one per point")
+        field = field.bind(q)
     solver = solver_for(field, solver, options)
     times = _times(field, solver, nfe, steps, grid, final)
     labels = None if y is None else y.to(field.device)
@@ -83,6 +80,7 @@ def round_trip(
         y: labels, shape (B,).
         settings: ``nfe`` or ``steps``, ``grid`` and the solver's options, as for `encode`.
     """
+    x = field.as_state(x)
     if solver in (None, "default"):
         solver = solver_for(field, None, {}, back=True).name
     there = encode(field, x, solver, y=y, **settings)

@@ -174,10 +174,7 @@ def sample(
         raise ValueError(f"got n={n}, batch={batch}; both count from 1")
     if not 0 <= first <= 2**32 - n:
         raise ValueError(f"got first={first}, n={n}; samples count from 0 to 2^32 - 1")
-    if y is not None and len(y) != n:
-        raise ValueError(
-            f"{n} samples were asked for and {len(y)} labels given; pass one label each"
-        )
+    y = field.as_labels(y, n)
     fitted = _fitted(field, grid)
     if fitted is not None:
         solver = _fitted_solver(fitted, field, solver, options, nfe, steps)
@@ -251,10 +248,8 @@ def encode(
     """
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
-    if tuple(x.shape[1:]) != tuple(field.event_shape):
-        raise ValueError(
-            f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
-        )
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
     solver = solver_for(field, solver, options, back=True)
     times = _times(field, solver, nfe, steps, grid, "none").flip(0)
     labels = None if y is None else y.to(field.device)

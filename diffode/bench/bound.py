@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Start, as_time
+from diffode.doors import as_time
+from diffode.fields.base import AffineField, Start
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.rng import Rng
 from diffode.solvers import get_solver

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from diffode.fields.base import AffineField, Field, Own, Start
+from diffode.fields.base import AffineField, Field, Latent, Own, Start
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned
@@ -21,6 +21,7 @@ from diffode.fields.schedules import (
     Schedule,
     SubVP,
 )
+from diffode.fields.wrapped import Wrapped
 
 if TYPE_CHECKING:
     from diffode.fields.critics import CriticBank
@@ -57,6 +58,7 @@ __all__ = [
     "Frozen",
     "GaussianFlow",
     "Karras",
+    "Latent",
     "Learned",
     "Mixture",
     "Mobility",
@@ -68,6 +70,7 @@ __all__ = [
     "Schedule",
     "Start",
     "SubVP",
+    "Wrapped",
     "discriminator_guided",
     "get_divergence",
     "rescheduled",

@@ -8,6 +8,7 @@ with spherical noise n, so that its velocity is the conditional mean rate
 
 Shapes, everywhere: x is (B, \*event); t is () or (B,); y is (B,) integer labels or None; scalar
     fields return (B,).
+Whole numbers as x or y are converted, other shapes refused (`diffode.doors`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diffode.doors import as_labels, as_state, as_time
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical
 from diffode.rng import Rng
@@ -26,21 +28,6 @@ def right(t: Tensor, like: Tensor) -> Tensor:
     """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``."""
     t = t.to(like)
     return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
-
-
-def as_time(t: Tensor | float, like: Tensor) -> Tensor:
-    """The time as a float64 tensor of shape () or (B,) on the device of ``like``.
-
-    Raises:
-        ValueError: t is neither one number nor one per row of ``like``.
-    """
-    t = torch.as_tensor(t, dtype=torch.float64, device=like.device)
-    if t.ndim > 1 or (t.ndim == 1 and len(t) != len(like)):
-        raise ValueError(
-            f"got t of shape {tuple(t.shape)} for x of shape {tuple(like.shape)}; "
-            f"pass one number or one per row, shape ({len(like)},)"
-        )
-    return t
 
 
 class Own(NamedTuple):
@@ -62,6 +49,13 @@ class Start(NamedTuple):
     field: Field
 
 
+class Latent(NamedTuple):
+    """What a flow starts from: points x (B, *event), and q (B,) for a bound Poisson field."""
+
+    x: Tensor
+    q: Tensor | None = None
+
+
 class Field(nn.Module):
     """A velocity, a prior and a span; write ``velocity`` and set the other three.
 
@@ -71,6 +65,8 @@ class Field(nn.Module):
         event_shape: the shape of one sample.
         own: the solver and the times that it was made for, if it was.
         smooth: whether derivatives of the velocity tell its divergence, as a likelihood needs.
+        classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
+            (unconditional). None where the field does not say.
     """
 
     prior: Spherical | None
@@ -78,6 +74,7 @@ class Field(nn.Module):
     event_shape: tuple[int, ...]
     own: Own | None = None
     smooth: bool = True
+    classes: int | None = None
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, shape (B, *event)."""
@@ -93,6 +90,29 @@ class Field(nn.Module):
     def rows(self, index: Tensor) -> Field:
         """The field of these rows of the batch: itself, unless it holds per-row values."""
         return self
+
+    def as_state(self, x: Tensor) -> Tensor:
+        """Points for this field, see `diffode.doors.as_state`."""
+        return as_state(x, self.event_shape)
+
+    def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
+        """Labels that this field knows for so many rows, see `diffode.doors.as_labels`.
+
+        Solvers call it once, before they start: under ``torch.func`` no value can be looked at.
+        """
+        return as_labels(y, rows, self.classes)
+
+    def latent(self, x: Tensor) -> Latent:
+        """The latent that starts at points x, with the values that this field is bound to."""
+        return Latent(x)
+
+    def bind(self, q: Tensor) -> Field:
+        """The field of rows with these q, shape (B,).
+
+        Raises:
+            TypeError: a field that has none.
+        """
+        raise TypeError(f"got q for a {type(self).__name__}; q belongs to an unbound PoissonField")
 
     @property
     def device(self) -> torch.device:
@@ -150,14 +170,15 @@ class AffineField(Field):
 
     def denoise(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The conditional mean of the data, E[x_0 | x_t = x]."""
-        return self.posterior(x, t, y)[0]
+        return self.posterior(self.as_state(x), t, y)[0]
 
     def noise_part(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The conditional mean of the noise, E[n | x_t = x]."""
-        return self.posterior(x, t, y)[1]
+        return self.posterior(self.as_state(x), t, y)[1]
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change d_alpha E[x_0 | x] + d_sigma E[n | x]."""
+        x = self.as_state(x)
         t = as_time(t, x)
         _, _, d_alpha, d_sigma = self.schedule.rates(t)
         x0, n = self.posterior(x, t, y)
@@ -174,11 +195,13 @@ class AffineField(Field):
                 f"the noise is {self.noise}, for which -E[n|x]/sigma is not the score; "
                 "use velocity() or denoise(), or a field with Normal() noise"
             )
+        x = self.as_state(x)
         _, sigma = self.level(t, x)
         return -self.noise_part(x, t, y) / right(sigma, x)
 
     def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
         """Draw x_t given x_0, and the noise n that it was made with."""
+        x0 = as_state(x0, self.event_shape, "x0")
         alpha, sigma = self.level(t, x0)
         n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
         return right(alpha, x0) * x0 + right(sigma, x0) * n, n

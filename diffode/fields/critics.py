@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from diffode.fields.base import as_time
+from diffode.doors import as_labels, as_state, as_time
 
 Blend = Literal["none", "linear"]
 _NEAR = 1e-4  # of the shortest stage: times this close before an edge belong to the next stage
@@ -92,7 +92,8 @@ class CriticBank(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The log-ratio at (x, t), shape (B,); rows may be in different stages."""
-        t = as_time(t, x)
+        x = as_state(x, self.event_shape)
+        t, y = as_time(t, x), as_labels(y, len(x))
         k = self.stage_at(t)
         d = self._rows_of(k, x, t, y)
         if self.blend == "none":

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffode.doors import as_labels, as_state, transformed
 from diffode.fields.base import AffineField, right
 from diffode.fields.kernels import (
     Points,
@@ -36,9 +37,10 @@ def normalised_log(weights: Tensor | None, count: int) -> Tensor:
     if weights is None:
         return torch.full((count,), -math.log(count), dtype=torch.float64)
     w = torch.as_tensor(weights, dtype=torch.float64)
-    if w.shape != (count,) or not bool((w >= 0).all()) or not float(w.sum()) > 0:
+    if w.shape != (count,) or not bool((w >= 0).all()) or not 0 < float(w.sum()) < math.inf:
         raise ValueError(
-            f"got weights of shape {tuple(w.shape)}; wanted {count} non-negative numbers"
+            f"got weights of shape {tuple(w.shape)}; wanted {count} non-negative numbers, finite "
+            "and not all 0"
         )
     return (w / w.sum()).log()
 
@@ -79,22 +81,20 @@ class Empirical(AffineField):
         resident: bool = True,
         keep_float64: bool = False,
     ) -> None:
-        if data.ndim < 2 or len(data) == 0:
-            raise ValueError(
-                f"got data of shape {tuple(data.shape)}; wanted (M, *event) with M > 0"
-            )
-        if not data.is_floating_point():
+        if isinstance(data, Tensor) and not data.is_floating_point():
             raise TypeError(f"got data of type {data.dtype}; scale it to floating-point numbers")
-        if labels is not None and labels.shape != data.shape[:1]:
-            raise ValueError(
-                f"got {tuple(labels.shape)} labels for {len(data)} points; pass one each"
-            )
+        data = as_state(data, name="data")
+        if data.ndim < 2:
+            raise ValueError(f"got data of shape {tuple(data.shape)}; wanted (M, *event)")
+        labels = as_labels(labels, len(data))
         noise = noise or Normal()
         if bandwidth and not isinstance(noise, Normal):
             raise ValueError("a bandwidth needs Normal() noise; use Mixture for StudentT noise")
         points, log_w = data.detach().flatten(1), normalised_log(weights, len(data))
         log_w = log_w.to(data.device)
         mean, centre, squares = moments(points, log_w.exp())
+        if not bool(mean.isfinite().all()):
+            raise ValueError("got data with values that are not finite; leave those points out")
         off = mean if centre is None else mean - centre
         total = log_w.exp() @ squares - off.square().sum()
         std = math.sqrt(max(float(total), 0.0) / points.shape[1] + bandwidth**2)
@@ -109,6 +109,13 @@ class Empirical(AffineField):
         self.register_buffer("squares", squares)
         self.register_buffer("log_weights", log_w)
         self.register_buffer("labels", labels)
+        known = shares = None
+        if labels is not None:
+            known, index = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+            shares = log_w.new_zeros(len(known)).index_add(0, index.to(log_w.device), log_w.exp())
+            known, shares = known[shares > 0], shares[shares > 0].log()
+        self.register_buffer("_known", known, persistent=False)
+        self.register_buffer("_log_shares", shares, persistent=False)
 
     points: Tensor
     centre: Tensor | None
@@ -116,14 +123,17 @@ class Empirical(AffineField):
     squares: Tensor
     log_weights: Tensor
     labels: Tensor | None
+    _known: Tensor | None
+    _log_shares: Tensor | None
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x]."""
+        x = self.as_state(x)
         alpha, sigma = self.level(t, x)
         spread = self._spread(alpha, sigma)
-        flat, labels = x.flatten(1), self._classes(y, len(x))
+        flat, labels = x.flatten(1), self.as_labels(y, len(x))
         near = kernel_means(flat, self._points(), alpha, spread, self.noise, labels).view_as(x)
         rest = x - right(alpha, x) * near  # of the noise, and of the bandwidth's jitter
         jitter, noise = alpha * self.bandwidth**2 / spread.square(), sigma / spread.square()
@@ -137,11 +147,16 @@ class Empirical(AffineField):
             x = x + self.bandwidth * rng.normal("exact/jitter", x.shape, x.dtype, x.device)
         return x.view(n, *self.event_shape)
 
-    def log_marginal(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """The log-density of x_t at each row of x, in nats, shape (B,)."""
+    def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
+        """The log-density of x_t, given its class y if labels are given, in nats, shape (B,)."""
+        x = self.as_state(x)
         alpha, sigma = self.level(t, x)
         spread, dim = self._spread(alpha, sigma), self.points.shape[1]
-        log = log_kernel_sums(x.flatten(1), self._points(), alpha, spread, self.noise)
+        y = self.as_labels(y, len(x))
+        log = log_kernel_sums(x.flatten(1), self._points(), alpha, spread, self.noise, y)
+        if y is not None:
+            assert self._known is not None and self._log_shares is not None  # by as_labels
+            log = log - self._log_shares[torch.searchsorted(self._known, y)]
         return (log + self.noise.log_norm(dim) - dim * spread.log()).to(x)
 
     def _points(self) -> Points:
@@ -152,17 +167,20 @@ class Empirical(AffineField):
     def _spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return (sigma.square() + (alpha * self.bandwidth).square()).sqrt()
 
-    def _classes(self, y: Tensor | None, rows: int) -> Tensor | None:
+    def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
+        """Labels of classes that have points, with a weight above 0."""
+        y = as_labels(y, rows)
         if y is None:
             return None
-        if self.labels is None:
+        if self._known is None:
             raise ValueError("got labels y, but this field was built without labels")
-        if len(y) != rows:
-            raise ValueError(f"got {rows} points and {len(y)} labels; pass one label per point")
-        if not torch._C._are_functorch_transforms_active():
-            known = torch.isin(y, self.labels)
+        if not transformed():
+            known = torch.isin(y, self._known)
             if not bool(known.all()):
-                raise ValueError(f"label {int(y[~known][0])} has no points in this field's data")
+                raise ValueError(
+                    f"label {int(y[~known][0])} has no points of any weight in this field's data; "
+                    f"its labels are {', '.join(map(str, self._known[:20].tolist()))}"
+                )
         return y
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffode.doors import as_labels, as_state
 from diffode.fields.base import Field, Own
 from diffode.nn.generator import Generator
 from diffode.priors import Normal
@@ -40,6 +41,7 @@ class Generated(Field):
                 "points of one shape"
             )
         self.generator, self.event_shape = generator, generator.event_shape
+        self.classes = getattr(generator, "classes", None)
         self.prior, self.span, self.own = Normal(), (0.0, 1.0), Own("euler", (0.0, 1.0))
         mean = torch.as_tensor(mean, dtype=torch.float32).expand(self.event_shape)
         self.register_buffer("mean", mean.clone(), persistent=False)
@@ -47,9 +49,11 @@ class Generated(Field):
 
     def make(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """The samples g(z) of latents z, both (B, \\*event)."""
-        made: Tensor = self.generator(z.flatten(1), y)
+        z = as_state(z, self.event_shape, "z")
+        made: Tensor = self.generator(z.flatten(1), as_labels(y, len(z)))
         return self.mean.to(z) + self.std * made.view_as(z)
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The way from x to g(x), the same at all times."""
+        x = self.as_state(x)
         return self.make(x, y) - x

@@ -31,17 +31,18 @@ import math
 import torch
 from torch import Tensor, nn
 
-from diffode.fields.base import AffineField, Start, as_time, right
+from diffode.doors import as_time
+from diffode.fields.base import AffineField, right
 from diffode.fields.critics import ascent, is_smooth
 from diffode.fields.poisson import PoissonField
-from diffode.priors import StudentT
-from diffode.rng import Rng
+from diffode.fields.wrapped import Wrapped
+from diffode.priors import Normal, StudentT
 
 _MAX_RHO = 999.0
 _DAMPING = 1 / 25
 
 
-class DiscriminatorGuided(AffineField):
+class DiscriminatorGuided(Wrapped):
     r"""An affine field of q whose score is :math:`\nabla \log q_t + w \nabla d(x, t)`.
 
     For Student-t noise this holds to first order only. `discriminator_guided` builds it.
@@ -55,6 +56,7 @@ class DiscriminatorGuided(AffineField):
 
     Raises:
         ValueError: a weight or a limit that is not a number to use.
+        TypeError: noise that is neither normal nor Student-t.
     """
 
     def __init__(
@@ -66,29 +68,20 @@ class DiscriminatorGuided(AffineField):
     ) -> None:
         if not math.isfinite(weight) or not max_rho > 0:
             raise ValueError(f"got weight {weight}, max_rho {max_rho}; wanted finite and > 0")
-        super().__init__(field.schedule, field.noise, *field.moments)
-        self.inner, self.critic = field, critic
-        self.weight, self.max_rho = float(weight), float(max_rho)
+        if not isinstance(field.noise, Normal | StudentT):
+            raise TypeError(
+                f"the noise is {field.noise}; discriminator guidance is known for Normal and "
+                "StudentT noise, whose scores follow from a kernel"
+            )
+        super().__init__(field)
+        self.critic, self.weight, self.max_rho = critic, float(weight), float(max_rho)
         self.smooth = field.smooth and is_smooth(critic)
-        if field.prior is None:
-            self.prior = None
-
-    def rows(self, index: Tensor) -> DiscriminatorGuided:
-        """The field of these rows of the batch."""
-        inner = self.inner.rows(index)
-        assert isinstance(inner, AffineField)
-        return self if inner is self.inner else self._of(inner)
-
-    def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
-        """The starting points of the field of q, and this field for them."""
-        x, inner = self.inner.start(n, rng, y)
-        assert isinstance(inner, AffineField)
-        return Start(x, self if inner is self.inner else self._of(inner))
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], both guided."""
+        x = self.as_state(x)
         t = as_time(t, x)
         x0, n = self.inner.posterior(x, t, y)
         alpha, sigma = self.level(t, x)
@@ -111,9 +104,6 @@ class DiscriminatorGuided(AffineField):
         v2 = (near + length) / (self.noise.dof + u.shape[1])
         return (v2[:, None] * g).view_as(rest)
 
-    def _of(self, inner: AffineField) -> DiscriminatorGuided:
-        return DiscriminatorGuided(inner, self.critic, self.weight, self.max_rho)
-
     def _describe(self) -> list[str]:
         return [*super()._describe(), f"guided by {type(self.critic).__name__} x {self.weight:g}"]
 
@@ -134,7 +124,8 @@ def discriminator_guided(
         max_rho: the sigma / alpha beyond which guidance is off.
 
     Raises:
-        TypeError: the field has no schedule, so no E[x_0 | x] to correct.
+        TypeError: the field has no schedule, so no E[x_0 | x] to correct, or noise that is
+            neither normal nor Student-t.
         ValueError: a weight or a limit that is not a number to use.
     """
     if not isinstance(field, AffineField):

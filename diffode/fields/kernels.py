@@ -132,7 +132,12 @@ def kernel_means(
 
 
 def log_kernel_sums(
-    x: Tensor, points: Points, alpha: Tensor, sigma: Tensor, noise: Spherical
+    x: Tensor,
+    points: Points,
+    alpha: Tensor,
+    sigma: Tensor,
+    noise: Spherical,
+    labels: Tensor | None = None,
 ) -> Tensor:
     r"""The logarithm of a kernel sum at each query, shape (B,), float64.
 
@@ -143,8 +148,9 @@ def log_kernel_sums(
         points: what is summed over.
         alpha, sigma: the level, each of shape () or (B,), float64.
         noise: the law whose radial density g is the kernel, taken without its ``log_norm``.
+        labels: the class of the points that each query sums over, shape (B,).
     """
-    return _sums(x, points, alpha, sigma, noise, None, 0)[0]
+    return _sums(x, points, alpha, sigma, noise, labels, 0)[0]
 
 
 def _sums(
@@ -187,7 +193,8 @@ def _softmax(
         for k in range(0, len(y), step):
             mean = torch.addmm(mean, weights[:, k : k + step], y[k : k + step])
         top = new_top
-    return (top + total.log()).squeeze(1), mean / total
+    log = (top + total.log()).squeeze(1)
+    return log, mean / total.where(top > -math.inf, math.nan)  # no point of weight: no mean
 
 
 class _Logits:

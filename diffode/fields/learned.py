@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffode.fields.base import AffineField, as_time, right
+from diffode.doors import as_labels, as_time
+from diffode.fields.base import AffineField, right
 from diffode.fields.precond import Coefficients, Prediction
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
@@ -51,10 +52,12 @@ class Learned(AffineField):
     ) -> None:
         super().__init__(schedule, noise, mean, std)
         self.network, self.prediction = network, prediction
+        self.classes = getattr(network, "classes", None)
 
     def output(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Output:
         """The network's output at (x, t), in the network's precision."""
-        t = as_time(t, x)
+        x = self.as_state(x)
+        t, y = as_time(t, x), as_labels(y, len(x))
         alpha, sigma = self.level(t, x)
         u = x - right(alpha, x) * self.mean.to(x)
         c = self.prediction.coefficients(u, alpha, sigma, t)
@@ -72,9 +75,9 @@ class Learned(AffineField):
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x] by the network."""
         o = self.output(x, t, y)
-        extra = None if o.extra is None else o.extra.to(x)
-        x0, n = self.prediction.decode(o.u, o.out.to(x), extra, o.coefficients, o.sigma)
-        return x0 + self.mean.to(x), n
+        extra = None if o.extra is None else o.extra.to(o.u)
+        x0, n = self.prediction.decode(o.u, o.out.to(o.u), extra, o.coefficients, o.sigma)
+        return x0 + self.mean.to(o.u), n
 
     def residual(
         self, x: Tensor, x0: Tensor, n: Tensor, t: Tensor | float, y: Tensor | None = None

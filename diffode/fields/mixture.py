@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from diffode.doors import as_state
 from diffode.fields.base import AffineField
 from diffode.fields.exact import choose, normalised_log
 from diffode.fields.scales import Scales
@@ -52,6 +53,11 @@ class Mixture(AffineField):
         schedule: Schedule,
         noise: Spherical | None = None,
     ) -> None:
+        means, stds = as_state(means, name="means"), as_state(stds, name="stds")
+        if means.ndim < 2:
+            raise ValueError(f"got means of shape {tuple(means.shape)}; wanted (M, *event)")
+        if not bool(means.isfinite().all()):
+            raise ValueError("got means that are not finite")
         count, event, dim = len(means), means.shape[1:], means[0].numel()
         log_w = normalised_log(weights, count)
         flat = means.flatten(1).double()
@@ -80,14 +86,14 @@ class Mixture(AffineField):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x]."""
-        if y is not None:
-            raise ValueError("got labels y, but a Mixture has none")
+        x = self._unlabelled(x, y)
         parts = [p[1:] for p in self._by_rows(x, t)]
         x0, n = (torch.cat(v).to(x).view_as(x) for v in zip(*parts, strict=True))
         return x0, n
 
-    def log_marginal(self, x: Tensor, t: Tensor | float) -> Tensor:
+    def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """The log-density of x_t at each row of x, in nats, shape (B,)."""
+        x = self._unlabelled(x, y)
         return torch.cat([p[0] for p in self._by_rows(x, t)]).to(x)
 
     def sample(self, n: int, rng: Rng) -> Tensor:
@@ -98,6 +104,11 @@ class Mixture(AffineField):
         if self.basis is not None:
             z = torch.einsum("bij,bj->bi", self.basis[k], z)
         return (self.means[k] + z).to(self.mean).view(n, *self.event_shape)
+
+    def _unlabelled(self, x: Tensor, y: Tensor | int | None) -> Tensor:
+        if y is not None:
+            raise ValueError("got labels y, but a Mixture has none")
+        return self.as_state(x)
 
     def _by_rows(self, x: Tensor, t: Tensor | float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The log-density (b,) and the means of x_0 and n (b, N), by blocks of rows."""
@@ -199,6 +210,10 @@ class Mixture(AffineField):
 def _principal(stds: Tensor, means: Tensor) -> tuple[Tensor | None, Tensor]:
     """The principal axes (M, N, N), None for the coordinate axes, and variances (M, N or 1)."""
     count, dim = len(means), means[0].numel()
+    if not bool(stds.isfinite().all()):
+        raise ValueError("got stds that are not finite")
+    if stds.shape in ((count,), means.shape) and not bool((stds >= 0).all()):
+        raise ValueError("got negative stds; a standard deviation is at least 0")
     if stds.shape == (count,):
         return None, stds.square()[:, None]
     if stds.shape == means.shape:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffode.fields.base import Field, Own, as_time, right
+from diffode.doors import as_labels, as_time
+from diffode.fields.base import Field, Own, right
 from diffode.fields.critics import CriticBank, is_smooth
 from diffode.fields.divergences import Divergence, Elementwise, get_divergence
 from diffode.priors import Normal, Spherical
@@ -119,16 +120,18 @@ class MonoFlow(Field):
         self.h = get_divergence(h, check)
         self.prior, self.span = prior or Normal(), (0.0, float(horizon))
         self.event_shape = tuple(shape)
-        self.smooth = is_smooth(critic)
+        self.smooth, self.classes = is_smooth(critic), getattr(critic, "classes", None)
         self.own = Own("euler", times) if times else None
 
     def potential(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """What samples climb, h(d(x, t)), shape (B,)."""
-        d: Tensor = self.critic(x, as_time(t, x), y)
+        x = self.as_state(x)
+        d: Tensor = self.critic(x, as_time(t, x), as_labels(y, len(x)))
         return self.h.h(d.to(x.dtype))
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, the potential's gradient times the rate."""
+        x = self.as_state(x)
         t = as_time(t, x)
         slope: Tensor = torch.func.grad(lambda z: self.potential(z, t, y).sum())(x)
         return right(self.rate_at(t), x) * slope

@@ -19,15 +19,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Start, as_time, right
+from diffode.doors import Numbers, as_state, as_time
+from diffode.fields.base import AffineField, Latent, Start, right
 from diffode.fields.schedules import Karras
+from diffode.fields.wrapped import Wrapped
 from diffode.priors import StudentT
 from diffode.rng import Rng
 
 Radius = Literal["auto", "fixed", "chi", "plane"]
 
 
-class PoissonField(AffineField):
+class PoissonField(Wrapped):
     r"""A Student-t field that starts on the hemisphere, and its bound form.
 
     With ``q=None`` this is ``inner`` itself (plane form: one r for all rows). `start` draws the
@@ -42,12 +44,13 @@ class PoissonField(AffineField):
 
     Raises:
         TypeError: ``inner`` has another noise law or schedule.
+        ValueError: a q that is not positive and finite, or an inner field bound already.
     """
 
     def __init__(
         self,
         inner: AffineField,
-        q: Tensor | None = None,
+        q: Numbers | None = None,
         radius: Radius = "auto",
         max_radius: float | None = None,
     ) -> None:
@@ -56,22 +59,34 @@ class PoissonField(AffineField):
                 "a PoissonField needs StudentT noise on the Karras schedule, got "
                 f"{inner.noise} on {inner.schedule}"
             )
-        super().__init__(inner.schedule, inner.noise, *inner.moments)
-        self.inner, self.radius, self.max_radius = inner, radius, max_radius
-        self.dof, self.smooth = inner.noise.dof, inner.smooth
-        self.register_buffer("q", q)
+        super().__init__(inner)
+        self.radius, self.max_radius, self.dof = radius, max_radius, inner.noise.dof
         if q is not None:
+            q = as_state(q, (), "q", fewest=0)
+            if self.prior is None or not bool(((q > 0) & q.isfinite()).all()):
+                raise ValueError("q is a positive finite number for each row, bound once")
             self.prior = None
+        self.register_buffer("q", q)
 
     q: Tensor | None
 
-    def bind(self, q: Tensor) -> PoissonField:
+    def bind(self, q: Numbers) -> PoissonField:
         """The bound form for rows of augmented radius q (B,), in units of sigma."""
+        if self.q is not None:
+            raise ValueError("this PoissonField is bound to q already; bind its plane form")
         return PoissonField(self.inner, q, self.radius, self.max_radius)
 
     def rows(self, index: Tensor) -> PoissonField:
         """The field of these rows of the batch, each with its own q."""
-        return self if self.q is None else self.bind(self.q[index])
+        if self.q is None:
+            return self
+        other = self.copied()
+        other.q = self.q[index]
+        return other
+
+    def latent(self, x: Tensor) -> Latent:
+        """The latent of points x: the pair (x, q)."""
+        return Latent(x, self.q)
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """Draw (x, q) on the hemisphere about the data mean, and the field bound to q.
@@ -101,6 +116,7 @@ class PoissonField(AffineField):
         """The conditional means E[x_0 | x, r] and (x - E[x_0 | x, r]) / t."""
         if self.q is None:
             return self.inner.posterior(x, t, y)
+        x = self.as_state(x)
         t = as_time(t, x)
         if len(self.q) != len(x):
             raise ValueError(

@@ -20,7 +20,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from diffode.fields.base import as_time, right
+from diffode.doors import as_state, as_time
+from diffode.fields.base import right
 from diffode.priors import Normal, Spherical
 
 
@@ -76,6 +77,7 @@ class ExactRatio(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The log-ratio at (x, t), shape (B,)."""
+        x = as_state(x, self.event_shape)
         return _log(self.p, x, t) - _log(self.q, x, t)
 
 
@@ -97,6 +99,7 @@ class GaussianFlow(nn.Module):
 
     def __init__(self, mean: Tensor, std: Tensor, prior: Normal | None = None) -> None:
         super().__init__()
+        mean, std = as_state(mean, name="mean"), as_state(std, name="std")
         if mean.shape != std.shape or not bool((std > 0).all()):
             raise ValueError(
                 f"got mean of shape {tuple(mean.shape)} and std of shape {tuple(std.shape)}; "
@@ -119,10 +122,12 @@ class GaussianFlow(nn.Module):
 
     def log_marginal(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The log-density of x_t at each row of x, in nats, shape (B,)."""
+        x = as_state(x, self.event_shape)
         return _log_normal(x, *self.law(t, x))
 
     def move(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Where points x of the prior are at time t."""
+        x = as_state(x, self.event_shape)
         mean, std = self.law(t, x)
         return (mean + (x.double() - self.start) * std / self.prior.scale).to(x)
 

@@ -25,8 +25,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Field, Start, as_time, right
+from diffode.doors import as_time
+from diffode.fields.base import AffineField, Field, Start, right
 from diffode.fields.schedules import Karras, Rates, Schedule
+from diffode.fields.wrapped import Wrapped
 from diffode.rng import Rng
 
 Clock = Literal["native", "rho", "logsnr", "inverse", "theta"]
@@ -115,7 +117,7 @@ def spanning(schedule: Schedule, field: AffineField) -> Schedule:
     return schedule
 
 
-class Rescheduled(AffineField):
+class Rescheduled(Wrapped):
     r"""The flow of an affine field on another schedule, the same points at the same rho.
 
     .. math:: x' = c \, (x - \alpha m) [+ \alpha' m], \qquad
@@ -128,28 +130,18 @@ class Rescheduled(AffineField):
     """
 
     def __init__(self, field: AffineField, schedule: Schedule, centred: bool = False) -> None:
-        mean, std = field.moments
-        super().__init__(schedule, field.noise, torch.zeros_like(mean) if centred else mean, std)
-        self.inner, self.smooth = field, field.smooth
+        mean = field.moments[0]
+        super().__init__(field, schedule, torch.zeros_like(mean) if centred else mean)
         self.shift = mean if centred else None
-        if field.prior is None:
-            self.prior = None
-
-    def rows(self, index: Tensor) -> Rescheduled:
-        """The field of these rows of the batch."""
-        inner = self.inner.rows(index)
-        assert isinstance(inner, AffineField)
-        return self if inner is self.inner else self._of(inner)
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """The starting points of the field itself, in this state."""
-        x, inner = self.inner.start(n, rng, y)
-        assert isinstance(inner, AffineField)
-        moved = self if inner is self.inner else self._of(inner)
-        return Start(moved.enter(x, self.inner.span[0]), moved)
+        x, moved = super().start(n, rng, y)
+        return Start(self.enter(x, self.inner.span[0]), moved)
 
     def enter(self, x: Tensor, t: Tensor | float) -> Tensor:
         """This field's state for the point x of the field itself at its time t."""
+        x = self.as_state(x)
         t = as_time(t, x)
         alpha, _ = self.inner.level(t, x)
         ratio = self._size(self.schedule, self.times(t)) / self._size(self.inner.schedule, t)
@@ -159,6 +151,7 @@ class Rescheduled(AffineField):
 
     def leave(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The point of the field itself for this field's state x at this field's time t."""
+        x = self.as_state(x)
         return self._leave(x, self.native(as_time(t, x)), as_time(t, x))
 
     def times(self, t: Tensor) -> Tensor:
@@ -173,6 +166,7 @@ class Rescheduled(AffineField):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] (without m if centred) and E[n | x_t = x]."""
+        x = self.as_state(x)
         t = as_time(t, x)
         native = self.native(t)
         x0, n = self.inner.posterior(self._leave(x, native, t), native, y)
@@ -187,9 +181,6 @@ class Rescheduled(AffineField):
 
     def _size(self, schedule: Schedule, t: Tensor) -> Tensor:
         return ((schedule.alpha(t) * self.moments[1]).square() + schedule.sigma(t).square()).sqrt()
-
-    def _of(self, inner: AffineField) -> Rescheduled:
-        return Rescheduled(inner, self.schedule, self.shift is not None)
 
 
 def _transported(t: Tensor, source: Schedule, target: Schedule) -> Tensor:

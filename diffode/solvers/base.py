@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffode.doors import as_times
 from diffode.fields.base import AffineField, Field
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import Normal
@@ -166,12 +167,9 @@ class Solver:
         self.check(field)
         if land and not self.lands:
             raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
-        times = torch.as_tensor(times, dtype=torch.float64, device=x.device)
-        steps = times.diff()
-        if times.ndim != 1 or not len(steps) or not bool((steps * steps[0] > 0).all()):
-            raise ValueError("times must be at least two, strictly increasing or decreasing")
-        if y is not None and len(y) != len(x):
-            raise ValueError(f"got {len(x)} points and {len(y)} labels; pass one label per point")
+        x = field.as_state(x)
+        y = field.as_labels(y, len(x))
+        times = as_times(times, x)
         moved = self._moved(field)
         if moved is None:
             clock, state = times, x

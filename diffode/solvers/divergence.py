@@ -152,6 +152,8 @@ def divergence(
         TypeError: a field whose derivatives do not tell its divergence (``Field.smooth``).
     """
     check(method, field)
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
 
     def velocity(z: Tensor) -> Tensor:
         return field.velocity(z, t, y)

@@ -128,13 +128,9 @@ def log_prob(
             f"this {type(field).__name__} has no prior (a Poisson field bound to q gives x alone "
             "no density); use the plane form, q=None"
         )
-    if tuple(x.shape[1:]) != tuple(field.event_shape) or not len(x):
-        raise ValueError(
-            f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
-        )
     check(trace, field)
-    if y is not None and len(y) != len(x):
-        raise ValueError(f"got {len(x)} points and {len(y)} labels; pass one label per point")
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
     if batch is not None and batch < 1:
         raise ValueError(f"got batch={batch}; it counts from 1")
     solver, clock = _chosen(field, solver, options, clock)

@@ -109,7 +109,7 @@ def test_corruption_draws_the_path():
     [
         (r"got data of shape \(3,\)", lambda: Empirical(torch.ones(3), VP())),
         (r"got data of shape \(0, 2\)", lambda: Empirical(torch.ones(0, 2), VP())),
-        (r"got \(4,\) labels for 12 points", lambda: Empirical(IMAGES, VP(), labels=LABELS[:4])),
+        ("got 12 points and 4 labels", lambda: Empirical(IMAGES, VP(), labels=LABELS[:4])),
         ("wanted 12 non-negative", lambda: Empirical(IMAGES, VP(), weights=-torch.ones(12))),
         ("wanted 12 non-negative", lambda: Empirical(IMAGES, VP(), weights=torch.zeros(12))),
         (r"bandwidth needs Normal\(\)", lambda: Empirical(IMAGES, VP(), StudentT(1), bandwidth=1)),

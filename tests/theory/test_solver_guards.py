@@ -251,7 +251,7 @@ def test_adams_methods_want_equal_steps(name):
         ("got nfe=4 and steps=2; give one", {"nfe": 4, "steps": 2}),
         ("got n=0", {"n": 0}),
         ("batch=0; both count from 1", {"batch": 0}),
-        ("3 samples were asked for and 2 labels given", {"y": torch.zeros(2)}),
+        ("got 3 points and 2 labels", {"y": torch.zeros(2)}),
         ("dopri5 chooses its own steps", {"solver": "dopri5", "nfe": 9}),
         ("implicit_adams iterates", {"solver": "implicit_adams", "nfe": 9}),
         ("options go with a solver's name", {"solver": DDIM(), "eta": 1.0}),
@@ -263,9 +263,7 @@ def test_counts_that_do_not_fit_are_refused(message, keywords):
 
 
 def test_encoding_refuses_another_shape_and_labels_that_do_not_fit():
-    with pytest.raises(
-        ValueError, match=r"got x of shape \(4, 3\); this field moves \(B, \(2,\)\)"
-    ):
+    with pytest.raises(ValueError, match=r"got x of shape \(4, 3\); wanted \(B, 2\)"):
         encode(Spy(VP()), torch.zeros(4, 3))
     with pytest.raises(ValueError, match="got 4 points and 3 labels; pass one label per point"):
         encode(Spy(VP()), torch.zeros(4, 2), y=torch.zeros(3), steps=2)

@@ -1,0 +1,80 @@
+"""A field around a field: what every wrapper shares."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+from torch import Tensor
+
+from diffode.fields.base import AffineField, Latent, Start
+from diffode.fields.schedules import Schedule
+from diffode.rng import Rng
+
+
+class Wrapped(AffineField):
+    r"""An affine field that changes the answer of another; write ``posterior``.
+
+    Rows, start, latent, prior, moments and labels are the inner field's, bound values included.
+
+    Arguments:
+        inner: the field.
+        schedule: another schedule than the inner field's.
+        mean: the data's mean in this field's state, where that is another, shape (\*event).
+    """
+
+    def __init__(
+        self, inner: AffineField, schedule: Schedule | None = None, mean: Tensor | None = None
+    ) -> None:
+        own_mean, std = inner.moments
+        super().__init__(
+            schedule or inner.schedule, inner.noise, own_mean if mean is None else mean, std
+        )
+        self.inner, self.smooth, self.classes = inner, inner.smooth, inner.classes
+        if inner.prior is None or schedule is None:
+            self.prior = inner.prior
+
+    inner: AffineField
+
+    def around(self, inner: AffineField) -> Self:
+        """The same change made to another inner field."""
+        if inner is self.inner:
+            return self
+        other = self.copied()
+        other.inner = inner
+        if inner.prior is None:
+            other.prior = None
+        return other
+
+    def copied(self) -> Self:
+        """A copy with the same parts, any of which can be exchanged."""
+        other = copy.copy(self)
+        for table in ("_parameters", "_buffers", "_modules"):
+            other.__dict__[table] = dict(self.__dict__[table])
+        return other
+
+    def rows(self, index: Tensor) -> Self:
+        """The field of these rows of the batch."""
+        return self.around(_affine(self.inner.rows(index)))
+
+    def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
+        """The starting points of the inner field, and this field for them."""
+        x, inner = self.inner.start(n, rng, y)
+        return Start(x, self.around(_affine(inner)))
+
+    def latent(self, x: Tensor) -> Latent:
+        """The latent of points x, with what the inner field holds for them."""
+        return Latent(x, self.inner.latent(x).q)
+
+    def bind(self, q: Tensor) -> Self:
+        """This field around the inner field bound to q, shape (B,)."""
+        return self.around(_affine(self.inner.bind(q)))
+
+    def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
+        """Labels that the inner field knows."""
+        return self.inner.as_labels(y, rows)
+
+
+def _affine(field: object) -> AffineField:
+    assert isinstance(field, AffineField)
+    return field
