@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffode.fields.base import AffineField, Field
 from diffode.sampling import _denoise, _times, encode, solver_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
+from diffode.solvers.status import DONE
 
 
 def decode(
@@ -73,6 +75,8 @@ def round_trip(
 ) -> Tensor:
     """The error of decoding what was encoded, rms over the coordinates of each row, shape (B,).
 
+    A row that did not finish one of the two ways has no round trip: its error is NaN.
+
     Arguments:
         field: the field.
         x: data, shape (B, *event).
@@ -85,4 +89,15 @@ def round_trip(
         solver = solver_for(field, None, {}, back=True).name
     there = encode(field, x, solver, y=y, **settings)
     back = decode(field, there.x, solver, y=y, **settings)
-    return (back.x - x.to(back.x)).flatten(1).square().mean(1).sqrt()
+    return round_trip_error(x, there, back)
+
+
+def round_trip_error(x: Tensor, there: Solution, back: Solution) -> Tensor:
+    """The rms difference of data and what came back; NaN for a row that did not finish both ways.
+
+    Arguments:
+        x: data, shape (B, *event).
+        there, back: what `encode` made of them, and `decode` of that.
+    """
+    error = (back.x - x.to(back.x)).flatten(1).square().mean(1).sqrt()
+    return error.where((there.status == DONE) & (back.status == DONE), math.nan)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Field
+from diffode.fields.base import AffineField, Field, right
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
 from diffode.solvers.base import Final
 from diffode.solvers.grids import landing
+from diffode.solvers.status import DONE, with_lost
 
 if TYPE_CHECKING:  # pydantic takes a third of a second to import
     from diffode.solvers.fitted import FittedGrid
@@ -156,10 +157,11 @@ def sample(
         seed: of the prior's draw and of a stochastic solver.
         y: labels, shape (n,).
         batch: rows held at once; None for all.
-        path: keep the states at all times.
+        path: keep the states at all times; the last of them is x, whatever ``final`` is.
         final: "denoise" leaves no noise: by x <- E[x_0 | x], one evaluation, or for nothing where
             the solver's last step can end at sigma = 0 and is longer than t_data's own level;
-            "none" stays at t_data. The default is "denoise" where the field can.
+            "none" stays at t_data. The default is "denoise" where the field can. A row that did
+            not finish (see ``Solution.status``) stays where it stopped.
         grid: the kind of time grid, or a fitted one or its .json file; None is the solver's
             favourite.
         progress: called with the number of samples that are done after each batch.
@@ -206,9 +208,19 @@ def sample(
 
 
 def _denoise(field: Field, s: Solution, y: Tensor | None) -> Solution:
+    """The rows that have finished moved to E[x_0 | x], and the end of their path with them."""
     assert isinstance(field, AffineField)
-    x = field.denoise(s.x, s.t_end, y)
-    return replace(s, x=x, nfe=s.nfe + 1, nfe_per_row=s.nfe_per_row + 1, final="denoise")
+    done = s.status == DONE
+    x = torch.where(right(done, s.x).bool(), field.denoise(s.x, s.t_end, y), s.x)
+    return replace(
+        s,
+        x=x,
+        nfe=s.nfe + 1,
+        nfe_per_row=s.nfe_per_row + done,
+        status=with_lost(s.status, x),
+        path=None if s.path is None else torch.cat((s.path[:-1], x[None])),
+        final="denoise",
+    )
 
 
 def _concatenate(parts: list[Solution]) -> Solution:
@@ -218,9 +230,19 @@ def _concatenate(parts: list[Solution]) -> Solution:
 
     x, rows, status = join("x"), join("nfe_per_row"), join("status")
     assert x is not None and rows is not None and status is not None
-    nfe = max(p.nfe for p in parts)
+    at = None
+    if any(p.t_per_row is not None for p in parts):
+        end = rows.new_tensor(parts[0].t_end, dtype=torch.float64)
+        at = [end.expand(len(p.x)) if p.t_per_row is None else p.t_per_row for p in parts]
     return replace(
-        parts[0], x=x, nfe=nfe, nfe_per_row=rows, status=status, path=join("path", 1), q=join("q")
+        parts[0],
+        x=x,
+        nfe=max(p.nfe for p in parts),
+        nfe_per_row=rows,
+        status=status,
+        path=join("path", 1),
+        q=join("q"),
+        t_per_row=None if at is None else torch.cat(at),
     )
 
 

@@ -22,7 +22,7 @@ II.4 (the norm, the first step); Hairer and Wanner (1996), part II, section IV.2
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -34,6 +34,7 @@ from diffode.inputs import quoted
 from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
+from diffode.solvers.status import DONE, LOST, MOST_NFE, SPENT, finite
 from diffode.solvers.tableaus import DOPRI5, TSIT5
 
 METHODS = {"dopri5-rows": DOPRI5, "tsit5-rows": TSIT5}
@@ -82,7 +83,7 @@ class Adaptive(Solver):
 
     A row's status is 0 where it has reached the end, 1 where ``max_nfe`` evaluations did not
     suffice and 2 where its velocity is not finite, or so steep that no step is short enough. A
-    row that stops keeps its last good state, in the clock integrated in; the others go on.
+    row that stops keeps its last good state; the others go on.
 
     Arguments:
         method: "dopri5-rows" or "tsit5-rows".
@@ -90,7 +91,7 @@ class Adaptive(Solver):
             angle they are in units of the state's standard deviation, at the end that of the
             data.
         clock: the time and state that are integrated in; "auto" is the angle for affine fields.
-        max_nfe: the most evaluations for a row.
+        max_nfe: the most evaluations for a row, over all times together.
 
     Raises:
         ValueError: an unknown method, or an option out of range.
@@ -105,7 +106,7 @@ class Adaptive(Solver):
         rtol: Positive = 1e-5,
         atol: Positive = 1e-5,
         clock: Clock | Literal["auto"] = "auto",
-        max_nfe: Count = 10_000,
+        max_nfe: Count = MOST_NFE,
     ) -> None:
         if method not in METHODS:
             raise ValueError(
@@ -125,8 +126,10 @@ class Adaptive(Solver):
         rows = self._start(f, x, times[0], times[-1])
         for end in times[1:]:
             rows = self._reach(f, rows, end, way)
+            rows = replace(rows, status=rows.status.masked_fill(rows.t == times[-1], DONE))
+            f.nfe_per_row, f.status = rows.nfe, rows.status
+            f.at = None if bool((rows.t == end).all()) else rows.t
             yield rows.x
-        f.nfe_per_row, f.status = rows.nfe, rows.status
 
     def _start(self, f: Calls, x: Tensor, start: Tensor, end: Tensor) -> _Rows:
         """The rows at their start, with a first step by the velocity and its change."""
@@ -144,7 +147,7 @@ class Adaptive(Solver):
             h = torch.minimum(100 * h, (0.01 / torch.maximum(speed, change)) ** power)
             h = h.where(h.isfinite(), 1e-6 * way.abs())
             index = torch.arange(len(x), device=x.device)
-            status = torch.zeros_like(index).masked_fill(~_finite(slope), 2)
+            status = torch.zeros_like(index).masked_fill(~finite(slope), LOST)
         nfe = torch.full_like(index, 2)
         return _Rows(index, x, slope, t, h, torch.full_like(t, _AIM), nfe, status)
 
@@ -152,7 +155,7 @@ class Adaptive(Solver):
         """Step all rows until they have arrived at the time ``end`` or stopped."""
         calls, parts = f, []
         while True:
-            going = (rows.status == 0) & (rows.t != end)
+            going = (rows.status == DONE) & (rows.t != end)
             count = int(going.sum())  # the one time a step that the host waits for the device
             if count < len(going):
                 parts.append(rows.take(~going))
@@ -179,21 +182,20 @@ class Adaptive(Solver):
             slopes.append(f.velocity(state, t_new if c == 1 else t.add(ahead, alpha=c)))
         with torch.no_grad():
             error = self._error(x, state, stride, slopes)
-            finite = _finite(state) & error.isfinite()
-            good = finite & (error <= 1)
+            whole = finite(state) & error.isfinite()
+            good = whole & (error <= 1)
             error = error.clamp_min(1e-4)
             ratio, last = error / _AIM, rows.error / _AIM
             grown = ratio ** (-_PROPORTIONAL / self.tableau.order)
             grown = grown * last ** (_MEMORY / self.tableau.order)
             factor = torch.where(good, grown, ratio ** (-1 / self.tableau.order))
-            h = h * factor.clamp(_SHRINK, _GROW).where(finite, 0.1)
+            h = h * factor.clamp(_SHRINK, _GROW).where(whole, 0.1)
             h = torch.where(good & lands, torch.maximum(h, rows.h), h)
             t = torch.where(good, t_new, t)
             nfe = rows.nfe + self.tableau.evaluations
             spent = nfe + self.tableau.evaluations > self.max_nfe
-            stuck = (h < _SHORTEST * way) | (t + h == t)
-            status = rows.status.masked_fill(spent, 1).masked_fill(stuck, 2)
-            status = status.masked_fill(t == end, 0)
+            stuck = ((h < _SHORTEST * way) | (t + h == t)) & (t != end)
+            status = rows.status.masked_fill(spent, SPENT).masked_fill(stuck, LOST)
             error = torch.where(good, error, rows.error)
         moved = good.reshape(-1, *[1] * (x.ndim - 1))
         x = torch.where(moved, state, x)
@@ -221,7 +223,3 @@ def _sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
 def _norm(x: Tensor) -> Tensor:
     """The root of the mean square over the event, shape (n,), float64."""
     return x.double().reshape(len(x), -1).square().mean(1).sqrt()
-
-
-def _finite(x: Tensor) -> Tensor:
-    return x.reshape(len(x), -1).isfinite().all(1)

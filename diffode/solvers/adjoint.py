@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffode.fields.base import Field
 from diffode.solvers.base import Calls, Solution, Solver
-from diffode.solvers.ode import ADAPTIVE_RK, TorchDiffEq
+from diffode.solvers.ode import ADAPTIVE_RK, TorchDiffEq, Watched
 
 Gradient = Literal["direct", "adjoint", "none"]
 
@@ -47,6 +47,7 @@ def integrate(
     Raises:
         ValueError: an unknown kind of gradient.
         TypeError: the adjoint of a solver other than torchdiffeq's adaptive Runge-Kutta methods.
+        Spent: a ValueError where the adjoint, either way, spends the solver's ``max_nfe``.
     """
     if gradient not in get_args(Gradient):
         raise ValueError(f"got gradient {gradient!r}; wanted {', '.join(get_args(Gradient))}")
@@ -61,9 +62,9 @@ def integrate(
 
     solver.check(field)
     calls = Calls(field, y)
-    low, high = times.aminmax()
+    velocity = Watched(calls, x, times, solver.max_nfe, tells=False)
     end = odeint_adjoint(
-        lambda t, state: calls.velocity(state, t.clamp(low, high)),
+        velocity,
         x,
         times,
         rtol=solver.rtol,
@@ -73,6 +74,7 @@ def integrate(
         adjoint_options={"step_t": times[:-1].flip(0), "norm": "seminorm"},
         adjoint_params=tuple(p for p in field.parameters() if p.requires_grad),
     )[-1]
+    velocity.before = calls.nfe  # the way back has a budget of its own
     rows = torch.full((len(x),), calls.nfe, device=x.device)
     status = torch.zeros_like(rows)
     return Solution(end, times, calls.nfe, rows, status, None, float(times[-1]))

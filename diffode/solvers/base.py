@@ -14,6 +14,7 @@ from diffode.fields.base import AffineField, Field
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import Normal
 from diffode.rng import Rng
+from diffode.solvers.status import shortfall, with_lost
 
 Final = Literal["denoise", "none"]
 
@@ -28,10 +29,12 @@ class Solution:
         nfe: evaluations of the field, the final denoising included.
         nfe_per_row: the same for each row, shape (B,).
         status: 0 for each row that reached its end, 1 where the budget of evaluations was spent
-            before, 2 where the velocity is not finite, shape (B,).
-        path: the states at ``times``, shape (len(times), B, *event), if asked for.
-        t_end: the time that x is at.
+            before, 2 where x or the velocity is not finite, shape (B,).
+        path: the states at ``times``, shape (len(times), B, *event), if asked for: the first is
+            where the rows start and the last is x. A row that stopped keeps its last state.
+        t_end: the time that x is at, where status is 0.
         final: "denoise" if x is an estimate of the data, with no noise left.
+        t_per_row: the time that x is at for each row, shape (B,); None where all are at t_end.
         q: the augmented radius of each row of a Poisson flow, shape (B,); with x it is the latent.
     """
 
@@ -44,6 +47,11 @@ class Solution:
     t_end: float
     final: Final = "none"
     q: Tensor | None = None
+    t_per_row: Tensor | None = None
+
+    def shortfall(self, what: str = "rows") -> str:
+        """One line on the rows that did not reach their end; empty where all did."""
+        return shortfall(self.status, self.nfe_per_row, what)
 
 
 class Calls:
@@ -52,11 +60,15 @@ class Calls:
     Attributes:
         land: whether the last step shall end at the data itself, where sigma is 0.
         nfe: evaluations so far.
-        nfe_per_row, status: set by a solver that treats rows apart, each of shape (B,).
+        nfe_per_row, status: set by a solver whose rows may stop, each of shape (B,).
+        at: the time that each row is at, in the clock integrated in, shape (B,): set before a
+            state is yielded by a solver whose rows may have stopped; None where all are at the
+            time asked for.
     """
 
     nfe_per_row: Tensor | None = None
     status: Tensor | None = None
+    at: Tensor | None = None
 
     def __init__(self, field: Field, y: Tensor | None, land: bool = False) -> None:
         self.field, self.y, self.land, self.nfe = field, y, land, 0
@@ -176,21 +188,25 @@ class Solver:
         else:
             clock, state = moved.times(times), moved.enter(x, times[0])
         f = Calls(field if moved is None else moved, y, land)
-        kept = [state]
-        for last in self.states(f, state, clock, rng or Rng()):
-            kept = [*kept, last] if path else [last]
+        kept: list[tuple[Tensor, Tensor]] = [(state, clock[0])]
+        for t, last in zip(clock[1:], self.states(f, state, clock, rng or Rng()), strict=True):
+            now = (last, t if f.at is None else f.at)
+            kept = [*kept, now] if path else [now]
+        ends = kept[-1][1]
         if moved is not None:
-            kept = [moved.leave(s, t) for s, t in zip(kept, clock[-len(kept) :], strict=True)]
-        rows = torch.full((len(x),), f.nfe, device=x.device)
+            kept = [(moved.leave(s, t), t) for s, t in kept]
+        end, rows = kept[-1][0], torch.full((len(x),), f.nfe, device=x.device)
+        status = with_lost(torch.zeros_like(rows) if f.status is None else f.status, end)
         return Solution(
-            x=kept[-1],
+            x=end,
             times=times,
             nfe=f.nfe,
             nfe_per_row=rows if f.nfe_per_row is None else f.nfe_per_row,
-            status=torch.zeros_like(rows) if f.status is None else f.status,
-            path=torch.stack(kept) if path else None,
+            status=status,
+            path=torch.stack([s for s, _ in kept]) if path else None,
             t_end=float(times[-1]),
             final="denoise" if land else "none",
+            t_per_row=None if f.at is None else ends if moved is None else moved.native(ends),
         )
 
     def _moved(self, field: Field) -> Rescheduled | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
-from diffode.options import Positive
+from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
+from diffode.solvers.status import MOST_NFE, SPENT
 
 ADAPTIVE_RK = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
@@ -25,6 +28,50 @@ _SCALE = {  # of the tolerances: the pair's difference is a 256th of a Heun-Eule
 _LONGEST = 1 / 3  # step, of the whole way: slopes at the ends alone may see nothing
 
 
+class Spent(ValueError):
+    """The budget of evaluations is spent."""
+
+
+class Watched:
+    """A field's velocity as torchdiffeq calls it: within the times, and within a budget.
+
+    Attributes:
+        f: what is evaluated.
+        most: the evaluations that it may have.
+        before: those that do not count.
+        tells: whether torchdiffeq tells of its steps.
+        x, t: the state and time that torchdiffeq reached last, where it tells them; else those
+            of its furthest evaluation.
+    """
+
+    def __init__(self, f: Calls, x: Tensor, times: Tensor, most: float, tells: bool) -> None:
+        self.f, self.most, self.x, self.t = f, most, x, times[0]
+        self._low, self._high = times.aminmax()
+        self.before = f.nfe
+        self._sign, self.tells = (times[-1] - times[0]).sign(), tells
+        if tells:
+            self.callback_step: Callable[[Tensor, Tensor, Tensor], None] = self._reached
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """The velocity: one evaluation.
+
+        Raises:
+            Spent: no more evaluations are allowed.
+        """
+        if self.f.nfe - self.before >= self.most:
+            raise Spent(
+                f"the solve did not finish (budget of {self.most} evaluations spent; raise "
+                "max_nfe, or loosen rtol and atol)"
+            )
+        t = t.clamp(self._low, self._high)
+        if not self.tells and bool((t - self.t) * self._sign > 0):
+            self.x, self.t = x, t
+        return self.f.velocity(x, t)
+
+    def _reached(self, t: Tensor, x: Tensor, step: Tensor) -> None:
+        self.x, self.t = x, t
+
+
 class TorchDiffEq(Solver):
     """A method of torchdiffeq; fixed methods step on the times, adaptive ones between them.
 
@@ -33,7 +80,8 @@ class TorchDiffEq(Solver):
     to the tolerance (left alone they average over the batch, and a sample that chooses its mode
     late is lost among those that do not); and the Adams methods, whose weights assume equal
     steps, are refused unequal ones. The batch moves at the pace of its worst row, so rows
-    influence each other.
+    influence each other; when ``max_nfe`` evaluations are spent all rows stop where they are,
+    with status 1.
 
     Arguments:
         method: one of dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2,
@@ -42,9 +90,10 @@ class TorchDiffEq(Solver):
             they are in units of the state's standard deviation, at the end that of the data.
         clock: the time and state that are integrated in; "auto" is the angle for the adaptive
             methods on affine fields, where they need the fewest evaluations.
+        max_nfe: the most evaluations, of a method that has tolerances.
 
     Raises:
-        ValueError: an unknown method or a tolerance that is not positive.
+        ValueError: an unknown method, or a tolerance or ``max_nfe`` that is not positive.
     """
 
     def __init__(
@@ -54,6 +103,7 @@ class TorchDiffEq(Solver):
         rtol: float = 1e-5,
         atol: float = 1e-5,
         clock: Clock | Literal["auto"] = "auto",
+        max_nfe: int = MOST_NFE,
     ) -> None:
         if method not in METHODS:
             raise ValueError(
@@ -61,11 +111,13 @@ class TorchDiffEq(Solver):
             )
         if not (rtol > 0 and atol > 0):
             raise ValueError(f"got rtol {rtol}, atol {atol}; tolerances are positive")
+        if max_nfe < 1:
+            raise ValueError(f"got max_nfe {max_nfe}; it counts from 1")
         self.name = method
         self.adaptive = method in ADAPTIVE_RK or method == "scipy_solver"
         self.couples_rows = self.adaptive or method == "implicit_adams"
         if self.couples_rows:
-            self.rtol, self.atol = float(rtol), float(atol)
+            self.rtol, self.atol, self.max_nfe = float(rtol), float(atol), max_nfe
         self.clock = "native" if clock == "auto" and not self.adaptive else clock
         self.nfe_per_step = FIXED.get(method, 1)
         self.grid = "karras" if method in FIXED else "native"
@@ -84,20 +136,18 @@ class TorchDiffEq(Solver):
         """Yield the states at times[1:]."""
         from torchdiffeq import odeint
 
-        low, high = times.aminmax()
-
-        def velocity(t: Tensor, state: Tensor) -> Tensor:
-            return f.velocity(state, t.clamp(low, high))
-
         keywords: dict[str, Any] = {"method": self.name}
+        most: float = math.inf
         if self.couples_rows:
-            scale = _SCALE.get(self.name, 1)
+            scale, most = _SCALE.get(self.name, 1), self.max_nfe
             keywords |= {"rtol": scale * self.rtol, "atol": scale * self.atol}
+        velocity = Watched(f, x, times, most, tells=self.name in ADAPTIVE_RK)
         if self.name in ADAMS:
             steps = times.diff()
             if not bool((steps / steps[0] - 1).abs().max() < 1e-6):
                 raise ValueError(f"{self.name} assumes equal steps; use grid 'native' with it")
             keywords["options"] = {"max_order": 5}
+        done = 0
         try:
             if self.name not in ADAPTIVE_RK and self.name not in FIXED:  # these need their history
                 path = odeint(velocity, x, times, **keywords)
@@ -109,16 +159,24 @@ class TorchDiffEq(Solver):
                 if self.name in ADAPTIVE_RK:
                     keywords["options"] = {
                         "step_t": times[k + 1 : k + 2],
-                        "max_step": _LONGEST * (high - low),
+                        "max_step": _LONGEST * (times[-1] - times[0]).abs(),
                         "norm": _worst_row,
                     }
                 x = odeint(velocity, x, times[k : k + 2], **keywords)[-1]
                 yield x
+                done += 1
         except AssertionError as error:
             raise ValueError(
                 f"{self.name} stopped: {error}; the velocity is not finite there or too stiff for "
                 f"rtol {self.rtol:g}, atol {self.atol:g}: loosen them, or use heun"
             ) from None
+        except Spent:
+            f.status = torch.full((len(x),), SPENT, device=x.device)
+            f.at = velocity.t.expand(len(x))
+            left = len(times) - 1 - done
+            lost = torch.full_like(x, math.nan)  # LSODA does not tell what it passed by
+            for k in range(left):
+                yield velocity.x if velocity.tells or k == left - 1 else lost
 
 
 def _worst_row(x: Tensor) -> Tensor:
@@ -131,9 +189,10 @@ def tolerant(
     rtol: Positive = 1e-5,
     atol: Positive = 1e-5,
     clock: Clock | Literal["auto"] = "auto",
+    max_nfe: Count = MOST_NFE,
 ) -> TorchDiffEq:
     """A method with tolerances."""
-    return TorchDiffEq(method, rtol=rtol, atol=atol, clock=clock)
+    return TorchDiffEq(method, rtol=rtol, atol=atol, clock=clock, max_nfe=max_nfe)
 
 
 def fixed(method: str, *, clock: Clock = "native") -> TorchDiffEq:
@@ -143,11 +202,11 @@ def fixed(method: str, *, clock: Clock = "native") -> TorchDiffEq:
 
 def describe() -> list[tuple[str, str]]:
     """The methods' names with one line each."""
-    about = {name: "adaptive Runge-Kutta (rtol, atol)" for name in ADAPTIVE_RK}
+    about = {name: "adaptive Runge-Kutta (rtol, atol, max_nfe)" for name in ADAPTIVE_RK}
     about |= {name: f"fixed steps, {k} evaluations a step" for name, k in FIXED.items()}
     about |= {
         "explicit_adams": "multistep, equal steps",
         "implicit_adams": "iterated multistep, equal steps",
     }
-    about["scipy_solver"] = "scipy's LSODA (rtol, atol), on the CPU"
+    about["scipy_solver"] = "scipy's LSODA (rtol, atol, max_nfe), on the CPU"
     return [(name, f"torchdiffeq: {about[name]}") for name in METHODS]
