@@ -27,6 +27,18 @@ def figures(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def beside(given, usual):
+    """The usual options and values without those that the given ones state."""
+    stated = {text.partition("=")[0] for text in given if text not in ("--set", "")}
+    pairs = zip(usual[::2], usual[1::2], strict=True)
+    return [
+        text
+        for option, value in pairs
+        if (value.partition("=")[0] if option == "--set" else option) not in stated
+        for text in (option, value)
+    ]
+
+
 def hints(text):
     """The command lines that a command printed to go on with, as lists of arguments."""
     return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("  diffode ")]

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from diffode.cli.app import run
 from diffode.cli.failing import fail
+from tests.runs import beside
 
 TINY = ["--device", "cpu", "--batch", "16", "--set", "width=16", "--set", "depth=1"]
 TINY += ["--samples", "20"]
@@ -100,7 +101,8 @@ TRAIN = {
 
 @pytest.mark.parametrize("given", TRAIN)
 def test_train_refuses(refused, tmp_path, given):
-    message = refused("train", *TINY, "--out", tmp_path / "run", *given.split())
+    tiny = beside(given.split(), TINY)
+    message = refused("train", *tiny, "--out", tmp_path / "run", *given.split())
     says(TRAIN[given], message)
     assert not files_in(tmp_path)
 
@@ -204,7 +206,7 @@ SAMPLE = {
     "--nfe 1 --solver heun": "1 evaluations do not pay for one step of heun",
     "--nfe 0": "Invalid value for '--nfe'",
     "--steps 0 --solver dopri5": "Invalid value for '--steps'",
-    "--n 0": "Invalid value for '--n'",
+    "--n 0": "Invalid value for .--samples. .* .--n.",
     "--label 3": "got --label 3, but this run was trained without labels",
     "--out x.jpg": r"got --out x.jpg; wanted a name that ends in .png or .npz",
     "--out x": r"got --out x; wanted a name that ends in .png or .npz",
@@ -221,8 +223,8 @@ SAMPLE = {
 
 @pytest.mark.parametrize("given", SAMPLE)
 def test_sample_refuses(refused, plain, tmp_path, given):
-    out = tmp_path / "new" / "x.png"
-    says(SAMPLE[given], refused("sample", plain, "--out", out, *given.split()))
+    out = beside(given.split(), ["--out", tmp_path / "new" / "x.png"])
+    says(SAMPLE[given], refused("sample", plain, *out, *given.split()))
     assert not files_in(tmp_path)
 
 

@@ -13,7 +13,7 @@ from diffode.bench import shards
 from diffode.cli.app import run
 from diffode.sampling import sample
 from diffode.training import checkpoint
-from tests.runs import arrays, figures, made, refused
+from tests.runs import arrays, beside, figures, made, refused
 
 FAST = ["--nfe", "3", "--device", "cpu", "--n", "60"]
 
@@ -29,7 +29,8 @@ def ring(tmp_path_factory):
 
 
 def evaluate(folder, out, *given):
-    assert run(["eval", str(folder), *FAST, "--out", str(out), *given]) == 0
+    fast = beside(given, FAST)
+    assert run(["eval", str(folder), *fast, "--out", str(out), *given]) == 0
     return arrays(out / "samples.npz"), figures(out / "eval.json")
 
 

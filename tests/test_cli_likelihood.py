@@ -139,7 +139,7 @@ def test_points_between_the_levels_are_taken_as_they_are(edm, tmp_path):
         (["--set", "eta=1"], "no option 'eta'"),
         (["--weights", "best"], "got --weights best; wanted ema or raw"),
         (["--data", "nowhere.npy"], "nowhere.npy: no such file"),
-        (["--n", "0"], "Invalid value for '--n'"),
+        (["--n", "0"], "Invalid value for '--points' / '--n'"),
     ],
 )
 def test_a_likelihood_that_cannot_be_had_is_refused(edm, capsys, given, message):

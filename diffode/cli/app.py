@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from diffode.cli.failing import explained, fail
+from diffode.cli.once import App, refuse_repeated
 from diffode.cli.signals import Ended, ending_signals
 
-app = typer.Typer(
+app = App(
     name="diffode",
     help="Generative models that are ODEs: train, sample and compare them with one interface.",
     add_completion=False,
@@ -54,16 +56,20 @@ def run(arguments: list[str]) -> int:
         return fail(explained(error))
 
 
-def pairs(assignments: list[str]) -> dict[str, str]:
-    """The keys and values of ``--set key=value``.
+def pairs(assignments: list[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keys and values of ``--set key=value``, and those of options of their own.
+
+    Arguments:
+        assignments: what stood behind ``--set``.
+        given: the values of options with a name of their own, as ``--steps``.
 
     Raises:
-        ValueError: an assignment without a key or an equals sign.
+        ValueError: an assignment without a key or an equals sign, or a key that stands twice.
     """
-    out: dict[str, str] = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
+    split = [text.partition("=") for text in assignments]
+    for text, (key, equals, _) in zip(assignments, split, strict=True):
         if not (key and equals):
             raise ValueError(f"got --set {text!r}; wanted --set key=value")
-        out[key.strip()] = value.strip()
-    return out
+    given = given or {}
+    refuse_repeated([*given, *(key.strip() for key, _, _ in split)])
+    return {**given, **{key.strip(): value.strip() for key, _, value in split}}

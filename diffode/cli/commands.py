@@ -46,7 +46,7 @@ def train(
 @app.command()
 def sample(
     run: RunFolder,
-    n: Annotated[int, typer.Option(help="how many samples", min=1)] = 64,
+    n: Annotated[int, typer.Option("--samples", "--n", help="how many", min=1)] = 64,
     solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
     nfe: Nfe = None,
     steps: Steps = None,
@@ -91,7 +91,9 @@ def fit_grid(
 def likelihood(
     run: RunFolder,
     data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test",
-    n: Annotated[int, typer.Option(help="points, at most, of all classes", min=1)] = 200,
+    n: Annotated[
+        int, typer.Option("--points", "--n", help="at most, of all classes", min=1)
+    ] = 200,
     trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact",
     probes: Annotated[int, typer.Option(help="of an estimated trace", min=2)] = 8,
     solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",

@@ -49,9 +49,8 @@ def configured(file: Path | None, given: Mapping[str, Any], assignments: list[st
     """The configuration of a file, with what the command line states in its place."""
     content = {} if file is None else read_config(file)
     content |= {k: v for k, v in given.items() if v is not None and k != "steps"}
-    train: dict[str, Any] = dict(pairs(assignments))
-    if given.get("steps") is not None:
-        train["steps"] = given["steps"]
+    steps = given.get("steps")
+    train = pairs(assignments, {} if steps is None else {"steps": steps})
     if isinstance(stated := content.get("train", {}), dict):
         content["train"] = stated | train
     return make_config(**content)

@@ -15,7 +15,7 @@ def evaluate(
     run: RunFolder,
     n: Annotated[
         int,
-        typer.Option("--n", "--samples", help="at most as many as there are training points"),
+        typer.Option("--samples", "--n", help="at most as many as there are training points"),
     ] = 2000,
     solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
     nfe: Nfe = None,
@@ -35,7 +35,7 @@ def evaluate(
     """Measure a run's samples beside real data: distances, shares, copying, classes, paths.
 
     Samples are kept in parts, so a stopped evaluation goes on where it was; torchrun shares them
-    out over processes (with --samples: torchrun takes --n for its own).
+    out over processes (give it --samples: torchrun takes --n for its own).
     """
     from diffode.cli.evaluating import command
 
@@ -78,7 +78,8 @@ def bench(
 ) -> None:
     """Compare fields and solvers at equal evaluations, network, budget and seeds.
 
-    Each option may be given several times. What is there already is not computed again.
+    --field, --data, --solver, --nfe, --seed, --set, --features and --merge may be given several
+    times. What is there already is not computed again.
     """
     from diffode.cli.comparing import command
 

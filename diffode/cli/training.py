@@ -41,7 +41,7 @@ def command(
     samples: int,
 ) -> None:
     """Train, sample, measure, and write the run directory."""
-    options = {**pairs(assignments), **{k: v for k, v in given.items() if v is not None}}
+    options = pairs(assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
     if resume is not None:
