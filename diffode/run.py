@@ -24,10 +24,10 @@ from diffode.recipes.compose import given
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
 from diffode.training.stats import data_stats
+from diffode.training.suitability import remarks
 from diffode.training.trainer import TrainState, train
 
 CONFIG = "config.json"
-_SMALLEST_STD, _LARGEST_STD = 0.02, 10.0
 _OWN = ("seed", "out", "resume")  # options of train that a run states by itself
 
 
@@ -135,20 +135,21 @@ def load_data(plan: Plan) -> Dataset:
     dataset = datasets.load(plan.data)
     if plan.labels and dataset.train_labels is None:
         raise ValueError(f"data set {dataset.name!r} has no labels; train without them")
-    std = float(dataset.train.double().std())
-    if not _SMALLEST_STD < std < _LARGEST_STD:
-        raise ValueError(
-            f"data set {dataset.name!r} has standard deviation {std:.3g}; the noise levels here "
-            f"are made for data of order 1: divide it by {std:.3g}"
-        )
     return dataset
 
 
-def start(plan: Plan, dataset: Dataset) -> Objective:
-    """The untrained objective of a plan."""
+def start(plan: Plan, dataset: Dataset, resume: bool = False) -> Objective:
+    """The untrained objective of a plan.
+
+    Raises:
+        ValueError: data that the field cannot learn, unless that was begun already.
+    """
     classes = dataset.classes if plan.labels else None
     stats = data_stats(dataset.train)
-    return build(plan.field, dataset.event_shape, classes, stats, plan.seed, **plan.options)
+    objective = build(plan.field, dataset.event_shape, classes, stats, plan.seed, **plan.options)
+    if not resume:
+        remarks(objective, dataset.train)
+    return objective
 
 
 def execute(
@@ -173,7 +174,7 @@ def execute(
         ValueError: a plan that cannot be carried out, before anything is written.
     """
     dataset = dataset or load_data(plan)
-    objective = start(plan, dataset)
+    objective = start(plan, dataset, resume)
     if out is not None:
         require_writable(out)
         if (

@@ -1,7 +1,8 @@
 """What training leaves when it ends, stops, fails or cannot begin."""
 
 import json
-from itertools import islice
+import math
+from itertools import count, islice
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from diffode.data import load
 from diffode.fields import Field
 from diffode.priors import Normal
 from diffode.training import Objective, checkpoint, data_stats
-from diffode.training.batches import Batches
 from diffode.training.trainer import Diverged, train
 
 MOONS = load("moons")
@@ -133,21 +133,26 @@ def test_what_is_not_finite_stops_before_it_does_harm(what, bad):
     assert last[0] == 3 and torch.equal(objective.field.where, last[1])
 
 
-def huge(step, seed=0):
-    """The data, with one sample whose square is infinite where this step of three begins."""
-    first, _ = Batches(torch.arange(50), None, 16, seed).at(step, torch.arange(1))
-    x = X.clone()
-    x[first] = 1e25
-    return x
+def breaking(step):
+    """An objective whose loss is infinite at this step."""
+    objective, calls = make("rectified"), count()
+    forward = objective.forward
+
+    def broken(*args):
+        loss, logs = forward(*args)
+        return loss * (math.inf if next(calls) == step else 1), logs
+
+    objective.forward = broken
+    return objective
 
 
 def test_the_last_good_weights_are_saved(tmp_path):
-    objective, good = make("rectified"), begin(make("rectified"))
+    good = begin(make("rectified"))
     states = list(islice(good, 2))
     good.close()
     pattern = r"loss is not finite at step 3, phase 'field'; .*step-00000002\.safe.*; lower lr"
     with pytest.raises(Diverged, match=pattern):
-        list(begin(objective, huge(2), out=tmp_path))
+        list(begin(breaking(2), out=tmp_path))
     assert kept(tmp_path) == ["step-00000002.safetensors"]
     header, tensors = checkpoint.read(checkpoint.find(tmp_path))
     assert header["step"] == 2 and all(bool(t.isfinite().all()) for t in tensors.values())
@@ -157,7 +162,7 @@ def test_the_last_good_weights_are_saved(tmp_path):
 
 def test_a_run_that_fails_in_its_first_step_leaves_its_directory_free(tmp_path):
     with pytest.raises(Diverged, match="at step 1, phase 'field'; there was nothing to save"):
-        list(begin(make("rectified"), huge(0), out=tmp_path))
+        list(begin(breaking(0), out=tmp_path))
     assert not (tmp_path / "checkpoints").exists()
     assert len(list(begin(make("rectified"), out=tmp_path))) == 8
 
@@ -206,9 +211,9 @@ OTHERS = {
 def test_a_checkpoint_of_another_objective_cannot_be_resumed(tmp_path, kind):
     other, message = OTHERS[kind]
     list(begin(make("vp"), out=tmp_path))
-    before = logged(tmp_path)
+    before, data = logged(tmp_path), (X, Y) if kind == "labels" else X
     with pytest.raises(ValueError, match=message):
-        list(begin(other(), out=tmp_path, resume=tmp_path, steps=9))
+        list(begin(other(), data, out=tmp_path, resume=tmp_path, steps=9))
     assert logged(tmp_path) == before
 
 

@@ -219,5 +219,6 @@ class AffineField(Field):
             repr(self.schedule),
             f"alpha(t_prior) {alpha:.4g}",
             f"rho {rho} -> {sigma1 / alpha1:.4g}",
+            f"signal {alpha * self._std / sigma:.2g} at t_prior",
             f"noise {self.noise}",
         ]

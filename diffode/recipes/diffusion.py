@@ -80,17 +80,30 @@ def ddpm(
     given: Given,
     *,
     timesteps: Annotated[int, Ge(2)] = 1000,
-    beta_start: Share = 1e-4,
-    beta_end: Share = 0.02,
+    beta_start: Share | None = None,
+    beta_end: Share | None = None,
 ) -> Objective:
-    """DDPM: the noise regressed at integer times, betas linear from beta_start to beta_end."""
+    """DDPM: the noise regressed at integer times, betas linear from beta_start to beta_end.
+
+    Where none are given they are the paper's 1e-4 and .02 times 1000 / timesteps, so that a chain
+    of any length ends with the same noise (Nichol and Dhariwal, 2021,
+    https://arxiv.org/abs/2102.09672, whose code scales them so).
+    """
     import torch
 
     from diffode.fields.discrete import DiscreteBetas
     from diffode.fields.precond import NoisePrediction
     from diffode.training.denoising import Denoising, Uniform
 
-    schedule = DiscreteBetas(torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64))
+    scale = 1000 / timesteps
+    first = 1e-4 * scale if beta_start is None else beta_start
+    last = 0.02 * scale if beta_end is None else beta_end
+    if beta_end is None and last >= 1:
+        raise ValueError(
+            f"got timesteps={timesteps}, for which the betas would reach {last:.3g}; take 21 or "
+            "more, or give beta_end"
+        )
+    schedule = DiscreteBetas(torch.linspace(first, last, timesteps, dtype=torch.float64))
     field = given.learned(schedule, NoisePrediction())
     times = Uniform(0.0, timesteps - 1.0, integers=True)
     return Denoising(field, times, given.classes, given.label_drop)

@@ -31,6 +31,7 @@ from diffode.training.batches import Batches
 from diffode.training.ema import average_of
 from diffode.training.objective import Objective, Phase
 from diffode.training.record import Record
+from diffode.training.suitability import warn_of
 
 Data = Tensor | tuple[Tensor, Tensor | None]
 
@@ -128,6 +129,7 @@ def train(
     """
     x, y = data if isinstance(data, tuple) else (data, None)
     _check(objective, x, y)
+    warn_of(objective, x, resumed=resume is not None)
     phases = objective.phases()
     accelerator = _accelerator(device, precision, len(phases) > 1)
     shards = accelerator.num_processes * accumulate
