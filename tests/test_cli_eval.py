@@ -11,11 +11,12 @@ import torch
 
 from diffode.bench import shards
 from diffode.cli.app import run
+from diffode.data import load
 from diffode.sampling import sample
 from diffode.training import checkpoint
 from tests.runs import arrays, beside, figures, made, refused
 
-FAST = ["--nfe", "3", "--device", "cpu", "--n", "60"]
+FAST = ["--nfe", "3", "--device", "cpu", "--samples", "60"]
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def evaluate(folder, out, *given):
 
 
 def parts(folder):
-    return sorted((folder / "eval").glob("*/parts/*.npz"))
+    return sorted((folder / "eval").glob("parts/*/*.npz"))
 
 
 def forget(folder):
@@ -96,11 +97,35 @@ def test_a_stopped_evaluation_goes_on_and_ends_the_same(ring, tmp_path, monkeypa
 
 
 def test_more_samples_go_on_with_those_that_are_there(ring, tmp_path):
-    few, _ = evaluate(ring, tmp_path, "--seed", "6", "--n", "40")
+    few, _ = evaluate(ring, tmp_path, "--seed", "6", "--samples", "40")
     before = {p: p.stat().st_mtime_ns for p in parts(ring)}
-    more, _ = evaluate(ring, tmp_path, "--seed", "6", "--n", "60")
+    more, _ = evaluate(ring, tmp_path, "--seed", "6", "--samples", "60")
     assert (more["x"][:40] == few["x"]).all()
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+
+
+@pytest.mark.parametrize("change", [("--samples", "40"), ("--features", "pca"), ("--likelihood",)])
+def test_evaluations_that_differ_lie_side_by_side(change, ring, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("diffode.cli.evaluating.POINTS", 3)
+    home = shutil.copytree(ring, tmp_path / "run")
+    shutil.rmtree(home / "eval", ignore_errors=True)
+    for given in ((), change, ()):
+        assert run(["eval", str(home), *beside(given, FAST), *given]) == 0
+    results = sorted((home / "eval").glob("*/eval.json"))
+    assert len(results) == 2
+    assert len({figures(path)["panel"]["count"] for path in results}) == 1 + (
+        "--samples" in change
+    )
+    assert len(parts(home)) == 3, "their samples are the same, and drawn once"
+
+
+def test_labels_of_another_number_of_samples_have_parts_of_their_own(poisson, tmp_path):
+    """The first 40 of 60 labels are not those of 40 samples."""
+    home = shutil.copytree(poisson, tmp_path / "run")
+    shutil.rmtree(home / "eval", ignore_errors=True)
+    evaluate(home, tmp_path / "more")
+    few, _ = evaluate(home, tmp_path / "few", "--samples", "40")
+    assert few["y"].tolist() == load("digits").labels(40).tolist()
 
 
 @pytest.mark.parametrize("change", [("--seed", "1"), ("--nfe", "4"), ("--solver", "heun")])

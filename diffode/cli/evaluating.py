@@ -64,10 +64,12 @@ def command(
     panel = Panel(dataset, n, features, labels=classes is not None)
     y = None if classes is None else dataset.labels(panel.count)
     state = fingerprint(*field.state_dict().values())
-    key = digest([state, repr(field), chosen.name, options, nfe, seed, weights, y is not None])
+    classed = None if y is None else fingerprint(y)
+    drawing = digest([state, repr(field), chosen.name, options, nfe, seed, weights, classed])
+    key = digest([drawing, panel.count, [str(f) for f in panel.features], likelihood])
     name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
     folder = require_writable(out or home / "eval" / name)
-    parts = require_writable(home / "eval" / name / "parts")
+    parts = require_writable(home / "eval" / "parts" / drawing)
     with progress_bar("sample", panel.count) as bar:
         drawn = draw(field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance)
     if drawn is None:
