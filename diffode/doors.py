@@ -57,7 +57,7 @@ def as_state(
 
 
 def as_labels(
-    y: Numbers | int | None, rows: int, highest: int | None = None, name: str = "points"
+    y: Numbers | int | None, rows: int | None, highest: int | None = None, name: str = "points"
 ) -> Tensor | None:
     """Labels as an int64 tensor, shape (rows,), or None for None.
 
@@ -67,7 +67,7 @@ def as_labels(
 
     Arguments:
         y: a label, or one for each row: a tensor, a numpy array or a list.
-        rows: how many rows there are.
+        rows: how many rows there are; None takes as many as there are labels.
         highest: the largest label there is; the smallest is 0.
         name: what a row is.
 
@@ -80,7 +80,8 @@ def as_labels(
     if not (isinstance(y, Tensor) and y.dtype == torch.int64):
         y = _whole(_real(y, "labels"))
     if y.ndim == 0:
-        y = y.expand(rows)
+        y = y.expand(rows or 1)
+    rows = len(y) if rows is None else rows
     if y.shape != (rows,):
         count = f"{len(y)} labels" if y.ndim == 1 else f"labels of shape {tuple(y.shape)}"
         raise ValueError(f"got {rows} {name} and {count}; pass one label per {name[:-1]}")

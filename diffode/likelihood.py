@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.base import some_rows
+from diffode.doors import as_labels, as_state
 from diffode.fields.base import AffineField
 from diffode.fields.exact import Empirical
 from diffode.rng import Rng
@@ -58,6 +59,7 @@ class Levels:
 
 def levels_of(x: Tensor) -> Levels | None:
     """The equally spaced values, at most 256, that data take; None if they take others."""
+    x = as_state(x)
     rows = some_rows(len(x), max(1, _LOOKED_AT // max(1, x[0].numel())))
     values = x[rows].unique().double()  # type: ignore[no-untyped-call]
     if not 2 <= len(values) <= _MOST_LEVELS:
@@ -76,6 +78,7 @@ def dequantise(x: Tensor, levels: Levels, rng: Rng) -> Tensor:
     Raises:
         ValueError: data that do not take these values.
     """
+    x = as_state(x)
     if not levels.hold(x):
         raise ValueError(
             f"got data that take other values than the {levels.count} from {levels.low:g} to "
@@ -109,6 +112,9 @@ def law_at_prior(
             each point is compared with the data of its own class.
     """
 
+    data = as_state(data, field.event_shape, "data")
+    labels = as_labels(labels, len(data))
+
     def exact(points: Tensor) -> Empirical:
         return Empirical(points.to(field.device).double(), field.schedule, field.noise)
 
@@ -118,8 +124,12 @@ def law_at_prior(
 
     def by_class(x: Tensor) -> Tensor:
         out = torch.empty(len(x), dtype=x.dtype, device=x.device)
-        for c in set(y.tolist()):
-            own = (y == c).to(x.device)
+        wanted = as_labels(y, len(x))
+        assert wanted is not None and labels is not None
+        for c in set(wanted.tolist()):
+            own = (wanted == c).to(x.device)
+            if not bool((labels == c).any()):
+                raise ValueError(f"label {c} has no points in this data")
             out[own] = exact(data[labels == c]).log_marginal(x[own], field.span[0])
         return out
 

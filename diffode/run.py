@@ -234,7 +234,13 @@ def fit(
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
+        TypeError: data that are neither a data set nor the name of one.
     """
+    if not isinstance(data, str | Path | Dataset):
+        raise TypeError(
+            f"got data of type {type(data).__name__}; wanted a data set's name, a path, or "
+            "diffode.data.Dataset(name, train, test)"
+        )
     dataset = data if isinstance(data, Dataset) else None
     plan = Plan.make(name, dataset.name if dataset else str(data), **options)
     folder = None if out is None else Path(out)

@@ -99,7 +99,7 @@ def test_intervals_of_changes_are_those_of_paired_runs(ring):
 def test_poisson_flows_start_from_the_exact_law_on_the_plane(ring, radius, dof):
     points = ring.train[:512].double()
     field = PoissonField(Empirical(points, Karras(0.002, 80.0), StudentT(dof)), radius=radius)
-    few = dataclasses.replace(ring, train=ring.train[:512], law=None)
+    few = dataclasses.replace(ring, train=ring.train[:512], train_labels=None, law=None)
     b = error_budget(field, few, "heun", n=ROWS, nfe=41)
     assert b.medians["prior mismatch"] < 0.2 and values(b)["model"] < 1e-9
     assert b.accuracy < 1e-3

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffode.doors import as_state
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -49,7 +51,8 @@ def pair(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: fewer than ``least`` points, points of different sizes, or not finite.
     """
-    a, b = (v.detach().cpu().flatten(1).double() for v in (x, y))
+    x, y = as_state(x, fewest=0), as_state(y, name="y", fewest=0)
+    a, b = (v.detach().cpu().reshape(len(v), -1).double() for v in (x, y))
     if a.shape[1] != b.shape[1]:
         raise ValueError(
             f"got points of {a.shape[1]} and of {b.shape[1]} coordinates; compare points of one "

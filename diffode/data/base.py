@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffode.doors import as_labels, as_state
 from diffode.rng import Rng
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ class Dataset:
         log_density: exact log-density of the law in nats, (B, *event) -> (B,), in the dtype of
             its input.
         law: the mixture of Gaussians that the points are drawn from, where they are.
+
+    Points and labels of other types are converted, see `diffode.doors`.
+
+    Raises:
+        TypeError: points or labels that are not real numbers.
+        ValueError: no points, or shapes, labels or a number of them that do not fit.
     """
 
     name: str
@@ -39,6 +46,21 @@ class Dataset:
     classes: int | None = None
     log_density: Callable[[Tensor], Tensor] | None = None
     law: Gaussians | None = None
+
+    def __post_init__(self) -> None:
+        train = as_state(self.train, name="train")
+        if train.ndim < 2:
+            raise ValueError(
+                f"got train of shape {tuple(train.shape)}; wanted (M, *event): for points on a "
+                "line x[:, None]"
+            )
+        test = as_state(self.test, train.shape[1:], "test", fewest=0)
+        highest = None if self.classes is None else self.classes - 1
+        of_train = as_labels(self.train_labels, len(train), highest)
+        of_test = as_labels(self.test_labels, len(test), highest)
+        taken = {"train": train, "test": test, "train_labels": of_train, "test_labels": of_test}
+        for name, value in taken.items():
+            object.__setattr__(self, name, value)  # frozen for everyone else
 
     @property
     def event_shape(self) -> tuple[int, ...]:

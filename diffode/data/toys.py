@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.base import Dataset
+from diffode.doors import as_state
 from diffode.rng import Rng
 
 Draw = tuple[Tensor, Tensor | None]
@@ -63,6 +64,7 @@ class Gaussians:
 
     def log_density(self, x: Tensor) -> Tensor:
         """Log-density in nats, (B, 2) -> (B,)."""
+        x = as_state(x, (2,))
         log_p = torch.cat([self._log_density(rows) for rows in torch.split(x.double(), 4096)])
         return log_p.to(x.dtype)
 
@@ -200,6 +202,7 @@ def pinwheel(n: int, rng: Rng) -> Draw:
 
 def pinwheel_log_density(x: Tensor) -> Tensor:
     """Log-density of `pinwheel`, (B, 2) -> (B,): turn x back to each arm, average Gaussians."""
+    x = as_state(x, (2,))
     points = x.double()[:, None]
     arms = torch.arange(ARMS, dtype=torch.float64, device=x.device) * (2 * math.pi / ARMS)
     z = _turn(points, -arms - TWIST * points.norm(dim=-1))
@@ -225,6 +228,7 @@ def checkerboard(n: int, rng: Rng) -> Draw:
 
 def checkerboard_log_density(x: Tensor) -> Tensor:
     """Log-density of `checkerboard`, (B, 2) -> (B,): -log 8 on a dark square, -inf elsewhere."""
+    x = as_state(x, (2,))
     dark = (x.floor().sum(-1) % 2 == 0) & (x.abs().amax(-1) < 2)
     return torch.where(dark, x.new_tensor(-math.log(8)), -math.inf)
 

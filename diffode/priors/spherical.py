@@ -21,6 +21,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from diffode.doors import as_state
 from diffode.rng import Rng
 
 
@@ -93,8 +94,9 @@ class Spherical:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats at each row of x, shape (B,)."""
+        x = as_state(x, self.loc.shape if isinstance(self.loc, Tensor) and self.loc.ndim else None)
         loc = self.loc.to(x) if isinstance(self.loc, Tensor) else self.loc
-        u = ((x - loc) / self.scale).flatten(1)
+        u = ((x - loc) / self.scale).reshape(len(x), -1)
         dim = u.shape[1]
         return (
             self.log_radial(u.square().sum(1), dim)

@@ -53,10 +53,8 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
     check("exact", field)
     if field.prior is None:
         raise ValueError(f"this {type(field).__name__} has no prior, so no density")
-    if tuple(x.shape[1:]) != tuple(field.event_shape) or not len(x):
-        raise ValueError(
-            f"got x of shape {tuple(x.shape)}; this field moves (B, {field.event_shape})"
-        )
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
     points = x.to(field.device).double()
     change, found = points.new_zeros(len(x)), torch.ones(len(x), dtype=torch.bool)
     found, spent = found.to(points.device), 0

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from diffode.devices import choose
+from diffode.doors import as_labels, as_state
 from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.training import checkpoint
@@ -128,7 +129,7 @@ def train(
         Diverged: a loss or gradient that is not finite.
     """
     x, y = data if isinstance(data, tuple) else (data, None)
-    _check(objective, x, y)
+    x, y = _checked(objective, x, y)
     warn_of(objective, x, resumed=resume is not None)
     phases = objective.phases()
     accelerator = _accelerator(device, precision, len(phases) > 1)
@@ -238,14 +239,15 @@ def train(
             record.close()
 
 
-def _check(objective: Objective, x: Tensor, y: Tensor | None) -> None:
+def _checked(objective: Objective, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The data, converted where they are not floating-point, if the objective can learn them."""
     event = tuple(objective.field.event_shape)
+    x = as_state(x, name="data")
     if tuple(x.shape[1:]) != event or len(x) == 0:
         raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
     if not bool(x.isfinite().all()):
         raise ValueError("the data has values that are not finite; remove those samples")
-    if y is not None and len(y) != len(x):
-        raise ValueError(f"got {len(x)} samples and {len(y)} labels; pass one label per sample")
+    y = as_labels(y, len(x), name="samples")
     classes = None if objective.spec is None else objective.spec.classes
     if y is None and classes:
         raise ValueError(f"got data without labels; this field learns {classes} classes of them")
@@ -253,6 +255,7 @@ def _check(objective: Objective, x: Tensor, y: Tensor | None) -> None:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= classes:
             raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
+    return x, y
 
 
 def _accelerator(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped

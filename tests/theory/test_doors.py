@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffode import Rng, build, decode, encode, log_prob, sample
+from diffode import Rng, build, data_stats, decode, encode, fit, log_prob, sample, train
+from diffode.bench.metrics import class_accuracy, energy_distance, frechet, nearest
+from diffode.bench.metrics.labels import class_variation
+from diffode.data import Dataset, load
 from diffode.doors import as_labels, as_state, as_time, as_times
 from diffode.encoding import round_trip
 from diffode.fields import (
@@ -166,3 +169,79 @@ def test_a_critic_s_labels_are_known_to_its_flow():
     field = MonoFlow(critic_network((2,), classes=3))
     with pytest.raises(ValueError, match="got labels from 4 to 4; use 0 to 3"):
         sample(field, 3, y=4)
+
+
+# ---------------------------------------------------------------- data, training, metrics
+
+
+@pytest.mark.parametrize("name", ["edm", "rectified", "poisson"])
+def test_training_on_whole_numbers_is_training_on_their_floats(name):
+    whole = torch.randint(-3, 4, (60, 2), generator=torch.Generator().manual_seed(0))
+    runs = [
+        fit(name, Dataset("w", x[:50], x[50:]), steps=3, width=8, batch=16, device="cpu")
+        for x in (whole, whole.tolist(), whole.float())
+    ]
+    assert runs[0].losses == runs[1].losses == runs[2].losses
+
+
+def test_the_trainer_takes_whole_numbers_and_labels_of_other_types():
+    x, y = torch.arange(40).view(20, 2) % 7, torch.arange(20) % 2
+    pairs = [(x, y.float()), (x.numpy(), y.tolist()), (x.float(), y)]
+    objectives = [build("edm", (2,), 2, width=8) for _ in pairs]
+    first, *others = (
+        [s.losses for s in train(o, d, steps=2, batch=8, device="cpu")]
+        for o, d in zip(objectives, pairs, strict=True)
+    )
+    assert others == [first, first]
+
+
+X = torch.randn(30, 2, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Dataset("x", torch.arange(5), X), r"got train of shape \(5,\); wanted \(M, \*ev"),
+        (lambda: Dataset("x", X, X[:, :1]), r"got test of shape \(30, 1\); wanted \(B, 2\)"),
+        (lambda: Dataset("x", X[:0], X), r"got train of shape \(0, 2\); wanted a point"),
+        (lambda: Dataset("x", X, X, torch.ones(3)), "got 30 points and 3 labels"),
+        (lambda: Dataset("x", X, X, [2] * 30, None, 2), "got labels from 2 to 2; use 0 to 1"),
+        (lambda: fit("edm", X), "got data of type Tensor; wanted a data set's name"),
+        (lambda: data_stats("moons"), "got data of type str"),
+        (lambda: Empirical(X / 0, VP()), "got data with values that are not finite"),
+        (lambda: Empirical(X, VP(), labels=[0.5] * 30), "got the label 0.5"),
+        (lambda: Empirical(X, VP(), weights=[float("inf")] * 30), "finite and not all 0"),
+        (lambda: Mixture([1, 1], [0, 1], [1, 1], VP()), r"got means of shape \(2,\)"),
+        (lambda: Mixture([1, 1], MEANS, [1, -1], VP()), "got negative stds"),
+        (lambda: Mixture([1, 1], MEANS / 0, [1, 1], VP()), "got means that are not finite"),
+        (lambda: PoissonField(HEAVY, [1.0, 0.0]), "q is a positive finite number"),
+        (lambda: FIELDS["bound"].bind([1.0]), "bound to q already"),
+        (lambda: decode(PoissonField(HEAVY), X, q=[1.0]), "got 30 points and 1 values of q"),
+        (lambda: Normal().log_prob("x"), "got x of type str"),
+        (lambda: get_solver("heun")(LAW, X, torch.tensor(1.0)), "times must be at least two"),
+        (lambda: frechet(X, "x"), "got y of type str"),
+        (lambda: nearest(X, X[:, :1]), r"got reference of shape \(30, 1\)"),
+        (lambda: class_variation([], [0], 2), "got no labels|got 0 labels"),
+    ],
+)
+def test_what_builds_and_measures_refuses_the_rest(call, message):
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["moons", "pinwheel", "checkerboard"])
+def test_log_densities_of_whole_numbers_are_no_whole_numbers(name):
+    density, x = load(name).log_density, torch.tensor([[0, 0], [1, 1], [-1, 0]])
+    assert torch.equal(density(x), density(x.float()))
+
+
+def test_a_mixture_of_whole_numbers_keeps_its_mean():
+    law = Mixture([1, 3], [[0, 0], [1, 2]], [1, 1], VP())
+    assert torch.equal(law.mean, torch.tensor([0.75, 1.5]))
+
+
+def test_metrics_take_arrays_and_lists():
+    want = energy_distance(X, X + 1)
+    assert energy_distance(X.numpy(), (X + 1).tolist()) == want
+    assert class_accuracy([0, 1.0], np.array([0, 0])).value == 0.5

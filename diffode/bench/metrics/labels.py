@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffode.bench.estimates import Estimate, mean
+from diffode.doors import as_labels
 
 
 def class_variation(answers: Tensor, reference: Tensor, classes: int) -> Estimate:
@@ -24,15 +25,15 @@ def class_variation(answers: Tensor, reference: Tensor, classes: int) -> Estimat
     Raises:
         ValueError: a label out of range, or fewer than two.
     """
-    counts = []
-    for labels in (answers, reference):
+    counts, given = [], (_vector(answers), _vector(reference))
+    for labels in given:
         if len(labels) < 2 or int(labels.min()) < 0 or int(labels.max()) >= classes:
             raise ValueError(
                 f"got {len(labels)} labels; wanted two or more, from 0 to {classes - 1}"
             )
         counts.append(labels.bincount(minlength=classes).double() / len(labels))
     sign = torch.sign(counts[0] - counts[1]) / 2
-    parts = [float(sign[v].var()) / len(v) for v in (answers, reference)]
+    parts = [float(sign[v].var()) / len(v) for v in given]
     return Estimate(float((counts[0] - counts[1]).abs().sum() / 2), math.sqrt(sum(parts)))
 
 
@@ -42,6 +43,14 @@ def class_accuracy(answers: Tensor, labels: Tensor) -> Estimate:
     Raises:
         ValueError: another number of labels.
     """
+    answers, labels = _vector(answers), _vector(labels)
     if len(answers) != len(labels):
         raise ValueError(f"got {len(answers)} answers and {len(labels)} labels; give one for each")
     return mean(answers.cpu() == labels.cpu())
+
+
+def _vector(labels: Tensor) -> Tensor:
+    y = as_labels(labels, None)
+    if y is None or not len(y):
+        raise ValueError("got no labels; give one for each sample")
+    return y

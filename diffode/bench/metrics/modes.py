@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffode.bench.estimates import Estimate, mean
 from diffode.data.toys import Gaussians
+from diffode.doors import as_state
 
 NEAR = 3.0  # standard deviations from a centre within which a sample is of high quality
 COVERED = 0.2  # of its weight that a mode must have
@@ -28,6 +29,7 @@ def modes(x: Tensor, law: Gaussians) -> dict[str, Estimate]:
         x: samples, shape (n, 2).
         law: the mixture.
     """
+    x = as_state(x, (2,))
     mode, distance = law.nearest_mode(x)
     good = distance < NEAR * law.std
     weights = law.mode_weights

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffode.bench.estimates import Estimate, pair
+from diffode.doors import as_state
 from diffode.fields.exact import squared_distances
 from diffode.rng import Rng
 
@@ -82,7 +83,9 @@ def _shares(between: Tensor, radius_a: Tensor, radius_b: Tensor, k: int) -> Tens
 
 def nearest(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """The distance of each sample to its nearest reference point, and which one that is."""
-    flat, known = x.flatten(1), reference.flatten(1)
+    x = as_state(x)
+    reference = as_state(reference, x.shape[1:], "reference")
+    flat, known = x.reshape(len(x), -1), reference.reshape(len(reference), -1)
     best, where = torch.full((len(x),), torch.inf).double(), torch.zeros(len(x)).long()
     for first in range(0, len(known), 4096):
         distance, index = _search(flat, known[first : first + 4096]).min(1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffode.bench.estimates import Estimate, mean
+from diffode.doors import as_state
 
 
 def straightness(path: Tensor) -> Estimate:
@@ -22,6 +23,7 @@ def straightness(path: Tensor) -> Estimate:
     Raises:
         ValueError: fewer than three states, through which every line is straight.
     """
+    path = as_state(path, name="path")
     if path.ndim < 3 or len(path) < 3:
         raise ValueError(
             f"got a path of shape {tuple(path.shape)}; wanted three states or more, (K, B, *event)"
