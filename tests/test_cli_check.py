@@ -68,7 +68,13 @@ class Clockless(Mine):
     schedule = schedule()
 
 
+class Text:
+    def __init__(self):
+        raise AssertionError("it was made")
+
+
 number = 3
+network = torch.nn.Linear(2, 2)
 """
 
 
@@ -118,8 +124,12 @@ def test_a_run_is_compared_with_its_own_data(name, request, capsys):
         ("nowhere.py:made", "error: nowhere.py: no such file"),
         ("no_such_module:made", "cannot be imported: ModuleNotFoundError"),
         ("{mine}:absent", "the module has no attribute 'absent'"),
-        ("{mine}:number", "is of type int; wanted a Field, or a function without arguments"),
-        ("{mine}:needs", "raised TypeError"),
+        ("{mine}:number", "is an object of type int; wanted a Field, or a function without arg"),
+        ("{mine}:network", "takes arguments (input); wanted a Field"),
+        ("{mine}:Text", "is a class, and not one of fields; wanted a Field"),
+        ("{mine}:needs", "takes arguments (x); wanted a Field, or a function without arguments"),
+        ("os:getcwd", "os:getcwd returned an object of type str; wanted a Field"),
+        ("shutil:rmtree", "takes arguments (path); wanted a Field"),
         ("{mine}:fails", "raised KeyError: 'weights'"),
         ("{mine}:leaves", "raised SystemExit: 0"),
         ("{mine}:Bare", "Bare.prior is None; wanted a law to start from"),
@@ -131,6 +141,11 @@ def test_a_run_is_compared_with_its_own_data(name, request, capsys):
 )
 def test_bad_targets_are_refused_in_one_line(mine, given, message, capsys):
     assert message in refused(capsys, "check", given.format(mine=mine))
+
+
+def test_the_help_says_that_code_is_run(capsys):
+    assert run(["check", "--help"]) == 0
+    assert "runs the code that it is given" in " ".join(capsys.readouterr().out.split())
 
 
 def test_data_that_do_not_fit_are_refused(mine, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from diffode.testing import diagnose
 from diffode.testing.attributes import require_stated
 from diffode.training import checkpoint
 
+_WANTED = "wanted a Field, or a function without arguments that returns one"
 _QUIET = 2.0  # seconds before progress is shown
 
 
@@ -93,15 +95,35 @@ def _made(module: ModuleType, name: str, target: str) -> Field:
     if not hasattr(module, name):
         raise ValueError(f"{target}: the module has no attribute {name!r}")
     value: Any = getattr(module, name)
-    if not isinstance(value, Field) and callable(value):
+    verb = "is"
+    if not isinstance(value, Field) and _makes_fields(value, target):
+        verb = "returned"
         try:
             value = value()
         except (Exception, SystemExit) as error:  # a user's function may raise anything
             raise ValueError(f"{target} raised {type(error).__name__}: {error}") from error
     if not isinstance(value, Field):
-        raise TypeError(
-            f"{target} is of type {type(value).__name__}; wanted a Field, or a function without "
-            "arguments that returns one"
-        )
+        raise TypeError(f"{target} {verb} an object of type {type(value).__name__}; {_WANTED}")
     require_stated(value, None)
     return value
+
+
+def _makes_fields(value: object, target: str) -> bool:
+    """Whether this may be called for a field: a class of fields, or a function that needs nothing.
+
+    Raises:
+        TypeError: another class, or a function with arguments that must be given.
+    """
+    if isinstance(value, type) and not issubclass(value, Field):
+        raise TypeError(f"{target} is a class, and not one of fields; {_WANTED}")
+    if not callable(value):
+        return False
+    try:
+        given = inspect.signature(value).parameters.values()
+    except ValueError:  # of a builtin that does not say
+        given = dict[str, inspect.Parameter]().values()
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in given if p.default is p.empty and p.kind not in free]
+    if needed:
+        raise TypeError(f"{target} takes arguments ({', '.join(needed)}); {_WANTED}")
+    return True

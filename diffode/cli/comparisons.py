@@ -121,7 +121,11 @@ def check(
     ] = None,
     device: Device = "auto",
 ) -> int:
-    """Check a field, yours or a run's, and name the likely mistake (exit code 1)."""
+    """Check a field, yours or a run's, and name the likely mistake (exit code 1).
+
+    This runs the code that it is given: a module or a file is imported and the function called,
+    whatever they do. A run or a checkpoint is data, and nothing in it is run.
+    """
     from diffode.cli.checking import command
 
     return command(target, data, device)
