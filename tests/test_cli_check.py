@@ -125,7 +125,7 @@ def test_a_run_is_compared_with_its_own_data(name, request, capsys):
         ("no_such_module:made", "cannot be imported: ModuleNotFoundError"),
         ("{mine}:absent", "the module has no attribute 'absent'"),
         ("{mine}:number", "is an object of type int; wanted a Field, or a function without arg"),
-        ("{mine}:network", "takes arguments (input); wanted a Field"),
+        ("{mine}:network", "is an object of type Linear; wanted a Field"),
         ("{mine}:Text", "is a class, and not one of fields; wanted a Field"),
         ("{mine}:needs", "takes arguments (x); wanted a Field, or a function without arguments"),
         ("os:getcwd", "os:getcwd returned an object of type str; wanted a Field"),

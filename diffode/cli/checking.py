@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import typer
+from torch import nn
 
 from diffode.cli.progress import Bar
 from diffode.data import Dataset, load
@@ -116,7 +117,7 @@ def _makes_fields(value: object, target: str) -> bool:
     """
     if isinstance(value, type) and not issubclass(value, Field):
         raise TypeError(f"{target} is a class, and not one of fields; {_WANTED}")
-    if not callable(value):
+    if not callable(value) or isinstance(value, nn.Module):
         return False
     try:
         given = inspect.signature(value).parameters.values()
