@@ -38,6 +38,8 @@ class LikelihoodCard:
         trace, solver: how the trace was taken, and by what.
         level: alpha and sigma at t_data, where the density is that of the points with their
             noise; None for a field without a schedule.
+        signal: alpha s / sigma at t_prior, s the data's rms standard deviation: what the path
+            still shows of the data there, and the prior does not; None without a schedule.
     """
 
     result: LogProb
@@ -48,6 +50,7 @@ class LikelihoodCard:
     trace: Trace
     solver: str
     level: tuple[float, float] | None
+    signal: float | None = None
 
     def figures(self) -> dict[str, Any]:
         """The means over the points, in nats where nothing else is said, as for JSON."""
@@ -66,6 +69,7 @@ class LikelihoodCard:
             "prior": float(r.prior.mean()),
             "divergence": float(r.divergence.mean()),
             "prior_mismatch": None if self.mismatch is None else float(self.mismatch.mean()),
+            "signal_at_prior": self.signal,
             "tolerance_effect": float(self.effect.abs().mean()),
             "tolerance_effect_max": float(self.effect.abs().max()),
             "estimator_error": float(r.stderr.square().sum().sqrt() / count),
@@ -102,6 +106,11 @@ class LikelihoodCard:
                 "prior mismatch",
                 "-" if self.mismatch is None else f"{f['prior_mismatch']:+.2g}",
                 mismatch,
+            ),
+            (
+                "signal at t_prior",
+                "-" if self.signal is None else f"{self.signal:.2g}",
+                "alpha s / sigma, s of the data: what the prior does not know",
             ),
             (
                 "tolerance effect",
@@ -176,13 +185,15 @@ def likelihood_card(
         latent = result.latent.double()
         with torch.no_grad():
             mismatch = known(latent) - field.prior.log_prob(latent)
-    level = None
+    level = signal = None
     if isinstance(field, AffineField):
         alpha, sigma = field.level(field.span[1], x)
-        level = float(alpha), float(sigma)
+        level, signal = (float(alpha), float(sigma)), field.signal
     effect = rough.nats - result.nats
     dim = x[0].numel()
-    return LikelihoodCard(result, dim, levels, mismatch, effect, trace, repr(solver), level)
+    return LikelihoodCard(
+        result, dim, levels, mismatch, effect, trace, repr(solver), level, signal
+    )
 
 
 def _looser(solver: Solver, steps: int | None) -> tuple[Solver, int | None]:

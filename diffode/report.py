@@ -15,6 +15,7 @@ from diffode.assess import Assessment
 from diffode.bench.metrics import nearest
 from diffode.files import write_text
 from diffode.run import Run
+from diffode.training.suitability import WARNED, signal
 from diffode.viz import data_uri, image_grid, samples_picture
 from diffode.viz.images import is_image
 
@@ -41,7 +42,7 @@ _PAGE = Template("""<!doctype html>
 <h1>$title</h1><p class="note">$about</p>
 <h2>Samples</h2>
 <img src="$samples" alt="samples">
-<p class="note">$caption</p>
+<p class="note">$caption $start</p>
 $neighbours
 <h2>Quality</h2>
 <table><thead><tr><th></th><th>Fr&eacute;chet</th><th>precision</th><th>recall</th>
@@ -84,6 +85,7 @@ def write_report(
             f"Drawn with {html.escape(result.solver)}, {result.solution.nfe} evaluations of the "
             f"network, seed {plan.seed}. Nothing is selected."
         ),
+        start=_start(run),
         neighbours=_neighbours(x, train),
         rows="".join(_row(name, q.asdict()) for name, q in result.rows()),
         curve=curve(steps, losses),
@@ -91,6 +93,20 @@ def write_report(
         settings=html.escape(json.dumps(settings, indent=2)),
     )
     write_text(path, page)
+
+
+def _start(run: Run) -> str:
+    """What the prior does not know of the data."""
+    kept = signal(run.field, run.dataset.train)
+    if kept is None:
+        return ""
+    said = (
+        f"Where the flow starts, the noise leaves alpha s / sigma = {kept:.2g} of the data, s the "
+        "standard deviation of its widest direction"
+    )
+    if kept < WARNED:
+        return f"{said}; proportions are right as long as that is below {WARNED}."
+    return f"{said}; from {WARNED} on proportions come out wrong."
 
 
 def _neighbours(x: Tensor, train: Tensor) -> str:

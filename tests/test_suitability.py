@@ -1,18 +1,22 @@
 """What is said of data and schedules that do not suit each other, and whether the advice helps."""
 
 import math
+import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
 import diffode
+from diffode.card import likelihood_card
 from diffode.data import Dataset, load
 from diffode.fields import Karras, Mixture, PoissonField
 from diffode.priors import Normal, StudentT
 from diffode.run import Plan, execute
 from diffode.training import data_stats, suitability
 from diffode.training.trainer import train
+from tests.runs import made
 
 SMALL = {"width": 8, "depth": 1, "steps": 1, "batch": 16, "device": "cpu"}
 
@@ -173,3 +177,25 @@ def test_a_mean_that_takes_the_digits_of_single_precision(shape):
         fit(x + 2e5)
     with pytest.raises(ValueError, match=r"single precision rounds 2.*%"):
         fit(x.double() + 2e6)
+
+
+# -------------------------------------------------------------------------- where it is said
+
+
+def test_the_command_line_warns_in_one_line_and_the_report_says_it(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", load("moons").train[:300].numpy())
+    data = ["--data", str(tmp_path / "x.npy")]
+    out = made(tmp_path, "--field", "edm", *data, "--set", "sigma_max=3")
+    lines = capsys.readouterr().err.splitlines()
+    said = [line for line in lines if line.startswith("warning: ")]
+    assert len(said) == 1 and "ends before the noise hides the data" in said[0]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"alpha s / sigma = 0\.6\d? of the data.*proportions come out wrong", page)
+
+
+def test_the_likelihood_card_states_the_signal():
+    field = blobs(0.5, Normal())
+    card = likelihood_card(field, BLOBS.double(), rtol=1e-2, atol=1e-2)
+    alpha_s = field.moments[1]
+    assert card.figures()["signal_at_prior"] == pytest.approx(alpha_s / field.span[0])
+    assert "signal at t_prior" in str(card) and f"signal {field.signal:.2g}" in repr(field)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffode.cli.failing import explained, fail
+from diffode.cli.failing import explained, fail, warnings_as_lines
 from diffode.cli.once import App, refuse_repeated
 from diffode.cli.signals import Ended, ending_signals
 
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 
     try:
-        with ending_signals():
+        with ending_signals(), warnings_as_lines():
             code = app(arguments or ["--help"], standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _UsageError as error:

@@ -1,10 +1,15 @@
-"""How a command fails: one line that says what is wrong, whatever was raised."""
+"""How a command fails and warns: one line that says what is wrong, whatever was raised."""
 
 from __future__ import annotations
 
 import dis
 import errno
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diffode.files import is_main_process
 
 _MOST = 2000  # characters of a message
 _ADVICE = {
@@ -24,6 +29,20 @@ def fail(message: str) -> int:
         line = f"{line[: _MOST - 200]} ... {line[-150:]}"
     print(f"error: {line}", file=sys.stderr)
     return 2
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Say what the package warns of in one line each, on the standard error."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if is_main_process():
+            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=UserWarning, module=r"diffode\b")
+        warnings.showwarning = show
+        yield
 
 
 def explained(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Literal, cast
 
@@ -40,8 +39,7 @@ def command(
         raise TypeError(f"{type(field).__name__} has no schedule to place times on")
     field.requires_grad_(False)
     rounds, done = 40, 0
-    with progress_bar("fit", rounds) as bar, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with progress_bar("fit", rounds) as bar:
 
         def show(loss: float) -> None:
             nonlocal done
@@ -60,8 +58,6 @@ def command(
             progress=show,
         )
         bar.advance(done, f"settled in {done} rounds", total=done)
-    for warning in caught:
-        typer.echo(f"warning: {warning.message}", err=True)
     gain = fitted.before / fitted.after
     typer.echo(
         f"wrote {fitted.save(out)} (held-out error {fitted.before:.3g} -> {fitted.after:.3g}, "

@@ -157,6 +157,12 @@ class AffineField(Field):
         """The data's mean, shape (*event), and its rms standard deviation."""
         return self.mean, self._std
 
+    @property
+    def signal(self) -> float:
+        """How much of the data the path still shows at t_prior, alpha s / sigma."""
+        alpha, sigma = self._ends()[0]
+        return alpha * self._std / sigma
+
     def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """Alpha and sigma at time t in float64, each of shape () or (B,)."""
         t = as_time(t, like)
@@ -219,6 +225,6 @@ class AffineField(Field):
             repr(self.schedule),
             f"alpha(t_prior) {alpha:.4g}",
             f"rho {rho} -> {sigma1 / alpha1:.4g}",
-            f"signal {alpha * self._std / sigma:.2g} at t_prior",
+            f"signal {self.signal:.2g} at t_prior",
             f"noise {self.noise}",
         ]
