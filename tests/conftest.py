@@ -1,11 +1,16 @@
-"""Tests run side by side, one process a core: each takes one thread."""
+"""Tests run side by side, one process a core: each takes one thread.
+
+DIFFODE_TEST_THREADS chooses another number: no test may rest on it.
+"""
+
+import os
 
 import pytest
 import torch
 
 from tests.runs import made
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("DIFFODE_TEST_THREADS", "1")))
 
 
 @pytest.fixture(scope="session")

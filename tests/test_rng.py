@@ -62,9 +62,9 @@ def test_box_muller_without_library_functions_is_box_muller():
     words = Rng(3).bits("x", 200, 64).double()
     first, second = Rng(3).normal("x", (200, 64), torch.float64).view(200, 32, 2).unbind(-1)
     u = (words[:, 0::2] + 0.5) / 2**32
-    torch.testing.assert_close(first.hypot(second), (-2 * u.log()).sqrt(), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(first.hypot(second), (-2 * u.log()).sqrt(), rtol=1e-13, atol=1e-13)
     turn = (torch.atan2(second, first) / (2 * math.pi) - words[:, 1::2] / 2**32) % 1
-    assert turn.max() - turn.min() < 1e-14  # the angle is the second word, from a fixed origin
+    assert turn.max() - turn.min() < 1e-13  # the angle is the second word, from a fixed origin
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -27,7 +27,7 @@ _MEMORY = 2**24  # bytes of float64 points and logits held at once
 _QUERIES = 1024  # of which points are shared with at a time
 _FLOOR = -64.0  # of logits under their largest: smaller weights make slow denormal numbers
 _WORTH_SCREENING = 256  # coordinates, below which a matmul costs less than its logits
-_TERMS = 128  # of a float32 sum: a long one drops what is small beside its largest term
+_TERMS = 64  # of a float32 sum: a long one drops what is small beside its largest term
 _TOLERANCE = 1e-8  # of the weight that screening may leave out
 
 
@@ -191,7 +191,7 @@ def _softmax(
         y, mean = part.from_centre(part.y[:, :width].to(dtype)), mean * decay.to(dtype)
         step = _TERMS if dtype == torch.float32 else len(y)
         for k in range(0, len(y), step):
-            mean = torch.addmm(mean, weights[:, k : k + step], y[k : k + step])
+            mean += weights[:, k : k + step] @ y[k : k + step]  # addmm would start at the mean
         top = new_top
     log = (top + total.log()).squeeze(1)
     return log, mean / total.where(top > -math.inf, math.nan)  # no point of weight: no mean

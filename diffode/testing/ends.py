@@ -92,12 +92,17 @@ def _ended(field: Field, x: Tensor, data: Tensor) -> _Flow:
     if int(whole.sum()) < _N // 2:
         return _Flow(math.inf, math.inf)
     rows, points = rows[whole], data.flatten(1)
-    scatter = float(torch.cdist(points, points).mean())
-    near = 2 * torch.cdist(rows, points).mean() - torch.cdist(rows, rows).mean() - scatter
+    scatter = _apart(points, points)
+    near = 2 * _apart(rows, points) - _apart(rows, rows) - scatter
     centred = rows - points.mean(0)
     spread = centred.square().mean(1).sqrt().quantile(torch.tensor(0.5).double())
     usual = (points - points.mean(0)).square().mean(1).sqrt().median()
-    return _Flow(float(near) / scatter, float(spread / usual))
+    return _Flow(near / scatter, float(spread / usual))
+
+
+def _apart(x: Tensor, y: Tensor) -> float:
+    """The mean distance of two sets, from differences: a product of far points loses digits."""
+    return float(torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").mean())
 
 
 class Turned(Field):

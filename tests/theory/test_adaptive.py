@@ -103,9 +103,9 @@ def test_the_pairs_satisfy_the_order_conditions(tableau):
     for order in range(1, 6):
         for tree in trees(order):
             phi = weights(tableau, tree)
-            assert float(b @ phi) == pytest.approx(1 / density(tree), abs=1e-13)
+            assert float(b @ phi) == pytest.approx(1 / density(tree), abs=1e-12)
             if order < 5:
-                assert abs(float(e @ phi)) < 1e-14
+                assert abs(float(e @ phi)) < 1e-12
     assert max(abs(float(b @ weights(tableau, t)) - 1 / density(t)) for t in trees(6)) > 1e-5
     assert max(abs(float(e @ weights(tableau, t))) for t in trees(5)) > 1e-5
     for c, row in zip(tableau.c, tableau.a, strict=True):
@@ -120,7 +120,7 @@ def test_roughness_is_all_that_vanishes_to_third_order(tableau):
         for tree in trees(order):
             assert (rough @ weights(tableau, tree)).abs().max() < 1e-12
     e = tensor(*tableau.error)
-    torch.testing.assert_close(rough.T @ (rough @ e), e, rtol=0, atol=1e-14)
+    torch.testing.assert_close(rough.T @ (rough @ e), e, rtol=0, atol=1e-12)
     assert (rough @ weights(tableau, trees(4)[0])).norm() > 1e-3
 
 

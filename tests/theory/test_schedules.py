@@ -104,7 +104,7 @@ def test_vp_does_not_reach_alpha_zero():
 def test_variance_is_preserved(kind):
     t = inside(kind)
     one = kind.alpha(t) ** 2 + kind.sigma(t) ** 2
-    torch.testing.assert_close(one, torch.ones_like(one), rtol=1e-14, atol=0)
+    torch.testing.assert_close(one, torch.ones_like(one), rtol=1e-13, atol=0)
 
 
 def test_vp_decays_at_the_linear_rate_beta():
@@ -117,7 +117,7 @@ def test_vp_decays_at_the_linear_rate_beta():
 def test_sub_vp_has_the_square_of_vps_noise():
     t = inside(VP())
     assert torch.equal(SubVP().alpha(t), VP().alpha(t))
-    torch.testing.assert_close(SubVP().sigma(t), VP().sigma(t) ** 2, rtol=1e-13, atol=0)
+    torch.testing.assert_close(SubVP().sigma(t), VP().sigma(t) ** 2, rtol=1e-12, atol=0)
 
 
 def test_discrete_betas_are_ddpm_at_the_integers():
@@ -161,7 +161,7 @@ def test_spans_are_the_papers():
 @pytest.mark.parametrize("kind", [Rectified(), Cosine()], ids=repr)
 def test_pure_noise_is_a_time(kind):
     """Where alpha reaches 0 rho is infinite, and its time is the prior's end."""
-    assert float(kind.alpha(torch.tensor(1.0).double())) == pytest.approx(0, abs=1e-15)
+    assert float(kind.alpha(torch.tensor(1.0).double())) == pytest.approx(0, abs=1e-14)
     assert float(kind.time(torch.tensor(math.inf))) == 1.0
 
 
