@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from diffode.files import replacing, write_text
 from diffode.rng import Rng
 from diffode.sampling import sample, solver_for
 from diffode.solvers import Solution
+from diffode.solvers.status import refusal
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Assessment:
 
     def write(self, path: Path) -> None:
         """Write the figures as JSON."""
-        figures = {name: q.asdict() for name, q in self.rows()}
-        figures["solver"] = {"name": self.solver, "nfe": self.solution.nfe}  # type: ignore[dict-item]
+        figures: dict[str, Any] = {name: q.asdict() for name, q in self.rows()}
+        spent = {"name": self.solver, "nfe": self.solution.nfe}
+        figures["solver"] = spent | {"shortfall": self.solution.shortfall("samples")}
         write_text(path, json.dumps(figures, indent=2) + "\n")
 
 
@@ -75,7 +78,7 @@ def assess(
         progress: called with the number of samples that are done.
 
     Raises:
-        ValueError: samples that are not finite, or too few of them.
+        ValueError: samples that are not finite, none that was finished, or too few of them.
     """
     if n < 10:
         raise ValueError(f"got n={n}; quality needs at least 10 samples")
@@ -83,9 +86,8 @@ def assess(
     y = dataset.labels(n) if labels else None
     drawn = sample(field, n, chosen, nfe, y=y, seed=seed, batch=batch, progress=progress)
     x = drawn.x.cpu()
-    bad = int((~x.flatten(1).isfinite().all(1)).sum())
-    if bad:
-        raise ValueError(f"{bad} of {n} samples are not finite; train longer or with a smaller lr")
+    if why := refusal(drawn.status, drawn.nfe_per_row, "samples"):
+        raise ValueError(f"{why}; train longer or with a smaller lr")
     train, test = dataset.train, dataset.test
     dim, gaussian = x[0].numel(), None
     if dim <= MOST_COORDINATES:
@@ -101,9 +103,8 @@ def assess(
 
 
 def save_samples(solution: Solution, path: str | Path) -> None:
-    """Write a .npz file: x, unclipped in the data's range, and q where there is one."""
-    arrays = {"x": solution.x.cpu().numpy()}
-    if solution.q is not None:
-        arrays["q"] = solution.q.cpu().numpy()
+    """Write a .npz file: x, unclipped in the data's range, q where there is one, and status."""
+    tensors = {"x": solution.x, "q": solution.q, "status": solution.status}
+    arrays = {name: t.cpu().numpy() for name, t in tensors.items() if t is not None}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from diffode.likelihood import Levels, bits_per_dim
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.divergence import PROBES, Trace
 from diffode.solvers.likelihood import STEPS, TOLERANCE, LogProb, log_prob
+from diffode.solvers.status import DONE
 
 LOOSER = 10.0
 
@@ -28,7 +29,8 @@ class LikelihoodCard:
     """Log-likelihoods of points, and what they are made of.
 
     Attributes:
-        result: the log-densities of the points, with the prior.
+        result: the log-densities of the points, with the prior; figures leave out the points that
+            did not finish, and say how many.
         dim: the number N of coordinates.
         levels: the values that the data took before they were dequantised; None if they are as
             they came.
@@ -53,12 +55,16 @@ class LikelihoodCard:
     signal: float | None = None
 
     def figures(self) -> dict[str, Any]:
-        """The means over the points, in nats where nothing else is said, as for JSON."""
-        r, count = self.result, len(self.result.nats)
+        """The means over the points that finished, in nats where nothing else is said."""
+        done = self.result.status == DONE
+        r, count = self.result.rows(done), int(done.sum())
+        mismatch = None if self.mismatch is None else float(self.mismatch[done].mean())
+        effect = self.effect[self.effect.isfinite()].abs()  # of rows that finished both times
         bits = bits_per_dim(r.nats, self.dim, self.levels)
         spread = float(r.nats.std()) if count > 1 else math.inf
         return {
             "points": count,
+            "unfinished": len(done) - count,
             "dim": self.dim,
             "nats": float(r.nats.mean()),
             "nats_stderr": spread / math.sqrt(count),
@@ -68,10 +74,10 @@ class LikelihoodCard:
             "offset_bits": 0.0 if self.levels is None else -math.log2(self.levels.width),
             "prior": float(r.prior.mean()),
             "divergence": float(r.divergence.mean()),
-            "prior_mismatch": None if self.mismatch is None else float(self.mismatch.mean()),
+            "prior_mismatch": mismatch,
             "signal_at_prior": self.signal,
-            "tolerance_effect": float(self.effect.abs().mean()),
-            "tolerance_effect_max": float(self.effect.abs().max()),
+            "tolerance_effect": float(effect.mean()),
+            "tolerance_effect_max": float(effect.max()) if len(effect) else math.nan,
             "estimator_error": float(r.stderr.square().sum().sqrt() / count),
             "estimator_error_each": float(r.stderr.square().mean().sqrt()),
             "nfe": r.nfe,
@@ -127,8 +133,10 @@ class LikelihoodCard:
         ]
 
     def __str__(self) -> str:
-        count = len(self.result.nats)
+        count = int((self.result.status == DONE).sum())
         title = f"likelihood of {count} points of {self.dim} coordinates, means in nats"
+        if said := self.result.shortfall():
+            title += f"; left out: {said}"
         return "\n".join([title, *(f"  {a:<19} {b:>12}  {c}" for a, b, c in self.rows())])
 
 
@@ -159,7 +167,7 @@ def likelihood_card(
         progress: called with the number of points done, up to 2 B: each is solved twice.
 
     Raises:
-        ValueError, TypeError: as `diffode.log_prob`.
+        ValueError, TypeError: as `diffode.log_prob`; a ValueError if no point gets there.
     """
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
@@ -171,6 +179,8 @@ def likelihood_card(
     shared: dict[str, Any] = {"y": y, "batch": batch, "seed": seed, "probes": probes}
     shared["gradient"] = "none"
     result = log_prob(field, x, trace, None, solver, steps, progress=progress, **shared)
+    if not bool((result.status == DONE).any()):
+        raise ValueError(f"there is no likelihood: {result.shortfall()}")
 
     def second(done: int) -> None:
         if progress is not None:

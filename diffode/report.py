@@ -83,7 +83,8 @@ def write_report(
         samples=data_uri(samples_picture(x[:100], reference=train)),
         caption=(
             f"Drawn with {html.escape(result.solver)}, {result.solution.nfe} evaluations of the "
-            f"network, seed {plan.seed}. Nothing is selected."
+            f"network, seed {plan.seed}. Nothing is selected. "
+            f"{result.solution.shortfall('samples')}"
         ),
         start=_start(run),
         neighbours=_neighbours(x, train),

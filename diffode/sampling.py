@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,7 +204,7 @@ def sample(
             parts.append(replace(part, q=getattr(start.field, "q", None)))
             if progress is not None:
                 progress(done + len(index))
-    return _concatenate(parts)
+    return concatenated(parts)
 
 
 def _denoise(field: Field, s: Solution, y: Tensor | None) -> Solution:
@@ -223,7 +223,9 @@ def _denoise(field: Field, s: Solution, y: Tensor | None) -> Solution:
     )
 
 
-def _concatenate(parts: list[Solution]) -> Solution:
+def concatenated(parts: Sequence[Solution]) -> Solution:
+    """The solutions of parts of a batch as one."""
+
     def join(name: str, dim: int = 0) -> Tensor | None:
         tensors = [getattr(p, name) for p in parts]
         return None if tensors[0] is None else torch.cat(tensors, dim)

@@ -32,7 +32,7 @@ def test_latents_and_back(edm, images, tmp_path, capsys):
         r"3 latents, \d+ evaluations each\); round trip: rms error (\S+), at", printed.out
     )
     there = arrays(latents)
-    assert list(there) == ["x", "error"] and there["x"].shape == (3, 1, 8, 8)
+    assert list(there) == ["x", "error", "status"] and there["x"].shape == (3, 1, 8, 8)
     assert 10 < np.abs(there["x"]).max() < 1000
     assert run(["decode", str(edm), str(latents), *tight, "--out", str(back)]) == 0
     gap = arrays(back)["x"] - arrays(images)["x"]
@@ -47,7 +47,7 @@ def test_labels_travel_with_the_latents(poisson, images, tmp_path):
     steps = ["--solver", "heun", "--steps", "20"]
     assert run(["encode", str(poisson), str(images), *steps, "--out", str(latents)]) == 0
     there = arrays(latents)
-    assert list(there) == ["x", "y", "error"]
+    assert list(there) == ["x", "y", "error", "status"]
     np.testing.assert_array_equal(there["y"], arrays(images)["y"])
     assert run(["decode", str(poisson), str(latents), *steps, "--out", str(back)]) == 0
     field = checkpoint.load(poisson).field

@@ -26,6 +26,7 @@ from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.sampling import sample
 from diffode.solvers import Solution
+from diffode.solvers.status import LOST, SPENT, refusal
 from diffode.viz import canvas
 
 FORMAT = 2
@@ -126,18 +127,18 @@ def run_cell(
     except (TypeError, ValueError) as error:
         return figures | {"refused": " ".join(str(error).split())}, None
     x = drawn.x.cpu()
-    lost = int((~x.flatten(1).isfinite().all(1)).sum())
     rows = drawn.nfe_per_row.double()
     figures |= {
         "nfe": float(rows.mean()),
         "nfe_max": int(rows.max()),
-        "unfinished": int((drawn.status != 0).sum()),
+        "unfinished": int((drawn.status == SPENT).sum()),
+        "lost": int((drawn.status == LOST).sum()),
         "seconds": seconds,
         "peak_memory": peak_memory(field.device),
         **machine(field.device),
     }
-    if lost:
-        return figures | {"refused": f"{lost} of {len(x)} samples are not finite"}, None
+    if why := refusal(drawn.status, drawn.nfe_per_row, "samples"):
+        return figures | {"refused": why}, None
     measured = panel.measure(x, y)
     figures["metrics"] = {name: [e.value, e.stderr] for name, e in measured.items()}
     return figures, x

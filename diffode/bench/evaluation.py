@@ -15,6 +15,7 @@ from diffode.bench.tables import figure
 from diffode.card import LikelihoodCard
 from diffode.files import write_text
 from diffode.markup import grid, words
+from diffode.solvers.status import refusal
 
 BITS = "bits/dim"
 _GOOD = {"low": "low", "high": "high", "half": "1/2", "one": "1"}
@@ -58,7 +59,9 @@ class Evaluation:
             + (f" (a classifier of accuracy {f['accuracy']:.3f})" if "accuracy" in f else "")
             for f in p["features"]
         )
+        short = s["shortfall"] and f"{s['shortfall']}: they are measured where they stopped"
         return [
+            *filter(None, [short]),
             f"{p['count']} samples with {s['solver']}, {s['nfe']:g} evaluations each, seed "
             f"{s['seed']}, {s['weights']} weights of {s['checkpoint']}",
             f"reference {p['reference_hash']}: {p['reference']}; floor: {p['floor']}",
@@ -107,14 +110,10 @@ def evaluated(drawn: Drawn, panel: Panel) -> dict[str, Estimate]:
     """The figures of samples.
 
     Raises:
-        ValueError: samples that are not finite.
+        ValueError: samples that are not finite, or none that was finished.
     """
-    bad = int((~drawn.x.flatten(1).isfinite().all(1)).sum())
-    if bad:
-        raise ValueError(
-            f"{bad} of {len(drawn.x)} samples are not finite; use more evaluations or another "
-            "solver, or train longer"
-        )
+    if why := refusal(drawn.status, drawn.nfe_per_row, "samples"):
+        raise ValueError(f"{why}; use more evaluations or another solver, or train longer")
     found = panel.measure(drawn.x, drawn.y)
     if drawn.straight is not None:
         found["straightness"] = mean(drawn.straight)

@@ -23,6 +23,7 @@ from diffode.fields.base import Field
 from diffode.files import replacing
 from diffode.sampling import sample
 from diffode.solvers import Solver
+from diffode.solvers.status import DONE, shortfall, with_lost
 
 PART = 250  # samples in a file
 _PAUSE = 0.05  # seconds between two looks for the parts of other processes
@@ -38,8 +39,7 @@ class Drawn:
         q: the augmented radius of each, for a Poisson flow, or None.
         straight: chord over length of the paths of the first part, or None where paths were not
             kept at three times at least.
-        nfe: the evaluations of the field that a sample took, the mean.
-        unfinished: how many stopped before their end.
+        status, nfe_per_row: of each sample, as in a `diffode.solvers.Solution`.
         seconds: that drawing took, all processes together.
     """
 
@@ -47,9 +47,23 @@ class Drawn:
     y: Tensor | None
     q: Tensor | None
     straight: Tensor | None
-    nfe: float
-    unfinished: int
+    status: Tensor
+    nfe_per_row: Tensor
     seconds: float
+
+    @property
+    def nfe(self) -> float:
+        """The evaluations of the field that a sample took, the mean."""
+        return float(self.nfe_per_row.double().mean())
+
+    @property
+    def unfinished(self) -> int:
+        """How many stopped before their end."""
+        return int((self.status != DONE).sum())
+
+    def shortfall(self) -> str:
+        """One line on the samples that did not reach their end; empty where all did."""
+        return shortfall(self.status, self.nfe_per_row, "samples")
 
 
 def draw(
@@ -141,12 +155,13 @@ def _gather(paths: list[Path]) -> Drawn:
         found = [part[name] for part in parts if name in part]
         return torch.cat(found) if found else None
 
+    x = torch.cat([part["x"] for part in parts])
     return Drawn(
-        x=torch.cat([part["x"] for part in parts]),
+        x=x,
         y=joined("y"),
         q=joined("q"),
         straight=joined("straight"),
-        nfe=float(torch.cat([part["nfe_per_row"] for part in parts]).double().mean()),
-        unfinished=int(sum(int((part["status"] != 0).sum()) for part in parts)),
+        status=with_lost(torch.cat([part["status"] for part in parts]), x),
+        nfe_per_row=torch.cat([part["nfe_per_row"] for part in parts]),
         seconds=float(sum(float(part["seconds"]) for part in parts)),
     )

@@ -139,7 +139,10 @@ def affine_stages(
 def _run(start: Start, solver: Solver, **spent: Any) -> Solution:  # noqa: ANN401
     field = start.field
     assert isinstance(field, AffineField)
-    return sample(_From(field, start), len(start.x), solver, **spent)
+    end = sample(_From(field, start), len(start.x), solver, **spent)
+    if said := end.shortfall():
+        raise ValueError(f"the error budget compares rows at their ends: with {solver}, {said}")
+    return end
 
 
 def _drawn(exact: AffineField, dataset: Dataset, n: int, seed: int) -> Tensor:

@@ -43,6 +43,11 @@ def command(
 
         results = compare(config, out, show)
     report(results, out, out.name if file is None else file.stem)
+    if lost := sum(bool(cell.get("lost")) for cell in results.cells):
+        raise ValueError(
+            f"{lost} of {len(results.cells)} cells have samples that are not finite; the report "
+            f"in {out} names them"
+        )
 
 
 def configured(file: Path | None, given: Mapping[str, Any], assignments: list[str]) -> BenchConfig:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,12 +13,14 @@ import typer
 from torch import Tensor
 
 from diffode.cli.app import pairs
-from diffode.cli.points import BATCH, opened, read_array, read_points, write_arrays
+from diffode.cli.outcome import deliver, warn
+from diffode.cli.points import BATCH, opened, read_array, read_points
 from diffode.cli.progress import progress_bar
-from diffode.encoding import decode
+from diffode.encoding import decode, round_trip_error
 from diffode.files import require_writable
-from diffode.sampling import encode
-from diffode.solvers import get_solver
+from diffode.sampling import concatenated, encode
+from diffode.solvers import Solution, get_solver
+from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture
 
 
@@ -40,7 +45,8 @@ def encode_command(
     objective, classes = opened(run, weights, device)
     field = objective.field
     x, y = read_points(file, field.event_shape, classes)
-    latents, errors, spent = [], [], 0
+    ways: list[tuple[Solution, Solution]] = []
+    errors = []
     with progress_bar("encode and back", 2 * len(x)) as bar:
         for first in range(0, len(x), BATCH):
             rows = slice(first, first + BATCH)
@@ -49,15 +55,19 @@ def encode_command(
             bar.advance(2 * first + len(there.x))
             back = decode(field, there.x, y=labels, **settings)
             bar.advance(2 * (first + len(there.x)))
-            gap = back.x.cpu() - x[rows]
-            latents.append(there.x.cpu())
-            errors.append(gap.flatten(1).square().mean(1).sqrt())
-            spent = max(spent, there.nfe)
-    error = torch.cat(errors)
-    write_arrays(out, x=torch.cat(latents), y=y, error=error)
+            ways.append((there, back))
+            errors.append(round_trip_error(x[rows], there, back).cpu())
+    there, back = (_joined(way) for way in zip(*ways, strict=True))
+    error, lost = torch.cat(errors), back.status == LOST
+    status = there.status.masked_fill(lost, LOST)
+    deliver(out, "points", status, there.nfe_per_row, x=there.x, y=y, error=error)
+    warn("" if bool(lost.any()) else back.shortfall("ways back"))
+    whole = error[error.isfinite()]
+    which = "" if len(whole) == len(x) else f" of {len(whole)} of {len(x)} points"
+    trip = f"rms error {float(whole.square().mean().sqrt()):.2g}, at most {float(whole.max()):.2g}"
     typer.echo(
-        f"wrote {out} ({len(x)} latents, {spent} evaluations each); round trip: rms error "
-        f"{float(error.square().mean().sqrt()):.2g}, at most {float(error.max()):.2g}"
+        f"wrote {out} ({len(x)} latents, {there.nfe} evaluations each); round trip{which}: "
+        + (trip if len(whole) else "none finished")
     )
 
 
@@ -86,18 +96,41 @@ def decode_command(
     z, y = read_points(file, field.event_shape, classes)
     q = read_array(file, "q")
     last: Literal["none", "denoise"] = "denoise" if final == "denoise" else "none"
-    parts: list[Tensor] = []
+    earlier = _earlier(file, len(z))
+    parts: list[Solution] = []
     with progress_bar("decode", len(z)) as bar:
         for first in range(0, len(z), BATCH):
             rows = slice(first, first + BATCH)
             labels = None if y is None else y[rows]
             radii = None if q is None else q[rows]
             settings: dict[str, Any] = {"nfe": nfe, "steps": steps, "grid": grid, "final": last}
-            parts.append(decode(field, z[rows], chosen, y=labels, q=radii, **settings).x.cpu())
+            parts.append(decode(field, z[rows], chosen, y=labels, q=radii, **settings))
             bar.advance(min(len(z), first + BATCH))
-    x = torch.cat(parts)
-    if out.suffix == ".npz":
-        write_arrays(out, x=x, y=y)
-    else:
-        samples_picture(x, out)
-    typer.echo(f"wrote {out} ({len(x)} points)")
+    back = _joined(parts)
+    write = None if out.suffix == ".npz" else partial(samples_picture, back.x.cpu())
+    status = torch.maximum(back.status, earlier.to(back.status))
+    deliver(out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
+    typer.echo(f"wrote {out} ({len(z)} points)")
+
+
+def _joined(parts: Sequence[Solution]) -> Solution:
+    """The solutions of parts of a batch as one, on the CPU."""
+    return concatenated([replace(p, x=p.x.cpu(), status=p.status.cpu()) for p in parts])
+
+
+def _earlier(file: Path, count: int) -> Tensor:
+    """The status that latents have from their encoding; 0 where the file has none.
+
+    Raises:
+        ValueError: a status that does not fit, or latents none of which was finished.
+    """
+    status = read_array(file, "status")
+    if status is None:
+        return torch.zeros(count, dtype=torch.long)
+    if status.shape != (count,) or status.is_floating_point():
+        raise ValueError(f"{file}: got {count} points and a status of shape {tuple(status.shape)}")
+    bad = int((status != DONE).sum())
+    if bad == count:
+        raise ValueError(f"{file}: none of the {count} latents was finished; encode again")
+    warn(f"{bad} of {count} latents in {file} were not finished (status)" if bad else "")
+    return status

@@ -17,6 +17,7 @@ from diffode.card import LikelihoodCard, likelihood_card
 from diffode.cli.app import pairs
 from diffode.cli.likelihood import BATCH, prepared
 from diffode.cli.lists import show
+from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
 from diffode.data import Dataset
@@ -26,6 +27,7 @@ from diffode.files import require_writable
 from diffode.run import Plan, load_data
 from diffode.sampling import solver_for
 from diffode.solvers import get_solver
+from diffode.solvers.status import refusal
 from diffode.solvers.transport import Transport
 from diffode.training import checkpoint
 
@@ -74,8 +76,17 @@ def command(
         drawn = draw(field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance)
     if drawn is None:
         return
+    arrays = {"x": drawn.x, "y": drawn.y, "q": drawn.q}
+    require_sound(folder / "samples.npz", "samples", drawn.status, drawn.nfe_per_row, **arrays)
     metrics = evaluated(drawn, panel)
-    card = _card(field, dataset, classes, seed) if likelihood else None
+    card, refused = None, ""
+    if likelihood:
+        try:
+            card = _card(field, dataset, classes, seed)
+            result = card.result
+            refused = refusal(result.status, result.nfe_per_row, "points of the likelihood")
+        except ValueError as error:
+            refused = str(error)
     settings = {
         "run": str(run),
         "field": plan.field,
@@ -86,6 +97,7 @@ def command(
         "nfe_allowed": nfe,
         "nfe": drawn.nfe,
         "unfinished": drawn.unfinished,
+        "shortfall": drawn.shortfall(),
         "seed": seed,
         "labels": y is not None,
         "seconds": drawn.seconds,
@@ -93,6 +105,8 @@ def command(
     }
     title = f"{plan.field} on {dataset.name}"
     _finish(Evaluation(title, settings, panel, metrics, card), drawn, folder)
+    if refused:
+        raise ValueError(refused)
 
 
 def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
@@ -102,7 +116,8 @@ def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
         typer.echo(note)
     if result.card is not None:
         typer.echo(str(result.card))
-    write_arrays(folder / "samples.npz", x=drawn.x, y=drawn.y, q=drawn.q)
+    arrays = {"x": drawn.x, "y": drawn.y, "q": drawn.q, "status": drawn.status}
+    write_arrays(folder / "samples.npz", **arrays)
     for path in (folder / "samples.npz", *result.write(folder)):
         typer.echo(f"wrote {path}")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffode.card import LikelihoodCard, likelihood_card
 from diffode.cli.app import pairs
+from diffode.cli.outcome import require_sound, warn
 from diffode.cli.points import opened, read_points, write_arrays
 from diffode.cli.progress import progress_bar
 from diffode.data import Dataset
@@ -76,25 +77,18 @@ def command(
             probes,
             progress=bar.advance,
         )
+    r = card.result
+    numbers = {name: getattr(r, name) for name in ("nats", "prior", "divergence", "stderr")}
+    numbers |= {"mismatch": card.mismatch, "latent": r.latent, "y": y, "row": rows}
+    require_sound(values, "points", r.status, r.nfe_per_row, x=x, **numbers)
     typer.echo(str(card))
     if out is not None:
         write_text(out, json.dumps(_figures(card, run, data, seed), indent=2) + "\n")
         typer.echo(f"wrote {out}")
     if values is not None:
-        r = card.result
-        write_arrays(
-            values,
-            x=x,
-            nats=r.nats,
-            prior=r.prior,
-            divergence=r.divergence,
-            stderr=r.stderr,
-            mismatch=card.mismatch,
-            latent=r.latent,
-            y=y,
-            row=rows,
-        )
+        write_arrays(values, x=x, **numbers, status=r.status)
         typer.echo(f"wrote {values} ({len(x)} points)")
+    warn(r.shortfall())
 
 
 def prepared(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
 import typer
 
-from diffode.assess import save_samples
 from diffode.cli.app import pairs
+from diffode.cli.outcome import deliver
 from diffode.cli.progress import progress_bar
 from diffode.devices import choose
 from diffode.files import require_writable
@@ -68,8 +69,6 @@ def command(
             grid=grid,
             progress=bar.advance,
         )
-    if out.suffix == ".npz":
-        save_samples(drawn, out)
-    else:
-        samples_picture(drawn.x.cpu(), out)
+    write = None if out.suffix == ".npz" else partial(samples_picture, drawn.x.cpu())
+    deliver(out, "samples", drawn.status, drawn.nfe_per_row, write, x=drawn.x, q=drawn.q)
     typer.echo(f"wrote {out} ({n} samples, {drawn.nfe} evaluations each)")

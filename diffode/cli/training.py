@@ -16,6 +16,7 @@ import typer
 from diffode.assess import Assessment, assess, save_samples
 from diffode.cli.app import pairs
 from diffode.cli.hints import command_line
+from diffode.cli.outcome import warn
 from diffode.cli.progress import progress_bar
 from diffode.files import is_main_process
 from diffode.recipes import find
@@ -136,6 +137,7 @@ def _finish(run: Run, result: Assessment, folder: Path) -> None:
     result.write(folder / "quality.json")
     write_report(run, result, folder / "report.html", *_losses(folder))
     count, nfe = result.samples.count, result.solution.nfe
+    warn(result.solution.shortfall("samples"))
     typer.echo(f"trained in {run.seconds:.0f} s; {count} samples, {nfe} evaluations each")
     typer.echo(f"{'':18} {'Frechet':>8} {'precision':>9} {'recall':>7} {'nearest':>8}")
     for name, q in result.rows():

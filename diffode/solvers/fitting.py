@@ -62,7 +62,7 @@ def fit_grid(
     Raises:
         TypeError: a field without a schedule, a solver that adds noise, or weights of one that
             has none.
-        ValueError: fewer than 2 steps or 8 pilots.
+        ValueError: fewer than 2 steps or 8 pilots, or flows that are not finite.
     """
     if not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} has no schedule to place times on")
@@ -119,12 +119,16 @@ class _Task:
         self.own = grid(field, steps, solver.grid)
         with torch.no_grad():
             fine = grid(field, max(200, 10 * steps), "f1.5")
-            end = get_solver("trig")(start.field, x, fine).x
+            pilots = get_solver("trig")(start.field, x, fine)
+            first = solver(start.field, x, self.own)
+        for made in (pilots, first):
+            if said := made.shortfall("pilot flows"):
+                raise ValueError(f"a grid is fitted to flows that reach the data: {said}")
         half = pilot // 2
         self.parts = []
         for index in (torch.arange(half), torch.arange(half, pilot)):
             index = index.to(x.device)
-            self.parts.append((start.field.rows(index), x[index], end[index]))
+            self.parts.append((start.field.rows(index), x[index], pilots.x[index]))
         self.delta = float(self.errors(self.own, self.solver, 0).median())
         self.spacing = spacing(field, "f1.5")
         self.schedule = field.schedule

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from diffode.solvers.divergence import (
     sketch,
     stated_error,
 )
+from diffode.solvers.status import DONE, LOST, shortfall
 from diffode.solvers.transport import Transport
 
 TOLERANCE, STEPS, PILOT = 1e-6, 64, 16
@@ -58,7 +59,8 @@ class LogProb:
             exact trace, infinite for a single probe. The solver's tolerance is not in it.
         nfe: evaluations of the velocity with its divergence, the most of any batch.
         latent: where the points came from, at t_prior, shape (B, *event).
-        status: 0 for each row that got there; ``nats`` of the others is NaN (see `Solution`).
+        status: 0 for each row that got there with a finite answer; ``nats``, ``prior`` and
+            ``divergence`` of rows that did not are NaN (see `Solution`).
     """
 
     nats: Tensor
@@ -68,6 +70,21 @@ class LogProb:
     nfe: int
     latent: Tensor
     status: Tensor
+
+    def rows(self, index: Tensor) -> LogProb:
+        """The same for these points."""
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        parts |= {k: v[index] for k, v in parts.items() if isinstance(v, Tensor)}
+        return LogProb(**parts)
+
+    @property
+    def nfe_per_row(self) -> Tensor:
+        """The most that any row took, for each row."""
+        return torch.full_like(self.status, self.nfe)
+
+    def shortfall(self, what: str = "points") -> str:
+        """One line on the points that did not get there; empty where all did."""
+        return shortfall(self.status, self.nfe_per_row, what)
 
 
 def log_prob(
@@ -149,15 +166,17 @@ def log_prob(
             latent, change = moved.leave(end.x)
             prior, mean = (terminal or field.prior.log_prob)(latent), change.mean(1)
             error = torch.zeros_like(mean) if trace == "exact" else stated_error(change.detach())
+            done = end.status == DONE
+            nats = (prior + mean).where(done, math.nan)
             parts.append(
                 LogProb(
-                    nats=(prior + mean).where(end.status == 0, math.nan),
-                    prior=prior,
-                    divergence=mean,
+                    nats=nats,
+                    prior=prior.where(done, math.nan),
+                    divergence=mean.where(done, math.nan),
                     stderr=error,
                     nfe=end.nfe + spent,
                     latent=latent.to(x),
-                    status=end.status,
+                    status=end.status.masked_fill(done & ~nats.isfinite(), LOST),
                 )
             )
             if progress is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 DONE, SPENT, LOST = 0, 1, 2
@@ -42,6 +41,11 @@ def shortfall(status: Tensor, nfe_per_row: Tensor, what: str = "rows") -> str:
     return "; ".join(said)
 
 
-def merged(one: Tensor, other: Tensor) -> Tensor:
-    """The worse status of two solves of the same rows."""
-    return torch.maximum(one, other.to(one))
+def refusal(status: Tensor, nfe_per_row: Tensor, what: str = "rows") -> str:
+    """Why these rows are no result: some are not finite, or none was finished; else empty.
+
+    Arguments:
+        status, nfe_per_row, what: as for `shortfall`.
+    """
+    sound = bool((status == DONE).any()) and not bool((status == LOST).any())
+    return "" if sound else shortfall(status, nfe_per_row, what)
