@@ -31,7 +31,7 @@ from diffode.fields import Empirical, Mixture, MonoFlow, PoissonField
 from diffode.fields.base import AffineField, Field, Start, right
 from diffode.fields.critics import CriticBank
 from diffode.fields.schedules import Karras
-from diffode.priors import Normal
+from diffode.priors import is_normal, is_student
 from diffode.rng import Rng
 from diffode.sampling import sample, solver_for
 from diffode.solvers import Solution, Solver, get_solver
@@ -77,11 +77,13 @@ def exact_field(field: AffineField, dataset: Dataset) -> AffineField:
     Arguments:
         field: whose schedule and noise are taken.
         dataset: the data; its law is taken where it is a mixture of Gaussians (of 64 components at
-            most if the noise is not normal), else up to 4,096 of its training points.
+            most if the noise is Student's) and the noise is one of the two laws, else up to
+            4,096 of its training points.
     """
     law, path = dataset.law, (field.schedule, field.noise)
     inner: AffineField
-    if law is not None and (isinstance(field.noise, Normal) or len(law.weights) <= _COMPONENTS):
+    few = law is not None and len(law.weights) <= _COMPONENTS
+    if law is not None and (is_normal(field.noise) or (few and is_student(field.noise))):
         stds = torch.full((len(law.weights),), law.std, dtype=torch.float64)
         inner = Mixture(law.weights, law.means, stds, *path)
     else:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_state, as_time
 from diffode.fields.schedules import Schedule
-from diffode.priors import Normal, Spherical
+from diffode.priors import Spherical, is_normal
 from diffode.rng import Rng
 
 
@@ -143,6 +143,10 @@ class AffineField(Field):
 
     def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
         super().__init__()
+        if noise.scale != 1 or isinstance(noise.loc, Tensor) or noise.loc != 0:
+            raise ValueError(
+                f"got noise {noise}; wanted a law of scale 1 about 0: the schedule scales it"
+            )
         self.schedule, self.noise, self.span = schedule, noise, schedule.span
         self.event_shape = tuple(mean.shape)
         self.register_buffer("mean", mean)
@@ -196,7 +200,7 @@ class AffineField(Field):
         Raises:
             TypeError: the noise is not normal, where this quotient is not the score.
         """
-        if not isinstance(self.noise, Normal):
+        if not is_normal(self.noise):
             raise TypeError(
                 f"the noise is {self.noise}, for which -E[n|x]/sigma is not the score; "
                 "use velocity() or denoise(), or a field with Normal() noise"

@@ -26,7 +26,7 @@ from diffode.fields.kernels import (
     squared_distances,
 )
 from diffode.fields.schedules import Schedule
-from diffode.priors import Normal, Spherical
+from diffode.priors import Normal, Spherical, is_normal
 from diffode.rng import Rng
 
 __all__ = ["Empirical", "choose", "normalised_log", "squared_distances"]
@@ -54,7 +54,7 @@ class Empirical(AffineField):
     Arguments:
         data: the points y, shape (M, \*event), floating-point; kept as they are, not copied.
         schedule: alpha, sigma and the span.
-        noise: `Normal()` or `StudentT(dof)`.
+        noise: `Normal()`, `StudentT(dof)` or any other spherical law.
         weights: a probability for each point, shape (M,); equal if None.
         labels: a class for each point, shape (M,); then y selects the points of its class.
         bandwidth: the standard deviation of a Gaussian put on every point (normal noise only).
@@ -88,7 +88,7 @@ class Empirical(AffineField):
             raise ValueError(f"got data of shape {tuple(data.shape)}; wanted (M, *event)")
         labels = as_labels(labels, len(data))
         noise = noise or Normal()
-        if bandwidth and not isinstance(noise, Normal):
+        if bandwidth and not is_normal(noise):
             raise ValueError("a bandwidth needs Normal() noise; use Mixture for StudentT noise")
         points, log_w = data.detach().flatten(1), normalised_log(weights, len(data))
         log_w = log_w.to(data.device)

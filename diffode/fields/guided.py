@@ -36,7 +36,7 @@ from diffode.fields.base import AffineField, right
 from diffode.fields.critics import ascent, is_smooth
 from diffode.fields.poisson import PoissonField
 from diffode.fields.wrapped import Wrapped
-from diffode.priors import Normal, StudentT
+from diffode.priors import is_normal, is_student
 
 _MAX_RHO = 999.0
 _DAMPING = 1 / 25
@@ -68,7 +68,7 @@ class DiscriminatorGuided(Wrapped):
     ) -> None:
         if not math.isfinite(weight) or not max_rho > 0:
             raise ValueError(f"got weight {weight}, max_rho {max_rho}; wanted finite and > 0")
-        if not isinstance(field.noise, Normal | StudentT):
+        if not (is_normal(field.noise) or is_student(field.noise)):
             raise TypeError(
                 f"the noise is {field.noise}; discriminator guidance is known for Normal and "
                 "StudentT noise, whose scores follow from a kernel"
@@ -93,7 +93,7 @@ class DiscriminatorGuided(Wrapped):
 
     def _pull(self, slope: Tensor, rest: Tensor, sigma: Tensor) -> Tensor:
         """The change g of alpha E[x_0 | x] from w grad d and x - alpha E[x_0 | x]."""
-        if not isinstance(self.noise, StudentT):
+        if not is_student(self.noise):  # then it is normal
             return right(sigma.square(), rest) * slope
         u, g, near = rest.flatten(1), slope.flatten(1), self.noise.dof * sigma.square().to(rest)
         length = u.square().sum(1)

@@ -20,7 +20,7 @@ from diffode.fields.base import AffineField
 from diffode.fields.exact import choose, normalised_log
 from diffode.fields.scales import Scales
 from diffode.fields.schedules import Schedule
-from diffode.priors import Normal, Spherical, StudentT
+from diffode.priors import Normal, Spherical, is_normal, is_student
 from diffode.rng import Rng
 
 _MEMORY = 2**24  # bytes that tables, coordinates and four times the logits may each take
@@ -42,6 +42,7 @@ class Mixture(AffineField):
         noise: `Normal()` or `StudentT(dof)`.
 
     Raises:
+        TypeError: noise of another law.
         ValueError: shapes that do not fit, or a covariance that is not positive semi-definite.
     """
 
@@ -59,15 +60,19 @@ class Mixture(AffineField):
         if not bool(means.isfinite().all()):
             raise ValueError("got means that are not finite")
         count, event, dim = len(means), means.shape[1:], means[0].numel()
+        noise = noise or Normal()
+        if not (is_normal(noise) or is_student(noise)):
+            raise TypeError(
+                f"the noise is {noise}; a Mixture is exact for Normal and StudentT noise: use "
+                "Empirical, which takes any spherical law"
+            )
         log_w = normalised_log(weights, count)
         flat = means.flatten(1).double()
         basis, variances = _principal(stds.double(), means)
         w = log_w.exp().to(means.device)
         mean = w @ flat
         spread = (flat - mean).square().mean(1) + variances.mean(1)
-        super().__init__(
-            schedule, noise or Normal(), mean.to(means).view(event), float((w @ spread).sqrt())
-        )
+        super().__init__(schedule, noise, mean.to(means).view(event), float((w @ spread).sqrt()))
         self.register_buffer("means", flat)
         self.register_buffer("variances", variances)
         self.register_buffer("basis", basis)
@@ -75,7 +80,7 @@ class Mixture(AffineField):
         self._times = dim // variances.shape[1]  # coordinates that share a variance
         self._widest = float(variances.max())
         self._reach = float(flat.norm(dim=1).max())
-        self._scales = Scales(self.noise.dof, dim) if isinstance(self.noise, StudentT) else None
+        self._scales = Scales(noise.dof, dim) if is_student(noise) else None
 
     means: Tensor
     variances: Tensor

@@ -23,7 +23,7 @@ from diffode.doors import Numbers, as_state, as_time
 from diffode.fields.base import AffineField, Latent, Start, right
 from diffode.fields.schedules import Karras
 from diffode.fields.wrapped import Wrapped
-from diffode.priors import StudentT
+from diffode.priors import is_student
 from diffode.rng import Rng
 
 Radius = Literal["auto", "fixed", "chi", "plane"]
@@ -54,7 +54,7 @@ class PoissonField(Wrapped):
         radius: Radius = "auto",
         max_radius: float | None = None,
     ) -> None:
-        if not isinstance(inner.noise, StudentT) or not isinstance(inner.schedule, Karras):
+        if not is_student(inner.noise) or not isinstance(inner.schedule, Karras):
             raise TypeError(
                 "a PoissonField needs StudentT noise on the Karras schedule, got "
                 f"{inner.noise} on {inner.schedule}"

@@ -1,8 +1,8 @@
 r"""Spherical laws: the noise of a path and the prior of a flow.
 
 A spherical law on :math:`\mathbb{R}^N` has a density of the radius alone. Two are enough for
-every model here: the normal (diffusion, EDM, rectified flow) and the multivariate Student-t with
-D degrees of freedom,
+every model here, and `Empirical` is exact for any other that is written like them: the normal
+(diffusion, EDM, rectified flow) and the multivariate Student-t with D degrees of freedom,
 
 .. math:: x = \mu + \sigma \, n \sqrt{D / \chi^2_D}, \qquad n \sim N(0, I_N),
 
@@ -14,9 +14,10 @@ Reference: PFGM++ (Xu et al., 2023), https://arxiv.org/abs/2302.04265, the pertu
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, TypeGuard
 
 import torch
 from torch import Tensor
@@ -40,7 +41,9 @@ class Spherical:
 
     def at(self, scale: float, loc: Tensor | float = 0.0) -> Self:
         """The same law with another scale and centre."""
-        raise NotImplementedError
+        law = copy.copy(self)
+        Spherical.__init__(law, scale=scale, loc=loc)
+        return law
 
     def log_radial(self, r2: Tensor, dim: int) -> Tensor:
         """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
@@ -125,10 +128,6 @@ class Spherical:
 class Normal(Spherical):
     r"""The isotropic normal law, :math:`\log g(u) = -u/2 - \tfrac N2 \log 2\pi`."""
 
-    def at(self, scale: float, loc: Tensor | float = 0.0) -> Normal:
-        """The same law with another scale and centre."""
-        return Normal(scale=scale, loc=loc)
-
     def log_radial(self, r2: Tensor, dim: int) -> Tensor:
         """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
         return -r2 / 2
@@ -181,10 +180,6 @@ class StudentT(Spherical):
         super().__init__(scale=scale, loc=loc)
         self.dof = float(dof)
 
-    def at(self, scale: float, loc: Tensor | float = 0.0) -> StudentT:
-        """The same law with another scale and centre."""
-        return StudentT(self.dof, scale=scale, loc=loc)
-
     def log_radial(self, r2: Tensor, dim: int) -> Tensor:
         """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
         return torch.log1p(r2 / self.dof) * (-(self.dof + dim) / 2)
@@ -217,3 +212,18 @@ class StudentT(Spherical):
 
     def _options(self) -> list[str]:
         return [f"dof={self.dof:g}"]
+
+
+def is_normal(law: object) -> TypeGuard[Normal]:
+    """Whether a law is the normal one: not a law of its own that is derived from the class."""
+    return isinstance(law, Normal) and _unchanged(law, Normal)
+
+
+def is_student(law: object) -> TypeGuard[StudentT]:
+    """Whether a law is Student's: not a law of its own that is derived from the class."""
+    return isinstance(law, StudentT) and _unchanged(law, StudentT)
+
+
+def _unchanged(law: Spherical, known: type[Spherical]) -> bool:
+    own = type(law)
+    return own.log_radial is known.log_radial and own.mixing is known.mixing

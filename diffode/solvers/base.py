@@ -12,7 +12,7 @@ from torch import Tensor
 from diffode.doors import as_times
 from diffode.fields.base import AffineField, Field
 from diffode.fields.reschedule import Rescheduled, rescheduled
-from diffode.priors import Normal
+from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.solvers.status import shortfall, with_lost
 
@@ -145,7 +145,7 @@ class Solver:
                 f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
             )
         noise = field.noise if isinstance(field, AffineField) else None
-        if self.normal_only and noise is not None and not isinstance(noise, Normal):
+        if self.normal_only and noise is not None and not is_normal(noise):
             raise TypeError(
                 f"{self.name} adds normal noise, but this field's noise is {noise}; "
                 "use eta=0, or a field with Normal() noise"

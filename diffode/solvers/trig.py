@@ -27,7 +27,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from diffode.fields.base import AffineField, right
-from diffode.priors import StudentT
+from diffode.priors import is_student
 from diffode.rng import Rng
 from diffode.solvers.base import Calls
 from diffode.solvers.forms import Nodes
@@ -68,7 +68,7 @@ class Trig(Multistep):
         """Yield the states at times[1:]."""
         field = f.field
         assert isinstance(field, AffineField)  # by Solver.check
-        heavy = isinstance(field.noise, StudentT) and field.noise.dof <= 8
+        heavy = is_student(field.noise) and field.noise.dof <= 8
         if heavy and field.prior is not None and float(times[0]) == field.span[0]:
             yield from self._rows_apart(f, field, x, times)
         else:
@@ -77,7 +77,7 @@ class Trig(Multistep):
     def _rows_apart(
         self, f: Calls, field: AffineField, x: Tensor, times: Tensor
     ) -> Iterator[Tensor]:
-        assert isinstance(field.noise, StudentT)
+        assert is_student(field.noise)
         schedule, method = field.schedule, self.method(len(times) - 1)
         mean, std = field.moments
         rho = schedule.rho(times)

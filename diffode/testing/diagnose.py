@@ -13,7 +13,7 @@ from torch import Tensor
 from diffode.data import Dataset, load
 from diffode.fields.base import Field
 from diffode.fields.schedules import Schedule
-from diffode.priors import Normal, Spherical
+from diffode.priors import Normal, Spherical, is_normal
 from diffode.rng import Rng
 from diffode.testing import agreement, ends
 from diffode.testing.attributes import require_stated
@@ -159,7 +159,7 @@ def _steps(
         yield "prior", lambda: ends.prior(field, family.exact)
         found = agreement.places(family)
         yield "velocity", lambda: _velocity(field, family, found, learned)
-        if isinstance(noise, Normal) and hasattr(field, "score"):
+        if is_normal(noise) and hasattr(field, "score"):
             yield "score", lambda: _score(field, family, found, learned)
 
         def near(t: float, n: int) -> Tensor:
