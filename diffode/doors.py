@@ -80,7 +80,7 @@ def as_labels(
     if not (isinstance(y, Tensor) and y.dtype == torch.int64):
         y = _whole(_real(y, "labels"))
     if y.ndim == 0:
-        y = y.expand(rows or 1)
+        y = y.reshape(1).repeat(rows or 1)
     rows = len(y) if rows is None else rows
     if y.shape != (rows,):
         count = f"{len(y)} labels" if y.ndim == 1 else f"labels of shape {tuple(y.shape)}"

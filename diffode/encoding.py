@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_state
-from diffode.fields.base import AffineField, Field
+from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling import _denoise, _times, encode, solver_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -19,7 +19,7 @@ from diffode.solvers.status import DONE
 
 def decode(
     field: Field,
-    x: Tensor,
+    x: Tensor | Latent,
     solver: Solver | str | None = None,
     nfe: int | None = None,
     steps: int | None = None,
@@ -37,7 +37,7 @@ def decode(
 
     Arguments:
         field: the field.
-        x: points at t_prior, shape (B, *event).
+        x: points at t_prior, shape (B, *event), or the latent of a solution.
         q: the augmented radius of each row of a Poisson flow, shape (B,).
         final: "none" stays at t_data, as `encode` starts there; "denoise" ends with E[x_0 | x].
         solver, nfe, steps, y, path, grid, options: as for `diffode.sample`.
@@ -47,6 +47,10 @@ def decode(
         TypeError: q for a field that is no unbound Poisson field, or a solver or ``final`` that
             cannot use the field.
     """
+    if isinstance(x, Latent):
+        if q is not None:
+            raise ValueError("got a latent and q; a latent has its own q: pass one of the two")
+        x, q = x
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
     if final == "denoise" and not isinstance(field, AffineField):
@@ -63,7 +67,7 @@ def decode(
         solution = solver(field, x.to(field.device), times, labels, path=path)
         if final == "denoise":
             solution = _denoise(field, solution, labels)
-    return replace(solution, q=q)
+    return replace(solution, latent=field.latent(x))
 
 
 def round_trip(

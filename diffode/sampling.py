@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Field, right
+from diffode.fields.base import AffineField, Field, Latent, right
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
 from diffode.solvers.base import Final
@@ -201,7 +201,7 @@ def sample(
             part = solver(start.field, start.x, times, labels, rng, path, land)
             if final == "denoise" and not land:
                 part = _denoise(start.field, part, labels)
-            parts.append(replace(part, q=getattr(start.field, "q", None)))
+            parts.append(replace(part, latent=start.field.latent(start.x)))
             if progress is not None:
                 progress(done + len(index))
     return concatenated(parts)
@@ -243,9 +243,15 @@ def concatenated(parts: Sequence[Solution]) -> Solution:
         nfe_per_row=rows,
         status=status,
         path=join("path", 1),
-        q=join("q"),
+        latent=_latents([p.latent for p in parts if p.latent is not None]),
         t_per_row=None if at is None else torch.cat(at),
     )
+
+
+def _latents(parts: list[Latent]) -> Latent:
+    """The latents of all rows."""
+    radii = [p.q for p in parts if p.q is not None]
+    return Latent(torch.cat([p.x for p in parts]), torch.cat(radii) if radii else None)
 
 
 def encode(
@@ -278,4 +284,5 @@ def encode(
     times = _times(field, solver, nfe, steps, grid, "none").flip(0)
     labels = None if y is None else y.to(field.device)
     with torch.no_grad():
-        return solver(field, x.to(field.device), times, labels, path=path)
+        there = solver(field, x.to(field.device), times, labels, path=path)
+    return replace(there, latent=field.latent(there.x))

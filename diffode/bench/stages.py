@@ -117,11 +117,15 @@ def affine_stages(
     x = drawn.x.double()
     x0, mean = _drawn(exact, dataset, n, seed).view(x.shape), field.moments[0].double()
     alpha = float(field.schedule.alpha(torch.tensor(field.span[0]).double()))
-    bound = drawn.field
-    if isinstance(bound, PoissonField) and bound.q is not None:
-        assert isinstance(exact, PoissonField)
-        shift = (x - mean) * right(math.sqrt(bound.dof) / bound.q.double(), x)
-        truth, prior = Start(x0 + shift, exact), Start(x, exact.bind(bound.q))
+    bound, q = drawn.field, drawn.field.latent(x).q
+    if q is not None:
+        if not isinstance(exact, PoissonField):
+            raise TypeError(
+                f"{type(field).__name__} wraps a Poisson flow, whose rows have noise of their "
+                "own; ask for the budget of the PoissonField, or pass exact= as one"
+            )
+        shift = (x - mean) * right(math.sqrt(exact.dof) / q.double(), x)
+        truth, prior = Start(x0 + shift, exact), Start(x, exact.bind(q))
     else:
         truth = Start(alpha * x0 + (x - alpha * mean), exact)
         prior = Start(x, exact)

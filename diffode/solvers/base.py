@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_times
-from diffode.fields.base import AffineField, Field
+from diffode.fields.base import AffineField, Field, Latent
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
 from diffode.rng import Rng
@@ -35,7 +35,7 @@ class Solution:
         t_end: the time that x is at, where status is 0.
         final: "denoise" if x is an estimate of the data, with no noise left.
         t_per_row: the time that x is at for each row, shape (B,); None where all are at t_end.
-        q: the augmented radius of each row of a Poisson flow, shape (B,); with x it is the latent.
+        latent: where the flow starts from at t_prior: points, and a Poisson flow's q.
     """
 
     x: Tensor
@@ -46,8 +46,13 @@ class Solution:
     path: Tensor | None
     t_end: float
     final: Final = "none"
-    q: Tensor | None = None
+    latent: Latent | None = None
     t_per_row: Tensor | None = None
+
+    @property
+    def q(self) -> Tensor | None:
+        """The latent's augmented radius of each row of a Poisson flow, shape (B,)."""
+        return None if self.latent is None else self.latent.q
 
     def shortfall(self, what: str = "rows") -> str:
         """One line on the rows that did not reach their end; empty where all did."""

@@ -54,9 +54,9 @@ def prior(field: Field, exact: Empirical) -> Finding:
     t = field.span[0]
     centre = float(exact.schedule.alpha(torch.tensor(t, dtype=torch.float64))) * exact.moments[0]
     x = start.x.detach().double().cpu()
-    q = getattr(start.field, "q", None)
+    q = start.field.latent(start.x).q
     path, _ = exact.corrupt(exact.sample(_DRAWS, Rng(4)), t, Rng(5))
-    if isinstance(q, Tensor):  # a hemisphere: compare radii in N + D dimensions
+    if q is not None:  # a hemisphere: compare radii in N + D dimensions
         dim = x[0].numel() + getattr(exact.noise, "dof", 0.0)
         height = q.detach().double().cpu() * float(t)
         found = float(((x - centre).flatten(1).square().sum(1) + height.square()).sqrt().median())
