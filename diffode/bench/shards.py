@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffode.bench.metrics.paths import straight
+from diffode.data.npy import load_arrays
 from diffode.fields.base import Field
 from diffode.files import replacing
 from diffode.sampling import sample
@@ -106,7 +106,7 @@ def draw(
     while there < n:
         time.sleep(_PAUSE)
         there = _report(paths, spans, progress)
-    return _gather(paths)
+    return _gather(paths, spans)
 
 
 def _report(
@@ -140,16 +140,29 @@ def _write(
         np.savez(file, seconds=seconds, **known)  # type: ignore[arg-type]
 
 
-def _gather(paths: list[Path]) -> Drawn:
-    parts: list[dict[str, Tensor]] = []
-    for path in paths:
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                parts.append({k: torch.from_numpy(content[k]) for k in content.files})
-        except (OSError, ValueError, EOFError, AttributeError, BadZipFile):
-            raise ValueError(
-                f"{path} is damaged; delete it and run the same command again"
-            ) from None
+def _read(path: Path, rows: int) -> dict[str, Tensor]:
+    """The arrays of a part, each with its rows."""
+    try:
+        part = {k: torch.from_numpy(v) for k, v in load_arrays(path).items()}
+    except (OSError, TypeError, ValueError):
+        raise _damaged(path) from None
+    by_row = [v for k, v in part.items() if k != "seconds"]
+    whole = part.keys() >= {"x", "nfe_per_row", "status", "seconds"}
+    if not whole or part["seconds"].numel() != 1 or any(v.shape[:1] != (rows,) for v in by_row):
+        raise _damaged(path)
+    return part
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"{path} is damaged; delete it and run the same command again")
+
+
+def _gather(paths: list[Path], spans: list[tuple[int, int]]) -> Drawn:
+    parts = [_read(path, last - first) for path, (first, last) in zip(paths, spans, strict=True)]
+    for path, part in zip(paths, parts, strict=True):
+        kinds = {k: v.shape[1:] for k, v in part.items() if k != "straight"}
+        if kinds != {k: v.shape[1:] for k, v in parts[0].items() if k != "straight"}:
+            raise _damaged(path)
 
     def joined(name: str) -> Tensor | None:
         found = [part[name] for part in parts if name in part]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffode.data import arrays
+from diffode.data.npy import load_arrays
 from diffode.devices import choose
 from diffode.files import replacing
 from diffode.training import checkpoint
@@ -35,7 +36,7 @@ def read_points(
     Raises:
         ValueError: no readable array, one of another shape, or labels that the run has not.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{path}: no such file; give the path of a .npy or .npz file")
     try:
         array, target = arrays.read(path)
@@ -46,7 +47,7 @@ def read_points(
                 f"got an array of {array.dtype} and shape {array.shape}; this run moves numbers "
                 f"of shape (rows, {', '.join(map(str, event_shape))})"
             )
-        x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        x = torch.from_numpy(arrays.widened(array))
         x = x / 127.5 - 1 if x.ndim == 4 and array.dtype == np.uint8 else x
         if not bool(x.isfinite().all()):
             raise ValueError("got values that are NaN or infinite; drop those rows")
@@ -62,8 +63,8 @@ def read_array(path: Path, name: str) -> Tensor | None:
     """The array of that name in a .npz file, or None."""
     if path.suffix != ".npz":
         return None
-    with np.load(path, allow_pickle=False) as content:
-        return torch.from_numpy(content[name]) if name in content.files else None
+    found = load_arrays(path, lambda names: [n for n in names if n == name]).get(name)
+    return None if found is None else torch.from_numpy(found)
 
 
 def write_arrays(path: Path, **tensors: Tensor | None) -> None:

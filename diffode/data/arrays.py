@@ -11,23 +11,24 @@ array                     taken as                      becomes
 (M, H, W, C), C = 1 or 3  the same, channels last       (M, C, H, W)
 ========================= ============================= ====================================
 
-Images of uint8 are scaled from 0 ... 255 to [-1, 1]; all other numbers are left as they are. A
-tenth of the rows, at least two, chosen by the seed, is held out: a tenth of each class where there
-are labels, whatever the order of the file. Nothing is ever unpickled.
+Images of uint8 are scaled from 0 ... 255 to [-1, 1]; all other numbers are left as they are, but
+for images in half precision, whose gray levels k/255 or k/127.5 - 1 are made exact again. A tenth
+of the rows, at least two, chosen by the seed, is held out: a tenth of each class where there are
+labels, whatever the order of the file. Nothing is ever unpickled, and what would unpack to far
+more than the file holds is not unpacked (see `diffode.data.npy`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffode.data.base import Dataset, held_out
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from diffode.data.npy import Array, load_arrays
+from diffode.inputs import quoted
 
 FEWEST_ROWS = 10
 
@@ -40,12 +41,17 @@ def dataset(path: str | Path, seed: int = 0) -> Dataset:
         ValueError: no array of numbers in the file, or one that nothing can be learned from.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; give the path of a .npy or .npz file")
     try:
         array, target = read(path)
         x = points(array)
         y = None if target is None else labels(target, len(x))
+        if y is not None and int(y.max()) >= len(x):
+            raise ValueError(
+                f"got the label {int(y.max())} for {len(x)} rows, more classes than rows; number "
+                "them with np.unique(y, return_inverse=True)[1]"
+            )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     test = held_out(len(x), max(2, round(len(x) / 10)), y, seed)
@@ -56,26 +62,25 @@ def dataset(path: str | Path, seed: int = 0) -> Dataset:
 
 
 def read(path: Path) -> tuple[Array, Array | None]:
-    """The data in a file and, where it has them, its labels."""
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                return np.asarray(content), None
-            names = [name for name in content.files if name != "y"]
-            data = "x" if "x" in names else names[0] if len(names) == 1 else None
-            if data is not None:
-                target = np.asarray(content["y"]) if "y" in content.files else None
-                return np.asarray(content[data]), target
-    except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(
-            f"numpy cannot read this ({' '.join(str(error).split())}); wanted an array of numbers "
-            "saved by np.save or np.savez; files of pickled objects are not opened"
-        ) from None
-    raise ValueError(
-        f"got arrays named {sorted(names)}; wanted the data as 'x', or as the only array beside "
-        "the labels 'y'; save them with np.savez(path, x=..., y=...)"
-    )
+    """The data in a file and, where it has them, its labels.
+
+    Raises:
+        FileNotFoundError, ValueError: as `diffode.data.npy.load_arrays`, or arrays without data.
+    """
+
+    def choose(names: list[str]) -> list[str]:
+        others = [name for name in names if name != "y"]
+        data = "x" if "x" in names else others[0] if len(others) == 1 else None
+        if data is None:
+            raise ValueError(
+                f"got arrays named {quoted(sorted(others))}; wanted the data as 'x', or as the "
+                "only array beside the labels 'y'; save them with np.savez(path, x=..., y=...)"
+            )
+        return [data, *(["y"] if "y" in names else [])]
+
+    found = load_arrays(path, choose)
+    target = found.pop("y", None)
+    return next(iter(found.values())), target
 
 
 def points(array: Array) -> Tensor:
@@ -96,9 +101,7 @@ def points(array: Array) -> Tensor:
             f"got {len(array)} rows in an array of shape {shape}; wanted at least {FEWEST_ROWS} "
             "and none empty; the first axis counts the rows"
         )
-    array = channels_first(array)
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(array, dtype=np.float32)
+    values = widened(channels_first(array))
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad) > 0:
         raise ValueError(
@@ -111,6 +114,23 @@ def points(array: Array) -> Tensor:
         )
     x = torch.from_numpy(values)
     return x / 127.5 - 1 if x.ndim == 4 and dtype == np.uint8 else x
+
+
+def widened(array: Array) -> Array:
+    """Numbers in float32, images of half precision on their gray levels again.
+
+    Half precision moves the levels k/255 and k/127.5 - 1 by up to an eighth of their distance.
+    Where all values of images are such levels, rounded, they are put back.
+    """
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(array, dtype=np.float32)
+    if array.ndim == 4 and array.dtype == np.float16 and np.isfinite(values).all():
+        for low, width in ((0.0, 1 / 255), (-1.0, 1 / 127.5)):
+            k = np.rint((values.astype(np.float64) - low) / width)
+            gap = np.abs(values - (k * width + low)).max()
+            if k.min() >= 0 and k.max() <= 255 and gap <= width / 8:
+                return np.asarray(k * width + low, dtype=np.float32)
+    return values
 
 
 def channels_first(array: Array) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import struct
 import zlib
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.base import Dataset
+from diffode.inputs import require_file, require_unpacked
 
 _SYSTEM = Path("/usr/share/datasets")
 _UBYTE = 8  # the type code of unsigned bytes
@@ -87,27 +89,25 @@ def read(folder: Path, name: str) -> np.ndarray:
     path = _file(folder, name)
     if path is None:
         raise FileNotFoundError(f"{folder} has no {name} and no {name}.gz")
+    axes, packed = 3 if "idx3" in name else 1, require_file(path).stat().st_size
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: {error}; get the file anew") from None
-    axes = content[3] if len(content) > 3 else 0
-    shape = (
-        tuple(np.frombuffer(content, ">u4", axes, 4).tolist())
-        if len(content) >= 4 + 4 * axes
-        else ()
-    )
-    wanted = 3 if "idx3" in name else 1
-    if content[:3] != bytes((0, 0, _UBYTE)) or len(shape) != wanted:
-        raise ValueError(f"{path} is not an IDX file of unsigned bytes with {wanted} axes")
-    start = 4 + 4 * axes
-    if len(content) != start + math.prod(shape) or not math.prod(shape):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 + 4 * axes)
+            if head[:4] != bytes((0, 0, _UBYTE, axes)) or len(head) != 4 + 4 * axes:
+                raise ValueError(f"{path} is not an IDX file of unsigned bytes with {axes} axes")
+            shape = struct.unpack(f">{axes}I", head[4:])
+            size = math.prod(shape)
+            require_unpacked(f"{path}", size, packed)
+            content = bytearray(file.read(size + 1))
+    except (OSError, EOFError, zlib.error):
+        raise ValueError(f"{path} is damaged; get the file anew") from None
+    if len(content) != size or not size:
+        more = "more than " if len(content) > size else ""
         raise ValueError(
-            f"{path}: got {len(content) - start} bytes for the shape {shape} in its header; get "
-            "the file anew"
+            f"{path}: got {more}{min(len(content), size)} bytes for the shape {shape} in its "
+            "header; get the file anew"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _file(folder: Path, name: str) -> Path | None:
