@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +24,45 @@ __all__ = [
     "write_text",
 ]
 
+_NAMED = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]{1,9})\.tmp")
+_STARTED = time.time()
+
 
 def is_main_process() -> bool:
     """Whether this is the process that writes and prints: the only one, or torchrun's first."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside a path that tells which process of which machine writes there."""
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.tmp")
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary files in a folder that dead processes of this machine left."""
+    if os.name != "posix" or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        named = _NAMED.fullmatch(path.name)
+        if named and named["machine"] == _machine() and _is_dead(int(named["pid"]), path):
+            path.unlink(missing_ok=True)
+
+
+def _is_dead(pid: int, path: Path) -> bool:
+    """Whether the process that began a file has ended; its number may have come to us since."""
+    if pid == os.getpid():
+        return path.lstat().st_mtime < _STARTED - 1
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 @contextmanager
@@ -31,7 +70,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to ``path`` when the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -68,7 +107,7 @@ def require_writable(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}.tmp"
+        probe = _temporary(folder / "writable")
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

@@ -2,105 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diffode import data as datasets
 from diffode.building import build
 from diffode.data import Dataset
+from diffode.data.fingerprint import Fingerprint
 from diffode.fields.base import Field
-from diffode.files import is_main_process, require_writable, write_text
-from diffode.options import options_of, validate
-from diffode.recipes import find, solver_of
-from diffode.recipes.compose import given
+from diffode.files import is_main_process, require_writable
+from diffode.plan import CONFIG, MEMORY, Plan, changes
 from diffode.training import checkpoint
+from diffode.training.lock import hold
 from diffode.training.objective import Objective
-from diffode.training.stats import data_stats
+from diffode.training.stats import Stats, data_stats
 from diffode.training.suitability import remarks
 from diffode.training.trainer import TrainState, train
 
-CONFIG = "config.json"
-_OWN = ("seed", "out", "resume")  # options of train that a run states by itself
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides a run, as stored in its config.json.
-
-    Attributes:
-        field: the recipe's name.
-        data: a data set's name, or a path to arrays.
-        labels: whether the field is trained on the labels too.
-        seed: of the weights, the order of the samples and all noise.
-        options: the recipe's options, complete.
-        training: the trainer's options, complete.
-        solver: the name of the solver to sample with.
-    """
-
-    field: str
-    data: str
-    labels: bool = False
-    seed: int = 0
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    solver: str = "default"
-
-    @classmethod
-    def make(
-        cls,
-        field: str,
-        data: str = "digits",
-        *,
-        labels: bool = False,
-        seed: int = 0,
-        solver: str | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> Plan:
-        """A plan with all options checked and completed.
-
-        Raises:
-            ValueError: an unknown field or option, or a value out of range.
-        """
-        recipe = find(field)
-        for key in _OWN:
-            if key in options:
-                raise ValueError(f"got {key}={options[key]}; a plan has no such option")
-        options = {**recipe.training, **options}
-        known = validate(f"field {recipe.name!r}", options, recipe.function, given, train)
-        own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
-        rest = {k: v for k, v in known.items() if k not in own and k not in _OWN}
-        return cls(recipe.name, data, labels, seed, own, rest, solver or solver_of(field))
-
-    @classmethod
-    def read(cls, folder: str | Path) -> Plan:
-        """The plan of a run directory.
-
-        Raises:
-            ValueError: no readable config.json there.
-        """
-        path = Path(folder) / CONFIG
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{k: stored[k] for k in cls.__dataclass_fields__})
-        except (OSError, KeyError, TypeError, ValueError):
-            raise ValueError(
-                f"{folder} is not a run: it has no readable {CONFIG}; give the directory that "
-                "diffode train wrote"
-            ) from None
-
-    def write(self, folder: Path) -> None:
-        """Write config.json, with the versions that the run was made with."""
-        stored = {k: getattr(self, k) for k in self.__dataclass_fields__}
-        stored["versions"] = {"torch": torch.__version__, "python": platform.python_version()}
-        write_text(folder / CONFIG, json.dumps(stored, indent=2, default=dict) + "\n")
+__all__ = ["CONFIG", "Plan", "Run", "execute", "fit", "home", "load_data", "open_run", "start"]
 
 
 @dataclass(frozen=True)
@@ -132,22 +55,48 @@ def load_data(plan: Plan) -> Dataset:
     Raises:
         ValueError: labels asked of a set that has none.
     """
-    dataset = datasets.load(plan.data)
+    if plan.source == MEMORY:
+        raise ValueError(
+            f"this run was trained on a data set in memory, named {plan.data!r}; give the data "
+            "anew: in Python as a Dataset, on the command line as --data FILE"
+        )
+    return matched(plan, datasets.load(plan.source or plan.data))
+
+
+def matched(plan: Plan, dataset: Dataset) -> Dataset:
+    """A data set that a plan can be carried out on, and was begun on, as far as it tells.
+
+    Raises:
+        ValueError: labels asked of a set that has none, an unfit scale, or other data than the
+            run's, with both.
+    """
+    if plan.fingerprint is not None:
+        now = Fingerprint.of(dataset)
+        differs = plan.fingerprint.differs(now)
+        if differs:
+            raise ValueError(
+                f"{plan.source or plan.data} is not the data that this run was trained on: its "
+                f"{differs} changed; then {plan.fingerprint}; now {now}; put the old data back, "
+                "give them with --data, or start a new run"
+            )
     if plan.labels and dataset.train_labels is None:
         raise ValueError(f"data set {dataset.name!r} has no labels; train without them")
     return dataset
 
 
-def start(plan: Plan, dataset: Dataset, resume: bool = False) -> Objective:
+def start(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective:
     """The untrained objective of a plan.
+
+    Arguments:
+        plan, dataset: what is trained, and on what.
+        stats: the data's statistics, of a training that is resumed; None measures them.
 
     Raises:
         ValueError: data that the field cannot learn, unless that was begun already.
     """
-    classes = dataset.classes if plan.labels else None
-    stats = data_stats(dataset.train)
-    objective = build(plan.field, dataset.event_shape, classes, stats, plan.seed, **plan.options)
-    if not resume:
+    classes, own = dataset.classes if plan.labels else None, stats or data_stats(dataset.train)
+    objective = build(plan.field, dataset.event_shape, classes, own, plan.seed, **plan.options)
+    if stats is None:
         remarks(objective, dataset.train)
     return objective
 
@@ -157,7 +106,7 @@ def execute(
     dataset: Dataset | None = None,
     *,
     out: Path | None = None,
-    resume: bool = False,
+    resume: bool | Path = False,
     watch: Callable[[TrainState], bool | None] | None = None,
 ) -> Run:
     """Carry out a plan.
@@ -165,52 +114,102 @@ def execute(
     Arguments:
         plan: what to train.
         dataset: the plan's data, if already loaded.
-        out: the run directory; None writes nothing.
-        resume: go on from the newest checkpoint in ``out``; a run that has had all its steps is
-            only loaded.
+        out: the run directory; None writes nothing. It is held while the training lasts.
+        resume: go on in ``out``, from the newest checkpoint or the one at a path, or from the
+            beginning where there is none; a run that has had all its steps is only loaded.
         watch: called after every step; training stops, with a checkpoint, when it returns True.
 
     Raises:
-        ValueError: a plan that cannot be carried out, before anything is written.
+        ValueError: a plan that cannot be carried out, before anything is written; a directory that
+            another process holds; a resumed run with other data or options.
     """
-    dataset = dataset or load_data(plan)
-    objective = start(plan, dataset, resume)
-    if out is not None:
-        require_writable(out)
-        if (
-            is_main_process()
-            and not resume
-            and (any((out / "checkpoints").glob("*")) or (out / CONFIG).exists())
-        ):
-            raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
     if resume and out is not None:
-        header, _ = checkpoint.read(checkpoint.find(out))
-        if header["step"] == plan.training["steps"]:
-            raw = checkpoint.load(out, "raw")
-            return Run(plan, dataset, raw, checkpoint.load(out).field, [], 0.0, out)
-    samples: tuple[Tensor, Tensor | None] = (
-        dataset.train,
-        dataset.train_labels if plan.labels else None,
-    )
+        plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
+    dataset = load_data(plan) if dataset is None else matched(plan, dataset)
+    if out is None:
+        return _trained(plan, dataset, start(plan, dataset), None, None, watch)
+    if resume:
+        with hold(require_writable(out)):
+            return _resumed(plan, dataset, out, None if resume is True else Path(resume), watch)
+    objective = start(plan, dataset)
+    with hold(require_writable(out)):
+        if is_main_process() and (any((out / "checkpoints").glob("*")) or (out / CONFIG).exists()):
+            raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+        plan = replace(plan, source=dataset.source or MEMORY, fingerprint=Fingerprint.of(dataset))
+        return _trained(plan, dataset, objective, out, None, watch)
+
+
+def _resumed(
+    plan: Plan,
+    dataset: Dataset,
+    out: Path,
+    chosen: Path | None,
+    watch: Callable[[TrainState], bool | None] | None,
+) -> Run:
+    """Go on in a run directory that is held."""
+    stored = Plan.read(out)
+    changes(stored, plan, out)
+    path = chosen or checkpoint.newest(out)
+    known = stored.fingerprint or Fingerprint.of(dataset)
+    plan = replace(plan, source=dataset.source or MEMORY, fingerprint=known, since=stored.since)
+    if path is None:
+        return _trained(plan, dataset, start(plan, dataset), out, None, watch)
+    header, stats = checkpoint.peek(path)
+    first = header["step"]
+    if plan.steps != stored.steps:
+        plan = replace(plan, since=first)
+    differs = None if stored.fingerprint else data_stats(dataset.train).differs(stats)
+    if differs:
+        raise ValueError(
+            f"{plan.data} is not the data that this run was trained on: it has {differs}; put the "
+            "old data back, or start a new run"
+        )
+    if first == plan.steps:
+        raw, loaded = checkpoint.load(path, "raw"), checkpoint.load(path)
+        return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
+    checkpoint.set_newer_aside(out, path)
+    return _trained(plan, dataset, start(plan, dataset, stats), out, path, watch)
+
+
+def _trained(
+    plan: Plan,
+    dataset: Dataset,
+    objective: Objective,
+    out: Path | None,
+    path: Path | None,
+    watch: Callable[[TrainState], bool | None] | None,
+) -> Run:
+    """Train an objective by a plan, from a checkpoint if there is one."""
+    labels = dataset.train_labels if plan.labels else None
     states = train(
         objective,
-        samples,
+        (dataset.train, labels),
         seed=plan.seed,
         out=out,
-        resume=out if resume else None,
+        resume=path,
+        since=plan.since,
         **plan.training,
     )
     losses: list[dict[str, float]] = []
     averaged: nn.Module | None = None
     seconds = 0.0
-    for state in states:
-        if not losses and out is not None and is_main_process():
-            plan.write(out)
-        losses.append(state.losses)
-        averaged, seconds = state.averaged, state.seconds
-        if watch is not None and watch(state):
-            states.close()
-            break
+    writes = out is not None and is_main_process()
+    new = writes and out is not None and not (out / CONFIG).exists()
+    if new and out is not None:
+        plan.write(out)  # at once: a run can be resumed from the moment it has a folder
+    try:
+        for state in states:
+            if not losses and writes and out is not None and not new:
+                plan.write(out)
+            losses.append(state.losses)
+            averaged, seconds = state.averaged, state.seconds
+            if watch is not None and watch(state):
+                states.close()
+                break
+    except ValueError:  # refused, or diverged at once: no step is there to resume
+        if new and out is not None and not losses:
+            (out / CONFIG).unlink()
+        raise
     sampled = averaged if isinstance(averaged, Field) else objective.field
     return Run(plan, dataset, objective, sampled, losses, seconds, out)
 
@@ -247,6 +246,13 @@ def fit(
     return execute(plan, dataset, out=folder, watch=watch)
 
 
+def home(path: str | Path) -> Path:
+    """The run directory of a run directory, or of a checkpoint in one."""
+    path = Path(path)
+    inside = path.is_file() and path.parent.name == "checkpoints"
+    return path.parent.parent if inside else path
+
+
 def open_run(folder: str | Path) -> tuple[Plan, Objective]:
     """The plan of a run directory, and its objective with the averaged weights."""
-    return Plan.read(folder), checkpoint.load(folder)
+    return Plan.read(home(folder)), checkpoint.load(folder)

@@ -4,8 +4,11 @@ import json
 import shlex
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from diffode.cli.app import run
+from diffode.training.container import digest
 
 TINY = ["--device", "cpu", "--batch", "16", "--steps", "2", "--samples", "20"]
 TINY += ["--set", "width=16", "--set", "depth=1"]
@@ -51,6 +54,20 @@ def refused(capsys, *arguments):
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     return printed.err
+
+
+def edited(path, checkpoint, change):
+    """The checkpoint with its header and tensors changed, and a digest that fits them."""
+    tensors = load_file(checkpoint)
+    with safe_open(checkpoint, "pt") as file:
+        header = json.loads(file.metadata()["diffode"])
+    other = change(header, tensors)
+    if isinstance(other, list):
+        header = other
+    elif "digest" in header:
+        header["digest"] = digest(header, tensors)
+    save_file(tensors, path, metadata={"diffode": json.dumps(header)})
+    return path
 
 
 SMALL = """

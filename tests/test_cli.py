@@ -1,6 +1,5 @@
 """The command line on bad input: one line that says what to do, exit code 2, nothing written."""
 
-import json
 import os
 import re
 import shutil
@@ -9,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from diffode.cli.app import run
 from diffode.cli.failing import fail
-from tests.runs import beside
+from tests.runs import beside, edited
 
 TINY = ["--device", "cpu", "--batch", "16", "--set", "width=16", "--set", "depth=1"]
 TINY += ["--samples", "20"]
@@ -170,8 +168,15 @@ RESUME = {
     "--data moons": "is a run with data digits, not moons",
     "--labels": "is a run with labels False, not True",
     "--field poison": "no field named 'poison'; did you mean 'poisson'",
-    "--set sigma_max=70": "keeps its recipe's options; start a new run to change them",
-    "--set width=8": "keeps its recipe's options",
+    "--set sigma_max=70": "is a run with sigma_max 80.0, not 70.0; start a new run to change that",
+    "--set width=8": "is a run with width 16, not 8",
+    "--set lr=.1": "is a run with lr 0.002, not 0.1; start a new run to change that",
+    "--set ema=.9": "is a run with ema 0.999, not 0.9",
+    "--batch 8": "is a run with batch 16, not 8",
+    "--set precision=bf16": "is a run with precision no, not bf16",
+    "--set accumulate=2": "is a run with accumulate 1, not 2",
+    "--set warmup=9": "is a run with warmup 100, not 9",
+    "--set since=1": "got --set since",
     "--set widht=8": "did you mean 'width'",
     "--out elsewhere": "goes on in its own directory; leave --out away",
     "--steps 1": "the run has had 2 of 1 steps",
@@ -243,15 +248,6 @@ def test_sample_refuses_an_output_below_a_file(refused, plain, tmp_path):
     says("cannot write to .*file.*; choose another output directory", message)
 
 
-def edited(path, checkpoint, change):
-    """The checkpoint with its header and tensors changed."""
-    with safe_open(checkpoint, "pt") as file:
-        header = json.loads(file.metadata()["diffode"])
-    tensors = load_file(checkpoint)
-    change(header, tensors)
-    save_file(tensors, path, metadata={"diffode": json.dumps(header)})
-
-
 CHECKPOINTS = {
     "absent": (lambda p, c: None, "does not exist; give a run directory or a .safetensors"),
     "a folder": (lambda p, c: p.mkdir(), "has no checkpoint; give a run directory or"),
@@ -262,7 +258,7 @@ CHECKPOINTS = {
     "foreign": (lambda p, c: save_file({"a": torch.ones(2)}, p), "is not a diffode checkpoint"),
     "new format": (
         lambda p, c: edited(p, c, lambda h, t: h.update(format=99)),
-        "has checkpoint format 99, this version reads 1; use the version",
+        "has checkpoint format 99, this version reads 1 to 2; use the version",
     ),
     "no recipe": (
         lambda p, c: edited(p, c, lambda h, t: h.pop("recipe")),

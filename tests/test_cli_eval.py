@@ -250,5 +250,6 @@ def test_data_of_another_shape_are_refused_before_drawing(ring, tmp_path, capsys
     config = other / "config.json"
     config.write_text(config.read_text().replace('"eight-gaussians"', '"digits"'))
     shutil.rmtree(other / "eval", ignore_errors=True)
-    assert "makes samples of shape (2,)" in refused(capsys, "eval", other, *FAST)
+    message = refused(capsys, "eval", other, *FAST)
+    assert "not the data that this run was trained on: its shape changed" in message
     assert not (other / "eval").exists()

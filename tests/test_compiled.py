@@ -1,5 +1,6 @@
 """``torch.compile``: compiled objectives and plain ones read each other's files."""
 
+import json
 import re
 
 import pytest
@@ -70,7 +71,9 @@ def test_a_file_with_the_wrappers_names_is_read(tmp_path, files, inside):
     """Older versions wrote the names as torch.compile shows them."""
     path = checkpoint.find(files / "plain")
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        header = json.loads(file.metadata()["diffode"])
+    header = {k: v for k, v in header.items() if k not in ("digest", "idle", "training")}
+    metadata = {"diffode": json.dumps({**header, "format": 1})}
     start = re.compile(rf"^(model|opt/field)/{inside}|^ema/(?=network)")
     renamed = {start.sub(r"\g<0>_orig_mod.", n): v for n, v in load_file(path).items()}
     assert sum("_orig_mod" in name for name in renamed) > 10

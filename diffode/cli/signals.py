@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _ENDING = [
@@ -56,3 +58,60 @@ def ending_signals() -> Iterator[None]:
 
     with handled(_ENDING, end):
         yield
+
+
+class Stop:
+    """Whether a signal has asked for an end, and how it is answered.
+
+    Attributes:
+        number: of the signal, or None.
+    """
+
+    number: int | None = None
+
+    def asked(self) -> bool:
+        """Whether an end was asked for, of any of torchrun's processes: all answer the same."""
+        from torch import distributed, tensor
+
+        if distributed.is_available() and distributed.is_initialized():
+            where = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+            highest = tensor([self.number or 0], device=where)
+            distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+            self.number = int(highest) or None
+        return self.number is not None
+
+    def end(self) -> None:
+        """End as the signal would have.
+
+        Raises:
+            KeyboardInterrupt, Ended: what the signal is.
+        """
+        if self.number is not None and self.number != signal.SIGINT:
+            raise Ended(self.number)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one ends at once.
+
+    Among torchrun's processes there is no second one: it sends its own after the terminal's.
+    """
+    stop = Stop()
+    terminals = [s for s in (sys.stdout, sys.stderr) if s.isatty()]
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.number is not None:
+            if "RANK" not in os.environ:
+                stop.number = number
+                stop.end()
+            return
+        stop.number = number
+        if number == getattr(signal, "SIGHUP", None):  # the terminal has gone
+            for stream in terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with suppress(OSError):
+            print("\nstopping after this step", file=sys.stderr)
+
+    with handled([signal.SIGINT, *_ENDING], handle):
+        yield stop

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +15,21 @@ from diffode.cli.app import pairs
 from diffode.cli.hints import command_line
 from diffode.cli.outcome import warn
 from diffode.cli.progress import progress_bar
+from diffode.cli.signals import Ended, stopping
+from diffode.data import names, source_of
 from diffode.files import is_main_process
+from diffode.plan import Plan, changes
 from diffode.recipes import find
 from diffode.report import write_report
-from diffode.run import Plan, Run, execute, load_data
+from diffode.run import Run, execute, home, load_data
+from diffode.training.record import logged
 from diffode.training.trainer import TrainState
 from diffode.viz import samples_picture
 from diffode.viz.canvas import require_matplotlib
 from diffode.viz.images import is_image
 
-_FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume"}
+_RESULTS = ("samples.png", "samples.npz", "quality.json", "report.html")
+_FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume", "since"}
 
 
 def command(
@@ -45,11 +47,15 @@ def command(
     options = pairs(assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
+    chosen: bool | Path = False
+    said: list[str] = []
+    note = ""
     if resume is not None:
-        if out is not None and out != resume:
+        folder, chosen = home(resume), True if resume.is_dir() else resume
+        if out is not None and out != folder:
             raise ValueError("a resumed run goes on in its own directory; leave --out away")
-        asked = {"field": field, "data": data, "seed": seed, "labels": labels}
-        plan, folder = _resumed(asked, options, resume), resume
+        asked = {"field": field, "seed": seed, "labels": labels}
+        plan, said, note = _resumed(asked, data, options, folder)
     else:
         if field is None:
             raise ValueError("give --field NAME; diffode fields lists the names")
@@ -60,23 +66,35 @@ def command(
         require_matplotlib()
     if plan.solver != "default":
         typer.echo(f"{field or plan.solver} is {plan.field}, sampled with {plan.solver}")
-    what, total = f"train {plan.field} on {dataset.name}", plan.training["steps"]
-    with _stop_on_interrupt() as stopped, progress_bar(what, total) as bar:
+    steps: list[int] = []
+    what = f"train {plan.field} on {dataset.name}"
+    with stopping() as stop, progress_bar(what, plan.steps) as bar:
 
         def watch(state: TrainState) -> bool:
             loss = sum(state.losses.values())
-            stopped.steps.append(state.step)
-            speed = len(stopped.steps) / state.seconds
+            if not steps:
+                for line in said:
+                    typer.echo(f"changed: {line}", err=True)
+                if note:
+                    typer.echo(note, err=True)
+            steps.append(state.step)
+            speed = len(steps) / state.seconds
             bar.advance(state.step, f"loss {loss:.4f}, {speed:.1f} steps/s")
-            return stopped.requested
+            return stop.asked()
 
-        run = execute(plan, dataset, out=folder, resume=resume is not None, watch=watch)
+        run = execute(plan, dataset, out=folder, resume=chosen, watch=watch)
+    if stop.number is not None:
+        if is_main_process() and steps:
+            typer.echo(f"stopped at step {steps[-1]}; {_go_on(folder)}")
+        stop.end()
     if not is_main_process():
         return
-    go_on = f"go on with{command_line('train', '--resume', folder)}"
-    if stopped.requested:
-        typer.echo(f"stopped at step {stopped.steps[-1]}; {go_on}")
-        raise KeyboardInterrupt
+    if not run.losses:
+        typer.echo(f"already at step {plan.steps} of {plan.steps}; --steps takes it further")
+        for line in said:
+            typer.echo(f"not changed, there is nothing to train: {line}", err=True)
+        if all((folder / name).exists() for name in _RESULTS):
+            return
     try:
         with progress_bar("sample", samples) as bar:
             result = assess(
@@ -88,34 +106,38 @@ def command(
                 labels=plan.labels,
                 progress=bar.advance,
             )
-    except KeyboardInterrupt:
-        typer.echo(f"stopped while sampling; {go_on}")
+    except (KeyboardInterrupt, Ended):
+        typer.echo(f"stopped while sampling; {_go_on(folder)}")
         raise
     _finish(run, result, folder)
 
 
-def _resumed(asked: dict[str, Any], options: dict[str, Any], folder: Path) -> Plan:
+def _go_on(folder: Path) -> str:
+    return f"go on with{command_line('train', '--resume', folder)}"
+
+
+def _resumed(
+    asked: dict[str, Any], data: str | None, options: dict[str, Any], folder: Path
+) -> tuple[Plan, list[str], str]:
+    """The plan of a run with what may be changed in it, what that changes, and a note."""
     stored = Plan.read(folder)
     if asked["field"] is not None:
         asked["field"] = find(asked["field"]).name
-    for key, value in asked.items():
-        was = getattr(stored, key)
-        if value is not None and value != was:
-            raise ValueError(f"{folder} is a run with {key} {was}, not {value}; start a new run")
-    merged = {**stored.options, **stored.training, **options}
-    plan = Plan.make(
-        stored.field,
-        stored.data,
-        labels=stored.labels,
-        seed=stored.seed,
-        solver=stored.solver,
-        **merged,
-    )
-    if plan.options != stored.options:
-        raise ValueError(
-            "a resumed run keeps its recipe's options; start a new run to change them"
+    known = {key: value for key, value in asked.items() if value is not None}
+    plan = replace(stored.altered(options), **known)
+    if data is not None and data != stored.data and source_of(data) != stored.source:
+        if stored.fingerprint is None or {data, stored.source} & set(names()):
+            raise ValueError(
+                f"{folder} is a run with data {stored.data}, not {data}; start a new run"
+            )
+        plan = replace(plan, data=data, source=source_of(data))
+    note = ""
+    if stored.fingerprint is None:
+        note = (
+            f"{folder} is of an older version and does not tell which values its data had; "
+            f"{plan.data} is taken as it is now"
         )
-    return plan
+    return plan, changes(stored, plan, folder), note
 
 
 def _fresh(plan: Plan) -> Path:
@@ -138,7 +160,8 @@ def _finish(run: Run, result: Assessment, folder: Path) -> None:
     write_report(run, result, folder / "report.html", *_losses(folder))
     count, nfe = result.samples.count, result.solution.nfe
     warn(result.solution.shortfall("samples"))
-    typer.echo(f"trained in {run.seconds:.0f} s; {count} samples, {nfe} evaluations each")
+    trained = f"trained in {run.seconds:.0f} s; " if run.losses else ""
+    typer.echo(f"{trained}{count} samples, {nfe} evaluations each")
     typer.echo(f"{'':18} {'Frechet':>8} {'precision':>9} {'recall':>7} {'nearest':>8}")
     for name, q in result.rows():
         typer.echo(
@@ -150,32 +173,5 @@ def _finish(run: Run, result: Assessment, folder: Path) -> None:
 
 
 def _losses(folder: Path) -> tuple[list[int], list[float]]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    pairs = [(line["step"], sum(line["loss"].values())) for line in lines]
+    pairs = [(line["step"], sum(line["loss"].values())) for line in logged(folder)]
     return [step for step, _ in pairs], [loss for _, loss in pairs]
-
-
-class _Stop:
-    """Whether an interrupt has asked for an end, and the steps done in this call."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.steps: list[int] = []
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[_Stop]:
-    """Turn the first Ctrl-C into a request; a second one interrupts at once."""
-    stop = _Stop()
-
-    def handle(number: int, frame: object) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
-        print("\nstopping after this step", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

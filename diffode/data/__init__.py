@@ -12,6 +12,7 @@ torch.Size([1])
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from pathlib import Path
@@ -70,6 +71,13 @@ def describe() -> list[tuple[str, str, str]]:
     return [(name, line, reference) for name, (line, reference) in _SETS.items()]
 
 
+def source_of(name_or_path: str | Path) -> str:
+    """What finds a data set from any folder: its name, or the absolute path of what is there."""
+    name = str(name_or_path)
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if name not in _SETS and path.exists() else name
+
+
 def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
     """The data set of that name, or the one in a .npy or .npz file or a folder of IDX files.
 
@@ -83,7 +91,11 @@ def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
         ValueError: no such name, or a file that cannot be used.
         FileNotFoundError: no such file, or a named set whose files are not on this machine.
     """
-    name = str(name_or_path)
+    found = _load(str(name_or_path), seed)
+    return dataclasses.replace(found, source=source_of(name_or_path))
+
+
+def _load(name: str, seed: int) -> Dataset:
     if name == "fashion-mnist":
         from diffode.data import idx
 

@@ -30,6 +30,7 @@ class Dataset:
         log_density: exact log-density of the law in nats, (B, *event) -> (B,), in the dtype of
             its input.
         law: the mixture of Gaussians that the points are drawn from, where they are.
+        source: what `diffode.data.load` finds it by from any folder; None in memory alone.
 
     Points and labels of other types are converted, see `diffode.doors`.
 
@@ -46,6 +47,7 @@ class Dataset:
     classes: int | None = None
     log_density: Callable[[Tensor], Tensor] | None = None
     law: Gaussians | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         train = as_state(self.train, name="train")

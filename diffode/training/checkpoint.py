@@ -2,31 +2,34 @@
 
 A checkpoint is a safetensors file. Its tensors are named ``model/<parameter>``,
 ``ema/<parameter>``, ``opt/<phase>/<parameter>/<slot>``, ``extra/<name>`` and ``stats/<name>``;
-its header holds a JSON spec. No pickle is ever written or read, and noise is counter-based, so
-there is no generator state to keep. Names are those without ``torch.compile``, so that compiled
-and plain objectives read each other's files.
+its header holds a JSON spec, the options of the training, and a digest of everything. No pickle
+is ever written or read, and noise is counter-based, so there is no generator state to keep. Names
+are those without ``torch.compile``, so that compiled and plain objectives read each other's files.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from diffode.compiled import plain_name, plain_names
-from diffode.files import replacing
+from diffode.compiled import plain_names
+from diffode.data.fingerprint import Split
+from diffode.files import is_main_process
+from diffode.inputs import quoted
+from diffode.options import validate
+from diffode.training import container
+from diffode.training.container import Damaged
 from diffode.training.objective import Objective
+from diffode.training.state import fill, idle, load_average, named, part, slots, state
 from diffode.training.stats import Stats
 
-FORMAT = 1
-_KEY = "diffode"
-_SPEC = {"recipe", "shape", "classes", "options", "step"}
+NAMES = "step-*.safetensors"
+__all__ = ["Damaged", "fill", "find", "load", "load_average", "newest", "part", "read", "save"]
 
 
 def save(
@@ -36,6 +39,7 @@ def save(
     step: int = 0,
     average: nn.Module | None = None,
     optimisers: Mapping[str, Optimizer] | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an objective to one file; it is whole or absent.
 
@@ -45,9 +49,11 @@ def save(
         step: how many training steps it has had.
         average: the moving average of ``objective.averaged``.
         optimisers: by the name of their phase.
+        training: what the training depends on, as JSON can hold it.
 
     Raises:
         ValueError: an objective without a spec (put together by hand).
+        OSError: the file cannot be written.
     """
     spec, stats = objective.spec, objective.stats
     if spec is None or stats is None:
@@ -55,27 +61,22 @@ def save(
             "only an objective made by diffode.build can be saved with its spec; "
             "for a hand-built one save objective.state_dict() and rebuild it yourself"
         )
-    tensors = _named("model", _state(objective))
-    tensors |= _named("stats", stats.tensors()) | _named("extra", objective.extra_state())
+    tensors = named("model", state(objective))
+    tensors |= named("stats", stats.tensors()) | named("extra", objective.extra_state())
     if average is not None:
-        tensors |= _named("ema", _state(average))
+        tensors |= named("ema", state(average))
     for phase, optimiser in (optimisers or {}).items():
-        tensors |= _named(f"opt/{phase}", _slots(objective, optimiser))
+        tensors |= named(f"opt/{phase}", slots(objective, optimiser))
     header = {
-        "format": FORMAT,
         "recipe": spec.recipe,
         "shape": list(spec.shape),
         "classes": spec.classes,
         "options": dict(spec.options),
         "step": step,
+        "idle": {phase: idle(objective, o) for phase, o in (optimisers or {}).items()},
+        "training": dict(training or {}),
     }
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    with replacing(path) as temporary:
-        whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        save_file(whole, temporary, metadata={_KEY: json.dumps(header)})
-    return path
+    return container.write(Path(path), header, tensors)
 
 
 def load(path: str | Path, weights: Literal["ema", "raw"] = "ema") -> Objective:
@@ -88,7 +89,7 @@ def load(path: str | Path, weights: Literal["ema", "raw"] = "ema") -> Objective:
     Raises:
         ValueError: nothing there, or a file that is damaged or not a checkpoint of this package.
     """
-    header, tensors = read(find(path))
+    header, tensors = opened(path)
     objective = restore(header, tensors)
     if weights == "ema" and objective.averaged is not None:
         load_average(objective.averaged, tensors)
@@ -115,38 +116,76 @@ def find(path: str | Path) -> Path:
 
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint of a run directory, if it has one."""
-    files = sorted((folder / "checkpoints").glob("step-*.safetensors"))
+    files = sorted((folder / "checkpoints").glob(NAMES))
     return files[-1] if files else None
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a checkpoint file.
+    """The header and the tensors of a checkpoint file, checked by their digest.
 
     Raises:
-        ValueError: a file that is damaged or not a checkpoint of this package.
+        Damaged: a file whose content is not what was written.
+        ValueError: no checkpoint of this package, or one of a later version.
     """
-    from safetensors import SafetensorError, safe_open
+    header, tensors = container.read(path)
+    return header, plain_names(tensors)
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            tensors = plain_names({k: file.get_tensor(k) for k in names})
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from None
-    try:
-        header: dict[str, Any] = json.loads(metadata[_KEY])
-        known = header["format"] == FORMAT
-        if known and not header.keys() >= _SPEC:
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is not a diffode checkpoint: its header has no spec") from None
-    if not known:
-        raise ValueError(
-            f"{path} has checkpoint format {header['format']}, this version reads {FORMAT}; "
-            "use the version of diffode that wrote it"
-        )
+
+def opened(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors at a path: a file, or the newest checkpoint of a run directory.
+
+    Raises:
+        Damaged: that file is damaged; the newest sound one beside it is named.
+        ValueError: nothing there, or no checkpoint.
+    """
+    file = find(path)
+    with _naming_a_sound_one(file):
+        header, tensors = read(file)
     return header, tensors
+
+
+def peek(path: Path) -> tuple[dict[str, Any], Stats]:
+    """The header of a checkpoint and the statistics of its data; its digest is not checked."""
+    with _naming_a_sound_one(path):
+        header, tensors = container.read(path, only="stats/")
+    return header, _stats(tensors)
+
+
+@contextmanager
+def _naming_a_sound_one(file: Path) -> Iterator[None]:
+    """Where a checkpoint is damaged, say which of its neighbours is not."""
+    try:
+        yield
+    except Damaged as error:
+        for other in sorted(file.parent.glob(NAMES), reverse=True):
+            if other != file and _is_sound(other):
+                raise Damaged(f"{error}; {other} is sound: give that instead") from None
+        raise
+
+
+def set_newer_aside(folder: Path, chosen: Path) -> None:
+    """Rename the damaged checkpoints of a run that are newer than the chosen one.
+
+    Raises:
+        ValueError: a newer one is sound.
+    """
+    for path in sorted((folder / "checkpoints").glob(NAMES)):
+        if path.name > chosen.name:
+            if _is_sound(path):
+                raise ValueError(
+                    f"{path} is newer than {chosen.name} and sound; move it away to go on from "
+                    "the older one"
+                )
+            if is_main_process():
+                path.rename(path.with_name(f"{path.name}.damaged"))
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        container.read(path)
+    except ValueError:
+        return False
+    return True
 
 
 def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
@@ -157,11 +196,9 @@ def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
     """
     from diffode.building import build
 
-    try:
-        stats = Stats.from_tensors(part(tensors, "stats"))
-    except KeyError as name:
-        raise ValueError(f"the checkpoint has no tensor stats/{name.args[0]}") from None
+    stats = _stats(tensors)
     shape, classes = tuple(header["shape"]), header["classes"]
+    _require_plausible(header, tensors)
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)
     return objective
@@ -177,77 +214,70 @@ def require_same(header: dict[str, Any], objective: Objective) -> None:
     if spec is None:
         return
     mine = {"recipe": spec.recipe, "shape": list(spec.shape), "classes": spec.classes}
-    for key, value in (mine | dict(spec.options)).items():
-        stored = header[key] if key in mine else header["options"].get(key)
-        if stored != value:
-            raise ValueError(f"the checkpoint has {key} {stored}, the objective {value}")
+    theirs = {key: header[key] for key in mine}
+    for key, value in mine.items():
+        if theirs[key] != value:
+            raise ValueError(f"the checkpoint has {key} {theirs[key]}, the objective {value}")
+    options = _complete(header)
+    for key, value in spec.options.items():
+        if options.get(key) != value:
+            raise ValueError(f"the checkpoint has {key} {options.get(key)}, the objective {value}")
 
 
-def fill(objective: Objective, tensors: dict[str, Tensor]) -> None:
-    """Copy a checkpoint's raw weights and further state into an objective.
+def require_training(
+    header: Mapping[str, Any], learned: Mapping[str, Any], split: Split | None
+) -> None:
+    """Refuse to go on on other data, or with other options that decide what is learned.
 
     Raises:
-        ValueError: tensors that do not fit it.
+        ValueError: the first difference, with both values.
     """
-    _copy(_state(objective), part(tensors, "model"), "this objective")
-    objective.load_extra_state(part(tensors, "extra"))
+    stored = header.get("training", {})
+    for key, value in learned.items():
+        if key in stored and stored[key] != value:
+            raise ValueError(
+                f"the checkpoint was trained with {key} {quoted(stored[key])}, not {value}; go on "
+                f"with that, or start a new run to change {key}"
+            )
+    if split is not None and stored.get("data") is not None:
+        before = Split(**stored["data"])
+        differs = before.differs(split)
+        if differs:
+            raise ValueError(
+                f"the data are not those of the checkpoint: their {differs} changed; then "
+                f"{before.rows} rows, {before}; now {split.rows} rows, {split}"
+            )
 
 
-def load_average(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy the moving average of a checkpoint, if it has one, into the model's parameters."""
-    average = part(tensors, "ema")
-    if average:
-        _copy(_state(model), average, "the averaged field")
+def _stats(tensors: Mapping[str, Tensor]) -> Stats:
+    try:
+        return Stats.from_tensors(part(tensors, "stats"))
+    except KeyError as name:
+        raise ValueError(f"the checkpoint has no tensor stats/{name.args[0]}") from None
 
 
-def load_optimiser(
-    objective: Objective, optimiser: Optimizer, tensors: dict[str, Tensor], phase: str
-) -> None:
-    """Put the stored slots of a phase back into its optimiser."""
-    stored = part(tensors, f"opt/{phase}")
-    for name, parameter in objective.named_parameters():
-        slots = part(stored, plain_name(name))
-        if slots:
-            optimiser.state[parameter] = {
-                slot: value if slot == "step" else value.to(parameter)
-                for slot, value in slots.items()
-            }
+def _complete(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's options in a header, with the defaults of those that came later."""
+    from diffode.recipes import find as find_recipe
+    from diffode.recipes.compose import given
+
+    found = find_recipe(header["recipe"])
+    return validate(f"field {found.name!r}", header["options"], found.function, given)
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, named without it."""
-    start = prefix + "/"
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+def _require_plausible(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a spec that asks for a network larger than its tensors, before it is built.
 
-
-def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    """The parameters and persistent buffers of a module by name, each tied tensor once."""
-    persistent = module.state_dict().keys()
-    named = chain(module.named_parameters(), module.named_buffers())
-    return plain_names({name: tensor for name, tensor in named if name in persistent})
-
-
-def _slots(objective: Objective, optimiser: Optimizer) -> dict[str, Tensor]:
-    names = {id(p): plain_name(name) for name, p in objective.named_parameters()}
-    return {
-        f"{names[id(parameter)]}/{slot}": torch.as_tensor(value)
-        for parameter, slots in optimiser.state.items()
-        for slot, value in slots.items()
-        if value is not None
-    }
-
-
-@torch.no_grad()
-def _copy(own: dict[str, Tensor], given: dict[str, Tensor], what: str) -> None:
-    odd = sorted(own.keys() ^ given.keys())
-    odd += [k for k in own if k in given and own[k].shape != given[k].shape]
-    if odd:
-        raise ValueError(
-            f"the checkpoint does not fit {what}: {len(odd)} tensors differ ({odd[0]}, ...)"
-        )
-    for name, tensor in own.items():
-        tensor.copy_(given[name])
+    Raises:
+        ValueError: a width, a depth or a number of classes beyond what the file holds.
+    """
+    shapes = [tensor.shape for name, tensor in tensors.items() if name.startswith("model/")]
+    largest = max((max(shape, default=1) for shape in shapes), default=1)
+    asked = {"classes": header["classes"], **header["options"]}
+    for key, most in (("width", largest), ("depth", len(shapes)), ("classes", largest)):
+        value = asked.get(key)
+        if isinstance(value, int) and value > most:
+            raise ValueError(
+                f"the checkpoint does not fit its own spec: {key} {value} with tensors for at "
+                f"most {most}"
+            )

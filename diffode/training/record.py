@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,25 @@ from torch.optim import Optimizer
 
 from diffode.files import require_writable, write_text
 from diffode.training import checkpoint
+from diffode.training.lock import locked
 from diffode.training.objective import Objective
+
+METRICS = "metrics.jsonl"
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics, without those that are damaged or cut off."""
+    path, lines = folder / METRICS, []
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for text in file:
+                try:
+                    line = json.loads(text) if text.endswith("\n") else None
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(line, dict) and type(line.get("step")) is int:
+                    lines.append(line)
+    return lines
 
 
 class Record:
@@ -24,21 +43,36 @@ class Record:
         save_every, keep: when checkpoints are due, and how many stay.
         log_every: steps between lines of metrics.jsonl.
         tensorboard: also write event files.
+        training: what the training depends on, for the checkpoints.
+
+    Raises:
+        ValueError: a folder that cannot be written, that holds a run which is not resumed, or that
+            another process holds.
     """
 
     def __init__(
-        self, out: Path, first: int, save_every: int, keep: int, log_every: int, tensorboard: bool
+        self,
+        out: Path,
+        first: int,
+        save_every: int,
+        keep: int,
+        log_every: int,
+        tensorboard: bool,
+        training: Mapping[str, Any],
     ) -> None:
-        self.out = require_writable(out)
-        if not first and any((self.out / "checkpoints").glob("*.safetensors")):
-            raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+        self.out, self.training = require_writable(out), training
         self.keep, self.log_every = keep, log_every
-        self.writer = _writer(self.out) if tensorboard else None
-        metrics = self.out / "metrics.jsonl"
-        old = metrics.read_text().split("\n")[:-1] if first and metrics.exists() else []
-        kept = [line for line in old if json.loads(line)["step"] <= first]
-        write_text(metrics, "".join(f"{line}\n" for line in kept))
-        self.file = metrics.open("a", encoding="utf-8")
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.out))
+            if not first and any((self.out / "checkpoints").glob("*.safetensors")):
+                raise ValueError(
+                    f"{out} holds a run; resume it, or choose another output directory"
+                )
+            self.writer = _writer(self.out) if tensorboard else None
+            self.metrics = self.out / METRICS
+            kept = [line for line in logged(self.out) if line["step"] <= first] if first else []
+            write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+            self.open = stack.pop_all()
 
     def log(
         self,
@@ -54,8 +88,8 @@ class Record:
         if step % self.log_every and step != steps:
             return
         values = {"loss": losses, "grad_norm": norms, "lr": rates, "logs": logs}
-        self.file.write(json.dumps({"step": step, **values, "seconds": seconds}) + "\n")
-        self.file.flush()
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values, "seconds": seconds}) + "\n")
         if self.writer is not None:
             for kind, phases in values.items():
                 for phase, value in phases.items():
@@ -74,14 +108,21 @@ class Record:
         folder = self.out / "checkpoints"
         path = folder / f"step-{step:08d}.safetensors"
         if not path.exists():
-            checkpoint.save(objective, path, step=step, average=average, optimisers=optimisers)
+            checkpoint.save(
+                objective,
+                path,
+                step=step,
+                average=average,
+                optimisers=optimisers,
+                training=self.training,
+            )
         for old in sorted(folder.glob("step-*.safetensors"))[: -self.keep]:
             old.unlink()
         return path
 
     def close(self) -> None:
-        """Close the files."""
-        self.file.close()
+        """Close the files and let the folder go."""
+        self.open.close()
         if self.writer is not None:
             self.writer.close()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffode.doors import as_state
 
 _LARGEST_BASIS = 1024
+_SAME = 1e-4  # of a statistic: far above what machines differ by
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Stats:
             norm=float(named["norm"]),
             count=int(named["count"]),
         )
+
+    def differs(self, other: Stats) -> str | None:
+        """What is not the same in the statistics of other data, to four digits, if anything."""
+        if self.count != other.count:
+            return f"{self.count} samples, not {other.count}"
+        for name, one, two in (("std", self.std, other.std), ("norm", self.norm, other.norm)):
+            if abs(one - two) > _SAME * max(one, two):
+                return f"{name} {one:.6g}, not {two:.6g}"
+        gap = float((self.mean.double() - other.mean.double()).abs().max())
+        return f"a mean that is off by {gap:.3g}" if gap > _SAME * (self.norm + self.std) else None
 
     @classmethod
     def unit(cls, shape: tuple[int, ...]) -> Stats:

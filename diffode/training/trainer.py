@@ -11,20 +11,19 @@ same run, and several processes (``torchrun``) draw what one does.
 
 from __future__ import annotations
 
+import atexit
 import math
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
-from diffode.devices import choose
-from diffode.doors import as_labels, as_state
+from diffode.data.fingerprint import Split
 from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.training import checkpoint
@@ -32,6 +31,8 @@ from diffode.training.batches import Batches
 from diffode.training.ema import average_of
 from diffode.training.objective import Objective, Phase
 from diffode.training.record import Record
+from diffode.training.setup import accelerator_for, checked, factor, optimiser_for, sync
+from diffode.training.state import load_optimiser, require_exact
 from diffode.training.suitability import warn_of
 
 Data = Tensor | tuple[Tensor, Tensor | None]
@@ -73,12 +74,6 @@ class TrainState:
     checkpoint: Path | None
 
 
-def warm_cosine(step: int, steps: int, warmup: int) -> float:
-    """The factor of the learning rate: linear warm-up, then half a cosine down to 0."""
-    rise = min(1.0, (step + 1) / max(1, warmup))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
-
-
 def train(
     objective: Objective,
     data: Data,
@@ -88,6 +83,7 @@ def train(
     seed: Annotated[int, Ge(0)] = 0,
     out: Path | None = None,
     resume: Path | None = None,
+    since: Annotated[int, Ge(0)] | None = None,
     lr: Positive = 2e-3,
     warmup: Annotated[int, Ge(0)] = 100,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
@@ -111,6 +107,8 @@ def train(
         seed: of the order of the samples and of all noise.
         out: the run directory for checkpoints and metrics; None writes nothing.
         resume: a checkpoint or run directory to go on from.
+        since: the step at which the learning rate's schedule begins; None is 0, or where it began
+            in the training that is resumed, or the resumed step if ``steps`` has changed.
         lr: the peak learning rate.
         warmup: steps of linear warm-up; a cosine follows.
         weight_decay: of AdamW.
@@ -125,35 +123,49 @@ def train(
         tensorboard: also write TensorBoard event files (needs the tensorboard extra).
 
     Raises:
-        ValueError: options or data that do not fit, before anything is written.
+        ValueError: options or data that do not fit, or not those of the training that is resumed,
+            or a run directory that another process holds; before anything is written.
+        Damaged: the checkpoint to go on from is not what was written.
         Diverged: a loss or gradient that is not finite.
     """
     x, y = data if isinstance(data, tuple) else (data, None)
-    x, y = _checked(objective, x, y)
+    x, y = checked(objective, x, y)
     warn_of(objective, x, resumed=resume is not None)
     phases = objective.phases()
-    accelerator = _accelerator(device, precision, len(phases) > 1)
+    accelerator = accelerator_for(device, precision, len(phases) > 1)
     shards = accelerator.num_processes * accumulate
     if batch % shards:
         raise ValueError(f"batch {batch} does not divide into {shards} equal pieces; change batch")
-    header, tensors = ({}, {}) if resume is None else checkpoint.read(checkpoint.find(resume))
-    first = int(header.get("step", 0))
+    header, tensors = ({}, {}) if resume is None else checkpoint.opened(resume)
+    first, facts = int(header.get("step", 0)), header.get("training", {})
     if first >= steps:
         raise ValueError(f"the run has had {first} of {steps} steps; ask for more steps to go on")
+    if since is None:
+        since = facts.get("since", 0) if facts.get("steps", steps) == steps else first
+    learned: dict[str, Any] = {"seed": seed, "batch": batch, "lr": lr, "warmup": warmup}
+    learned |= {"clip": clip, "ema": ema, "weight_decay": weight_decay}
+    learned |= {"accumulate": accumulate, "precision": precision}
+    split = Split.of(x, y) if out or resume else None
+    if tensors:
+        checkpoint.require_same(header, objective)
+        checkpoint.require_training(header, learned, split)
+    learned |= {"steps": steps, "since": since, "data": None if split is None else asdict(split)}
 
     objective.to(accelerator.device)
     objective.begin(steps)
     if tensors:
-        checkpoint.require_same(header, objective)
         checkpoint.fill(objective, tensors)
     target = objective.averaged
     average = None if target is None else average_of(target, ema)
+    optimisers = {p.name: optimiser_for(p, lr, weight_decay) for p in phases}
+    if tensors:
+        module = None if average is None else average.module
+        require_exact(header, tensors, objective, module, optimisers)
     if average is not None and tensors:
         checkpoint.load_average(average.module, tensors)
         average.n_averaged.fill_(first)
-    optimisers = {p.name: _optimiser(p, lr, weight_decay) for p in phases}
     for name, optimiser in optimisers.items():
-        checkpoint.load_optimiser(objective, optimiser, tensors, name)
+        load_optimiser(objective, optimiser, tensors, name)
     base = {n: [g["lr"] for g in o.param_groups] for n, o in optimisers.items()}
     wrapped = accelerator.prepare(objective)
     prepared = {n: accelerator.prepare(o) for n, o in optimisers.items()}
@@ -164,7 +176,9 @@ def train(
     ]
     repeats = sum(p.repeat for p in phases)
     main = accelerator.is_main_process
-    record = Record(out, first, save_every, keep, log_every, tensorboard) if out and main else None
+    record = None
+    if out and main:
+        record = Record(out, first, save_every, keep, log_every, tensorboard, learned)
     logs: dict[str, float] = {}
     began = time.perf_counter()
 
@@ -174,7 +188,7 @@ def train(
         for k, rows in enumerate(share):
             bx, by = batches.at(tick, rows)
             bx, by = bx.to(accelerator.device), None if by is None else by.to(accelerator.device)
-            with _sync(accelerator, wrapped, k == accumulate - 1):
+            with sync(accelerator, wrapped, k == accumulate - 1):
                 loss, noted = wrapped(phase.name, bx, by, rng.at(tick).rows(rows))
                 accelerator.backward(loss / accumulate)
             total += loss.detach() / accumulate
@@ -190,18 +204,38 @@ def train(
         module = None if average is None else average.module
         return record.save(objective, done, module, optimisers)
 
+    ended = False
+
+    def end(keep_state: bool) -> None:
+        """Close what is open, once, with a checkpoint if that is wanted."""
+        nonlocal ended
+        if ended:
+            return
+        ended = True
+        try:
+            if keep_state:
+                state_file(done)
+        finally:
+            accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+            if record is not None:
+                record.close()
+
+    def end_of_program() -> None:
+        end(True)
+
     done, skipped = first, 0
+    atexit.register(end_of_program)  # a generator left open is closed while modules still work
     try:
         for step in range(first, steps):
             losses, norms, rates = {}, {}, {}
             logs.clear()
             tick = step * repeats
             for phase in phases:
-                factor = (phase.schedule or (lambda s, n: warm_cosine(s, n, warmup)))(step, steps)
+                height = factor(phase, step, steps, warmup, since)
                 for group, lr0 in zip(
                     optimisers[phase.name].param_groups, base[phase.name], strict=True
                 ):
-                    group["lr"] = rates[phase.name] = lr0 * factor
+                    group["lr"] = rates[phase.name] = lr0 * height
                 for _ in range(phase.repeat):
                     loss, norm = update(phase, tick)
                     tick += 1
@@ -231,59 +265,11 @@ def train(
                 done, steps, losses, norms, rates, dict(logs), seconds, objective, module, written
             )
     except GeneratorExit:
-        state_file(done)
+        end(True)
         raise
     finally:
-        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        if record is not None:
-            record.close()
-
-
-def _checked(objective: Objective, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The data, converted where they are not floating-point, if the objective can learn them."""
-    event = tuple(objective.field.event_shape)
-    x = as_state(x, name="data")
-    if tuple(x.shape[1:]) != event or len(x) == 0:
-        raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
-    if not bool(x.isfinite().all()):
-        raise ValueError("the data has values that are not finite; remove those samples")
-    y = as_labels(y, len(x), name="samples")
-    classes = None if objective.spec is None else objective.spec.classes
-    if y is None and classes:
-        raise ValueError(f"got data without labels; this field learns {classes} classes of them")
-    if y is not None and classes:
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= classes:
-            raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
-    return x, y
-
-
-def _accelerator(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState, PartialState
-
-    cpu = choose(device).type == "cpu"
-    if PartialState(cpu=cpu).num_processes == 1:  # a second run in one process may choose anew
-        AcceleratorState._reset_state(reset_partial_state=True)
-    keywords = DistributedDataParallelKwargs(find_unused_parameters=unused)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[keywords])
-    if precision == "fp16" and accelerator.device.type == "cpu":
-        raise ValueError("fp16 needs a GPU; use precision no or bf16")
-    return accelerator
-
-
-def _optimiser(phase: Phase, lr: float, weight_decay: float) -> Optimizer:
-    params = list(phase.params)
-    if phase.optimiser is not None:
-        return phase.optimiser(params)
-    return AdamW(params, lr=lr, betas=phase.betas, weight_decay=weight_decay, fused=True)
-
-
-def _sync(accelerator: Any, model: nn.Module, last: bool) -> Any:  # noqa: ANN401
-    """Let processes exchange gradients in the last piece of a step only."""
-    from contextlib import nullcontext
-
-    return nullcontext() if last else accelerator.no_sync(model)
+        end(False)
+        atexit.unregister(end_of_program)
 
 
 def _diverged(what: str, step: int, phase: str, saved: Path | None) -> str:

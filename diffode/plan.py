@@ -1,0 +1,171 @@
+"""The plan of a run: everything that decides it, stored in its config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+
+from diffode import data as datasets
+from diffode.data.fingerprint import Fingerprint
+from diffode.files import read_text, write_text
+from diffode.inputs import quoted
+from diffode.options import options_of, validate
+from diffode.recipes import find, solver_of
+from diffode.recipes.compose import given
+from diffode.training.trainer import train
+
+CONFIG = "config.json"
+MEMORY = "memory"  # the source of a data set that was in no file
+FREE = ("device", "save_every", "keep", "log_every", "tensorboard")  # change nothing learned
+_MAY = ("steps", *FREE)  # what a resumed run may change
+_FIXED = ("field", "labels", "seed")
+_OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run, as stored in its config.json.
+
+    Attributes:
+        field: the recipe's name.
+        data: a data set's name, or a path to arrays, as it was given.
+        labels: whether the field is trained on the labels too.
+        seed: of the weights, the order of the samples and all noise.
+        options: the recipe's options, complete.
+        training: the trainer's options, complete.
+        solver: the name of the solver to sample with.
+        source: where the data are, from anywhere: a name, an absolute path, or "memory"; None in
+            runs of older versions.
+        fingerprint: what tells these data from others; None before a run, and in older runs.
+        since: the step at which the learning rate's schedule began: 0, or that of the resumption
+            that last changed the number of steps.
+    """
+
+    field: str
+    data: str
+    labels: bool = False
+    seed: Annotated[int, Ge(0)] = 0
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    solver: str = "default"
+    source: str | None = None
+    fingerprint: Fingerprint | None = None
+    since: Annotated[int, Ge(0)] = 0
+
+    @classmethod
+    def make(
+        cls,
+        field: str,
+        data: str = "digits",
+        *,
+        labels: bool = False,
+        seed: int = 0,
+        solver: str | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Plan:
+        """A plan with all options checked and completed.
+
+        Raises:
+            ValueError: an unknown field or option, or a value out of range.
+        """
+        recipe = find(field)
+        for key in _OWN:
+            if key in options:
+                raise ValueError(f"got {key}={options[key]}; a plan has no such option")
+        options = {**recipe.training, **options}
+        known = validate(f"field {recipe.name!r}", options, recipe.function, given, train)
+        own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
+        rest = {k: v for k, v in known.items() if k not in own and k not in _OWN}
+        solver, source = solver or solver_of(field), datasets.source_of(data)
+        return cls(recipe.name, data, labels, seed, own, rest, solver, source)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Plan:
+        """The plan of a run directory.
+
+        Raises:
+            ValueError: no readable config.json there, or one with values that do not fit.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        path = Path(folder) / CONFIG
+        try:
+            stored = json.loads(read_text(path))
+            stored["field"], stored["data"], stored["options"], stored["training"]
+        except (OSError, KeyError, TypeError, ValueError, RecursionError):
+            raise ValueError(
+                f"{folder} is not a run: it has no readable {CONFIG}; give the "
+                "directory that diffode train wrote"
+            ) from None
+        try:
+            text = json.dumps(stored)
+            plan = TypeAdapter(cls).validate_json(text, strict=True)
+            _require_solver(plan.solver)
+            return plan.altered({})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            got, reason = quoted(first["input"]), first["msg"][0].lower() + first["msg"][1:]
+            raise ValueError(f"{path}: got {name[:80]} = {got}; {reason}") from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def altered(self, options: Mapping[str, Any]) -> Plan:
+        """The plan with some options of the recipe or the trainer replaced, and checked.
+
+        Raises:
+            ValueError: an unknown option, or a value out of range.
+        """
+        every = {**self.options, **self.training, **options}
+        made = Plan.make(self.field, self.data, solver=self.solver, **every)
+        return dataclasses.replace(self, options=made.options, training=made.training)
+
+    def write(self, folder: Path) -> None:
+        """Write config.json, with the versions that the run was made with."""
+        stored = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        stored["versions"] = {"torch": torch.__version__, "python": platform.python_version()}
+        write_text(folder / CONFIG, json.dumps(stored, indent=2, default=_plain) + "\n")
+
+    @property
+    def steps(self) -> int:
+        """How many steps the training has."""
+        return int(self.training["steps"])
+
+
+def changes(stored: Plan, plan: Plan, folder: Path) -> list[str]:
+    """What a resumed run changes, with old and new values: steps, or what changes nothing learned.
+
+    Raises:
+        ValueError: a change of anything else, by its name.
+    """
+    pairs = {key: (getattr(stored, key), getattr(plan, key)) for key in _FIXED}
+    pairs |= {k: (v, plan.options.get(k)) for k, v in stored.options.items()}
+    pairs |= {k: (v, plan.training.get(k)) for k, v in stored.training.items() if k not in _MAY}
+    for key, (old, new) in pairs.items():
+        if old != new:
+            raise ValueError(
+                f"{folder} is a run with {key} {old}, not {new}; start a new run to change that "
+                f"(a resumed one may change {', '.join(_MAY)})"
+            )
+    free = {k: (stored.training.get(k), plan.training.get(k)) for k in _MAY}
+    free["data"] = stored.source, plan.source
+    return [f"{key}: {old} -> {new}" for key, (old, new) in free.items() if old != new]
+
+
+def _require_solver(name: str) -> None:
+    """Refuse a solver that there is not."""
+    from diffode.solvers import get_solver
+
+    get_solver(name)
+
+
+def _plain(value: object) -> object:
+    return dataclasses.asdict(value) if isinstance(value, Fingerprint) else dict(value)  # type: ignore[call-overload]

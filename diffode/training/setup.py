@@ -1,0 +1,95 @@
+"""What a training needs before its first step: sound data, a device, optimisers, a schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from diffode.devices import choose
+from diffode.doors import as_labels, as_state
+from diffode.training.objective import Objective, Phase
+
+
+def warm_cosine(step: int, steps: int, warmup: int) -> float:
+    """The factor of the learning rate: linear warm-up, then half a cosine down to 0."""
+    rise = min(1.0, (step + 1) / max(1, warmup))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
+
+
+def factor(phase: Phase, step: int, steps: int, warmup: int, since: int) -> float:
+    """The factor of a phase's learning rate.
+
+    A schedule that begins anew at a step ``since`` spans the rest of the steps; its warm-up takes
+    a tenth of them at most.
+    """
+    if since:
+        step, steps = step - since, steps - since
+        warmup = min(warmup, steps // 10)
+    if phase.schedule is not None:
+        return phase.schedule(step, steps)
+    return warm_cosine(step, steps, warmup)
+
+
+def checked(objective: Objective, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The data, converted where they are not floating-point, if the objective can learn them.
+
+    Raises:
+        TypeError: data that are not real numbers.
+        ValueError: data of another shape, values that are not finite, or labels that do not fit.
+    """
+    event = tuple(objective.field.event_shape)
+    x = as_state(x, name="data")
+    if tuple(x.shape[1:]) != event or len(x) == 0:
+        raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
+    if not bool(x.isfinite().all()):
+        raise ValueError("the data has values that are not finite; remove those samples")
+    y = as_labels(y, len(x), name="samples")
+    classes = None if objective.spec is None else objective.spec.classes
+    if y is None and classes:
+        raise ValueError(f"got data without labels; this field learns {classes} classes of them")
+    if y is not None and classes:
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= classes:
+            raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
+    return x, y
+
+
+def accelerator_for(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped
+    """What places modules and shares out batches.
+
+    Arguments:
+        device, precision: as for `train`.
+        unused: whether a step may leave parameters without a gradient.
+
+    Raises:
+        ValueError: a precision that the device does not have.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState, PartialState
+
+    cpu = choose(device).type == "cpu"
+    if PartialState(cpu=cpu).num_processes == 1:  # a second run in one process may choose anew
+        AcceleratorState._reset_state(reset_partial_state=True)
+    keywords = DistributedDataParallelKwargs(find_unused_parameters=unused)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[keywords])
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError("fp16 needs a GPU; use precision no or bf16")
+    return accelerator
+
+
+def optimiser_for(phase: Phase, lr: float, weight_decay: float) -> Optimizer:
+    """The optimiser of a phase: its own, or AdamW."""
+    params = list(phase.params)
+    if phase.optimiser is not None:
+        return phase.optimiser(params)
+    return AdamW(params, lr=lr, betas=phase.betas, weight_decay=weight_decay, fused=True)
+
+
+def sync(accelerator: Any, model: nn.Module, last: bool) -> Any:  # noqa: ANN401
+    """Let processes exchange gradients in the last piece of a step only."""
+    from contextlib import nullcontext
+
+    return nullcontext() if last else accelerator.no_sync(model)
