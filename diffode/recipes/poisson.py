@@ -9,6 +9,8 @@ from diffode.options import Count, Finite, Positive
 from diffode.recipes.registry import recipe
 
 if TYPE_CHECKING:
+    from diffode.fields.learned import Learned
+    from diffode.fields.poisson import PoissonField
     from diffode.recipes.compose import Given
     from diffode.training import Objective
 
@@ -37,10 +39,11 @@ def poisson(
     """PFGM by exact denoising, or by the paper's own regression.
 
     dof, sigma_max, level_mean, level_std, radius and weighted are for ``objective=denoising``;
-    gamma, tau, restrict and points for the regressions, whose sigma_max the paper's rule finds.
+    gamma, tau, restrict and points for the regression, whose sigma_max the paper's rule finds.
     restrict=true draws a smaller scale for the 38 % of points that are nearest to the plane, as
     the paper's code does, and so leaves far ones there untrained; it then starts on the plane
-    within the norm cap, and frequencies of points come out wrong.
+    within the norm cap, and frequencies of points come out wrong. ``objective=single`` stands for
+    old runs, which can be sampled; it trains no new one.
     """
     from diffode.fields.poisson import PoissonField
     from diffode.fields.revealed import RevealedKarras
@@ -51,7 +54,9 @@ def poisson(
     if objective != "denoising":
         if dof != 1:
             raise ValueError(f"got dof={dof:g}; the paper's regression is for dof=1")
-        return _regression(given, objective, sigma_min, gamma, tau, restrict, points)
+        if objective == "single":
+            return _single(given, sigma_min, tau, restrict)
+        return _regression(given, sigma_min, gamma, tau, restrict, points)
     prediction = RevealedKarras(given.stats, dof, sigma_min / 10, sigma_max * 10)
     inner = given.learned(Karras(sigma_min, sigma_max), prediction, StudentT(dof))
     law = Logistic(level_mean + math.log(given.stats.std), level_std)
@@ -60,39 +65,53 @@ def poisson(
 
 
 def _regression(
-    given: Given,
-    target: Literal["regression", "single"],
-    sigma_min: float,
-    gamma: float,
-    tau: float,
-    restrict: bool,
-    points: int | None,
+    given: Given, sigma_min: float, gamma: float, tau: float, restrict: bool, points: int | None
 ) -> Objective:
     """The paper's objective, on the plane z = z_max that its rule finds from the data."""
     from diffode.fields.normalised import NormalisedField
-    from diffode.fields.poisson import PoissonField
     from diffode.fields.schedules import Karras
     from diffode.priors import StudentT
     from diffode.training.regression import PoissonRegression, extent
 
     reach = extent(given.stats.norm, given.stats.mean.numel(), tau=tau)
-    single = target == "single"
-    prediction = NormalisedField(0.0 if single else gamma, given.stats.std)
-    z_min = max(sigma_min, 0.3 * given.stats.std) if single else sigma_min
-    inner = given.learned(Karras(z_min, reach.z_max), prediction, StudentT(1.0))
+    prediction = NormalisedField(gamma, given.stats.std)
+    inner = given.learned(Karras(sigma_min, reach.z_max), prediction, StudentT(1.0))
     return PoissonRegression(
-        PoissonField(inner, radius="plane", max_radius=reach.norm_cap)
-        if restrict
-        else PoissonField(inner),
+        _started(inner, restrict, reach.norm_cap),
         reach,
         tau=tau,
         gamma=gamma,
         restrict=restrict,
         points=points,
-        target="single" if single else "field",
         classes=given.classes,
         label_drop=given.label_drop,
     )
+
+
+def _single(given: Given, sigma_min: float, tau: float, restrict: bool) -> Objective:
+    """The field of runs that regressed the forces of single charges."""
+    from diffode.fields.normalised import NormalisedField
+    from diffode.fields.schedules import Karras
+    from diffode.priors import StudentT
+    from diffode.training.objective import Withdrawn
+    from diffode.training.regression import extent
+
+    std, reach = given.stats.std, extent(given.stats.norm, given.stats.mean.numel(), tau=tau)
+    schedule = Karras(max(sigma_min, 0.3 * std), reach.z_max)
+    inner = given.learned(schedule, NormalisedField(0.0, std), StudentT(1.0))
+    return Withdrawn(
+        _started(inner, restrict, reach.norm_cap),
+        "objective=single is withdrawn, since nothing is learned from it: a third of the samples "
+        "lie far from the data; use denoising or regression (its runs can still be sampled)",
+    )
+
+
+def _started(inner: Learned, restrict: bool, norm_cap: float) -> PoissonField:
+    from diffode.fields.poisson import PoissonField
+
+    if restrict:
+        return PoissonField(inner, radius="plane", max_radius=norm_cap)
+    return PoissonField(inner)
 
 
 @recipe(

@@ -100,3 +100,24 @@ class Objective(nn.Module):
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `extra_state` gave."""
         return None
+
+
+class Withdrawn(Objective):
+    """A field that can be loaded and sampled, but is not trained any more.
+
+    Arguments:
+        field: what an earlier version trained.
+        reason: what to say to who wants to train it.
+    """
+
+    def __init__(self, field: Field, reason: str) -> None:
+        super().__init__(field)
+        self.reason = reason
+
+    def phases(self) -> list[Phase]:
+        """None: training is refused.
+
+        Raises:
+            ValueError: always, with the reason.
+        """
+        raise ValueError(self.reason)

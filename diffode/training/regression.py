@@ -21,7 +21,7 @@ Reference: PFGM (Xu et al., 2022), https://arxiv.org/abs/2209.11178, section 3 a
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,7 +99,10 @@ def force_target(x: Tensor, z: Tensor, charge: Tensor, scale: float) -> Tensor:
 
     Least squares on it gives a multiple of the field without bias, whatever law (x, z) has, as
     long as y is independent of it; :math:`\varrho_0`, a function of (x, z) alone, keeps the
-    numbers of order 1. Its variance explodes with N: use it on points.
+    numbers of order 1. Its variance explodes with N and towards the plane: it is an estimator, no
+    way to train. On two blobs in the plane, 800 steps with z from 0.3 or 0.1 s on and the factor
+    :math:`\varrho_0^N`, :math:`z^N` or their geometric mean leave 26 to 47 % of the samples far
+    from both; the same weights in a regression of y, whose targets are bounded, 15 to 35 %.
 
     Arguments:
         x: centred points, shape (B, N).
@@ -117,7 +120,7 @@ def force_target(x: Tensor, z: Tensor, charge: Tensor, scale: float) -> Tensor:
 
 
 class PoissonRegression(Objective):
-    """The paper's regression of the normalised field, or of single-charge forces.
+    """The paper's regression of the normalised field.
 
     Arguments:
         field: a Poisson field around a learned field with a `NormalisedField` prediction.
@@ -127,7 +130,6 @@ class PoissonRegression(Objective):
         restrict: draw m from [0, 0.7 M] where |eps_z| < sigma / 2, as the published code does.
         points: how many of the rows at hand (of a process, of a piece when accumulating) are
             perturbed; None perturbs all. The rows at hand of all processes are charges.
-        target: "field" of all charges, or the unbiased "single" force.
         classes, label_drop: as for `Denoising`.
     """
 
@@ -141,13 +143,12 @@ class PoissonRegression(Objective):
         gamma: float = 5.0,
         restrict: bool = True,
         points: int | None = None,
-        target: Literal["field", "single"] = "field",
         classes: int | None = None,
         label_drop: float = 0.0,
     ) -> None:
         super().__init__(field)
         assert isinstance(field.inner, Learned)
-        self.learned, self.reach, self.target = field.inner, reach, target
+        self.learned, self.reach = field.inner, reach
         self.sigma, self.tau, self.gamma = sigma, tau, gamma
         self.restrict, self.points = restrict, points
         self.classes, self.label_drop = classes, label_drop
@@ -174,15 +175,7 @@ class PoissonRegression(Objective):
         o = self.learned.output(point.to(x), z, labels)
         assert o.extra is not None
         output = torch.cat((o.out.flatten(1), o.extra), 1)
-        if self.target == "single":
-            if len(x) < 2:
-                raise ValueError("the single-charge target needs 2 rows or more at hand")
-            mean, std = self.learned.moments
-            centred = (v.double() - mean.double() for v in (point, x.roll(1, 0)[:n]))
-            a, b = (v.flatten(1) for v in centred)
-            target = force_target(a, z, b, std)
-        else:
-            target = field_target(point.flatten(1), z, gathered(x).flatten(1), self.gamma)
+        target = field_target(point.flatten(1), z, gathered(x).flatten(1), self.gamma)
         return (output - target.to(output)).square().mean(), {}
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field
-from diffode.training.objective import Objective
+from diffode.training.objective import Objective, Withdrawn
 
 WARNED, REFUSED = 0.3, 1.0  # signals at t_prior
 _SMALLEST, _LARGEST = 0.02, 10.0  # standard deviations
@@ -60,6 +60,8 @@ def remarks(objective: Objective, x: Tensor) -> list[str]:
     Raises:
         ValueError: data or a schedule with which training is no use.
     """
+    if isinstance(objective, Withdrawn):
+        raise ValueError(objective.reason)
     return [*_of_scale(x), *_of_signal(objective.field, x)]
 
 
@@ -72,7 +74,7 @@ def warn_of(objective: Objective, x: Tensor, resumed: bool) -> None:
     try:
         said = remarks(objective, x)
     except ValueError as error:
-        if not resumed:
+        if not resumed or isinstance(objective, Withdrawn):
             raise
         said = [str(error)]
     for remark in said:

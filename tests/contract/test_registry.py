@@ -28,7 +28,6 @@ from diffode.training import data_stats
 SMALL = {"width": 16, "depth": 1}
 VARIANTS = [(name, {}) for name in recipes.names()] + [
     ("poisson", {"objective": "regression"}),
-    ("poisson", {"objective": "single"}),
     ("poisson", {"dof": 4.0}),
 ]
 IDS = [" ".join([name, *map(str, options.values())]) for name, options in VARIANTS]

@@ -14,8 +14,11 @@ from diffode.fields import Empirical, Karras
 from diffode.fields.normalised import invert_norm
 from diffode.priors import StudentT
 from diffode.rng import Rng
-from diffode.training import data_stats
+from diffode.run import fit
+from diffode.sampling import sample
+from diffode.training import checkpoint, data_stats
 from diffode.training.regression import extent, field_target, force_target
+from diffode.training.trainer import train
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "field_target.npz"
 
@@ -114,6 +117,22 @@ def test_single_force_is_unbiased():
         slope = float(-mean[0] / mean[1])  # of (y - x) against z
         expected = float((exact.denoise(torch.tensor([[at]]), 0.8) - at) / 0.8)
         assert slope == pytest.approx(expected, abs=0.01)
+
+
+def test_runs_that_regressed_single_forces_are_sampled_and_not_trained(tmp_path):
+    x = load("moons").train[:200]
+    old = build("poisson", (2,), None, data_stats(x), objective="single", width=8, depth=1)
+    checkpoint.save(old, tmp_path / "old.safetensors")
+    field = checkpoint.load(tmp_path / "old.safetensors").field
+    assert sample(field, 8, nfe=5).x.isfinite().all()
+    for resume in (None, tmp_path / "old.safetensors"):
+        with pytest.raises(
+            ValueError, match=r"objective=single is withdrawn, .* use denoising or"
+        ):
+            next(train(old, x, steps=1, batch=16, device="cpu", resume=resume))
+    with pytest.raises(ValueError, match="objective=single is withdrawn"):
+        fit("poisson", "moons", objective="single", out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_normalised_batch_target_is_biased_and_the_denoiser_is_not():
