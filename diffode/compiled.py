@@ -1,11 +1,17 @@
-"""What ``torch.compile`` wraps: the module inside, and its names without the wrapper's part."""
+"""What ``torch.compile`` wraps: the module inside, its kind, and its names without the wrapper's.
+
+``torch.compile(module)`` returns another module that passes attributes on to the one inside, but
+is no instance of its class and puts a word before the names of its parameters.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 _INSIDE = "_orig_mod"
@@ -13,11 +19,25 @@ _PART = re.compile(rf"(^|[./]){_INSIDE}\.")
 Value = TypeVar("Value")
 
 
-def plain_module(module: nn.Module) -> nn.Module:
-    """The module that ``torch.compile`` wrapped, or the module itself."""
-    while (inside := module._modules.get(_INSIDE)) is not None:
-        module = inside
-    return module
+class SeenThrough(type):
+    """The type of classes whose compiled instances count as instances."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        """Whether it, or what ``torch.compile`` wrapped in it, is an instance."""
+        if super().__instancecheck__(instance):
+            return True
+        inside = instance._modules.get(_INSIDE) if isinstance(instance, nn.Module) else None
+        return inside is not None and isinstance(inside, cls)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Within, compiled modules run as they are: ``torch.func`` does not reach through them."""
+    if torch.compiler.is_compiling():
+        yield
+    else:
+        with torch.compiler.set_stance("force_eager"):
+            yield
 
 
 def plain_name(name: str) -> str:

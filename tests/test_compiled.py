@@ -1,4 +1,4 @@
-"""``torch.compile``: compiled objectives and plain ones read each other's files."""
+"""``torch.compile``: compiled fields are fields, and checkpoints are those of plain objectives."""
 
 import json
 import re
@@ -7,9 +7,14 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import diffode
+from diffode import encode, log_prob, sample
+from diffode.card import likelihood_card
 from diffode.data import load
+from diffode.encoding import decode
+from diffode.fields import VP, AffineField, Field, Mixture, rescheduled
 from diffode.training import checkpoint, data_stats
 from diffode.training.trainer import train
 
@@ -83,3 +88,70 @@ def test_a_file_with_the_wrappers_names_is_read(tmp_path, files, inside):
     now = diffode.load(path).field.velocity(x, 1.0)
     assert torch.equal(diffode.load(old).field.velocity(x, 1.0), now)
     assert trained(tmp_path / "on", "plain", 3, resume=old).step == 3
+
+
+# --------------------------------------------------------------------------------------- sampling
+
+
+def mixture():
+    means = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
+    return Mixture(torch.ones(2), means, torch.tensor([0.3, 0.3]), VP())
+
+
+FIELDS = {
+    "learned": lambda: made().field,
+    "poisson": lambda: diffode.build("poisson", (2,), None, data_stats(MOONS), width=16).field,
+    "mixture": mixture,
+    "gan": lambda: diffode.build("gan", (2,), None, data_stats(MOONS), width=16).field,
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_compiled_field_is_a_field(name):
+    field = FIELDS[name]()
+    compiled = torch.compile(field, backend="eager")
+    assert isinstance(compiled, Field)
+    assert isinstance(compiled, AffineField) == isinstance(field, AffineField)
+    assert not isinstance(torch.compile(nn.Linear(2, 2), backend="eager"), Field)
+    assert torch.equal(sample(compiled, 5).x, sample(field, 5).x)
+    if name == "gan":
+        return
+    x = torch.tensor([[0.3, -0.2], [1.0, 2.0], [-1.0, 0.5]])
+    for solver in ("heun", "dopri5", "dopri5-rows"):
+        steps = {"steps": 5} if solver == "heun" else {"rtol": 1e-3, "atol": 1e-3}
+        one, two = (encode(f, x, solver, **steps).x for f in (compiled, field))
+        assert torch.equal(one, two)
+        back = [decode(f, one, solver, **steps).x for f in (compiled, field)]
+        assert torch.equal(*back)
+    loose = {"rtol": 1e-3, "atol": 1e-3}
+    one, two = (log_prob(f, x, **loose).nats for f in (compiled, field))
+    assert torch.equal(one, two)
+    assert str(likelihood_card(compiled, x, **loose)) == str(likelihood_card(field, x, **loose))
+    moved = rescheduled(compiled, "theta")
+    assert torch.equal(moved.velocity(x, 0.5), rescheduled(field, "theta").velocity(x, 0.5))
+
+
+@pytest.mark.parametrize("place", ["network", "objective"])
+def test_a_compiled_network_samples_and_has_a_density(place):
+    x = torch.tensor([[0.3, -0.2], [1.0, 2.0], [-1.0, 0.5]])
+    fields = [made(p).field for p in (place, "plain")]
+    one, two = (sample(f, 5, nfe=6).x for f in fields)
+    torch.testing.assert_close(one, two)
+    one, two = (log_prob(f, x, rtol=1e-3, atol=1e-3).nats for f in fields)
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.slow
+def test_inductor_trains_saves_and_samples(tmp_path):
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(3))
+    except Exception as error:
+        pytest.skip(f"inductor compiles nothing here, as without a C++ compiler: {error}")
+    objective = made()
+    objective.field.network = torch.compile(objective.field.network)
+    options = {"steps": 2, "batch": 16, "device": "cpu"}
+    last = list(train(objective, MOONS, out=tmp_path, **options))[-1]
+    plain = trained(tmp_path / "plain", "plain", 2)
+    assert last.losses["field"] == pytest.approx(plain.losses["field"], rel=1e-3)
+    one, two = (diffode.load(f).field for f in (tmp_path, tmp_path / "plain"))
+    torch.testing.assert_close(sample(one, 5).x, sample(two, 5).x, rtol=1e-2, atol=1e-3)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diffode.compiled import SeenThrough
 from diffode.doors import as_labels, as_state, as_time
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical, is_normal
@@ -56,7 +57,7 @@ class Latent(NamedTuple):
     q: Tensor | None = None
 
 
-class Field(nn.Module):
+class Field(nn.Module, metaclass=SeenThrough):
     """A velocity, a prior and a span; write ``velocity`` and set the other three.
 
     Attributes:

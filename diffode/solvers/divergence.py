@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor
 
+from diffode.compiled import uncompiled
 from diffode.fields.base import Field
 from diffode.rng import Rng
 
@@ -252,7 +253,8 @@ def _linearised(velocity: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor
     def flat(z: Tensor) -> Tensor:
         return velocity(z.view_as(x)).flatten(1)
 
-    return cast(tuple[Tensor, _Products], torch.func.vjp(flat, x.flatten(1)))
+    with uncompiled():
+        return cast(tuple[Tensor, _Products], torch.func.vjp(flat, x.flatten(1)))
 
 
 def _pulled(vjp: _Products, u: Tensor) -> Tensor:

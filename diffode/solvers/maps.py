@@ -18,6 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from diffode.compiled import uncompiled
 from diffode.fields.base import Field
 from diffode.solvers.divergence import check
 from diffode.solvers.likelihood import LogProb
@@ -81,7 +82,8 @@ def _undo(
     z, basis = goal, torch.eye(goal.shape[1]).to(goal)[:, None].expand(-1, *goal.shape)
     best = torch.full_like(scale, torch.inf)
     for _ in range(_MOST):
-        value, pull = cast(tuple[Tensor, _Products], torch.func.vjp(moved, z))
+        with uncompiled():
+            value, pull = cast(tuple[Tensor, _Products], torch.func.vjp(moved, z))
         spent += 1
         jacobian = torch.func.vmap(lambda u, pull=pull: pull(u)[0], out_dims=1)(basis)
         rest = goal - value
