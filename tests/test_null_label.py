@@ -63,3 +63,9 @@ def test_a_gan_from_before_labels_were_dropped_has_no_null_label(tmp_path, monke
 def test_a_field_of_classes_is_trained_with_labels():
     with pytest.raises(ValueError, match="got data without labels; this field learns 2 classes"):
         next(train(made("edm"), torch.randn(8, 2), steps=1, batch=8, device="cpu"))
+
+
+def test_a_label_without_samples_is_warned_of():
+    x, y = torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(8)
+    with pytest.warns(UserWarning, match="no sample has label 1 of 0 to 1; what is drawn"):
+        next(train(made("edm"), (x, y.long()), steps=1, batch=8, device="cpu"))

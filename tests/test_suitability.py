@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import diffode
+from diffode.bench.comparison import compare
+from diffode.bench.config import make_config
 from diffode.card import likelihood_card
 from diffode.data import Dataset, load
 from diffode.fields import Karras, Mixture, PoissonField
@@ -83,6 +85,15 @@ def test_a_schedule_that_shows_the_data_is_refused_at_every_door(name, options, 
         next(train(objective, x, steps=1, batch=16, device="cpu"))
 
 
+def test_a_comparison_refuses_such_a_schedule_before_it_trains(tmp_path):
+    options = {"edm": {"sigma_max": 0.5}}
+    small = {"fields": ["rectified", "edm"], "data": ["moons"], "samples": 100, "device": "cpu"}
+    config = make_config(**small, options=options, train={"steps": 1, "width": 8})
+    with pytest.raises(ValueError, match="ends before the noise hides the data"):
+        compare(config, tmp_path)
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_doubtful_schedule_is_warned_of_and_trained():
     x = load("moons").train[:200]
     with pytest.warns(UserWarning, match=r"alpha s / sigma is 0.6\d.* sigma / alpha of 6\.\d or"):
@@ -108,15 +119,21 @@ def test_one_wide_direction_counts_as_much_among_many():
     assert suitability.widest(x + 7, x.mean(0)) == pytest.approx(7 * math.sqrt(200), rel=0.01)
 
 
-def test_a_begun_run_of_a_short_schedule_goes_on(tmp_path):
-    x = load("moons").train[:200]
-    objective = diffode.build("edm", (2,), None, data_stats(x), width=8, depth=1, sigma_max=0.5)
-    diffode.save(objective, tmp_path / "old.safetensors")
-    resumed = train(
-        objective, x, steps=1, batch=16, device="cpu", resume=tmp_path / "old.safetensors"
-    )
+def test_a_begun_run_of_a_short_schedule_goes_on(tmp_path, monkeypatch):
+    x, common = load("moons").train[:200], {"steps": 3, "batch": 16, "device": "cpu"}
+
+    def begin(**options):
+        stats, small = data_stats(x), {"width": 8, "depth": 1, "sigma_max": 0.5}
+        return train(diffode.build("edm", (2,), None, stats, **small), x, **common, **options)
+
+    monkeypatch.setattr(suitability, "REFUSED", math.inf)  # as before there was a check
     with pytest.warns(UserWarning, match="ends before the noise hides the data"):
-        next(resumed)
+        old = begin(out=tmp_path)
+        next(old)
+    old.close()
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="ends before the noise hides the data"):
+        assert [state.step for state in begin(resume=tmp_path)] == [2, 3]
 
 
 def test_chains_of_all_lengths_end_alike_and_stored_betas_are_taken_as_they_are():

@@ -35,12 +35,17 @@ _FAR, _TOO_FAR = 1e5, 1e6  # mean over standard deviation: 1 % and 12 % of it ar
 _ROWS = 1000
 
 
+def spaced(x: Tensor, count: int) -> Tensor:
+    """Rows of x that are evenly spaced: all up to ``count``, else less than twice as many."""
+    return x[:: max(1, len(x) // count)]
+
+
 def widest(x: Tensor, centre: Tensor) -> float:
     """The root mean square of x (M, *event) about a centre, in the direction where it is largest.
 
-    It is measured on at most 2,000 rows, evenly spaced.
+    It is measured on fewer than 2,000 rows, evenly spaced.
     """
-    u = (x[:: max(1, len(x) // _ROWS)].double().cpu() - centre.double().cpu()).flatten(1)
+    u = (spaced(x, _ROWS).double().cpu() - centre.double().cpu()).flatten(1)
     square = u.T @ u if u.shape[1] <= len(u) else u @ u.T
     return float(torch.linalg.eigvalsh(square / len(u))[-1].clamp_min(0).sqrt())
 
@@ -54,25 +59,32 @@ def signal(field: Field, x: Tensor) -> float | None:
     return alpha * widest(x, field.moments[0]) / sigma
 
 
-def remarks(objective: Objective, x: Tensor) -> list[str]:
-    """What is doubtful about training an objective on data x, shape (M, *event): often nothing.
+def remarks(objective: Objective, x: Tensor, y: Tensor | None = None) -> list[str]:
+    """What is doubtful about training an objective on data: often nothing.
+
+    Arguments:
+        objective: what is to be trained.
+        x: samples, shape (M, *event).
+        y: their labels, shape (M,).
 
     Raises:
         ValueError: data or a schedule with which training is no use.
     """
     if isinstance(objective, Withdrawn):
         raise ValueError(objective.reason)
-    return [*_of_scale(x), *_of_signal(objective.field, x)]
+    classes = None if objective.spec is None else objective.spec.classes
+    doubts = [*_of_scale(x), *_of_signal(objective.field, x)]
+    return doubts if y is None or not classes else [*doubts, *_of_labels(y, classes)]
 
 
-def warn_of(objective: Objective, x: Tensor, resumed: bool) -> None:
+def warn_of(objective: Objective, x: Tensor, y: Tensor | None, resumed: bool) -> None:
     """Warn of what is doubtful; a training that was begun goes on as it is.
 
     Raises:
         ValueError: data or a schedule with which a new training is no use.
     """
     try:
-        said = remarks(objective, x)
+        said = remarks(objective, x, y)
     except ValueError as error:
         if not resumed or isinstance(objective, Withdrawn):
             raise
@@ -98,7 +110,7 @@ def _of_signal(field: Field, x: Tensor) -> list[str]:
 
 
 def _of_scale(x: Tensor) -> list[str]:
-    flat = x.flatten(1).double()
+    flat = spaced(x, 10 * _ROWS).flatten(1).double()
     mean, std = flat.mean(0), flat.std(0, correction=0)
     rms = float(std.square().mean().sqrt())
     vary = flat.amax(0) > flat.amin(0)
@@ -130,3 +142,13 @@ def _of_scale(x: Tensor) -> list[str]:
             raise ValueError(said)
         found.append(said)
     return found
+
+
+def _of_labels(y: Tensor, classes: int) -> list[str]:
+    missing = (torch.bincount(y.long().cpu(), minlength=classes) == 0).nonzero().flatten().tolist()
+    if not missing:
+        return []
+    shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    return [
+        f"no sample has label {shown} of 0 to {classes - 1}; what is drawn for it means nothing"
+    ]

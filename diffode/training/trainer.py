@@ -130,7 +130,7 @@ def train(
     """
     x, y = data if isinstance(data, tuple) else (data, None)
     x, y = checked(objective, x, y)
-    warn_of(objective, x, resumed=resume is not None)
+    warn_of(objective, x, y, resumed=resume is not None)
     phases = objective.phases()
     accelerator = accelerator_for(device, precision, len(phases) > 1)
     shards = accelerator.num_processes * accumulate
