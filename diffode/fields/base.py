@@ -16,11 +16,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffode.compiled import SeenThrough
 from diffode.doors import as_labels, as_state, as_time
 from diffode.fields.schedules import Schedule
+from diffode.fields.tables import Tables
 from diffode.priors import Spherical, is_normal
 from diffode.rng import Rng
 
@@ -57,8 +58,10 @@ class Latent(NamedTuple):
     q: Tensor | None = None
 
 
-class Field(nn.Module, metaclass=SeenThrough):
+class Field(Tables, metaclass=SeenThrough):
     """A velocity, a prior and a span; write ``velocity`` and set the other three.
+
+    Cast to another type, its networks change and its own buffers do not (`Tables`).
 
     Attributes:
         prior: the law of x at ``span[0]``.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_state, as_time
+from diffode.fields.tables import Tables
 
 Blend = Literal["none", "linear"]
 _NEAR = 1e-4  # of the shortest stage: times this close before an edge belong to the next stage
@@ -38,7 +39,7 @@ def ascent(critic: nn.Module, x: Tensor, t: Tensor, y: Tensor | None = None) -> 
     return gradient
 
 
-class CriticBank(nn.Module):
+class CriticBank(Tables):
     r"""Critics of one architecture, each for a stage of time: :math:`d(x, t) = d_{k(t)}(x)`.
 
     Stage k covers :math:`[t_k, t_{k+1})`, the last one its end as well. Euler steps on the times
@@ -89,6 +90,10 @@ class CriticBank(nn.Module):
         self._template = (copy.deepcopy(critic).to("meta"),)  # in a tuple: no submodule
         for name, value in _state(critic):
             self.register_buffer(_flat(name), value.new_zeros((stages, *value.shape)))
+
+    def keeps(self, name: str) -> bool:
+        """The stages' edges keep their type, the critics' weights do not."""
+        return name == "edges"
 
     def forward(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The log-ratio at (x, t), shape (B,); rows may be in different stages."""

@@ -17,9 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffode.fields.base import right
+from diffode.fields.tables import Tables
 
 
 class Coefficients(NamedTuple):
@@ -39,7 +40,7 @@ def log_snr_condition(u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     return (log_rho / 4).expand(len(u))[:, None]
 
 
-class Prediction(nn.Module):
+class Prediction(Tables):
     """What a network's output means; write ``coefficients``.
 
     Attributes:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from diffode.doors import as_state, as_time
 from diffode.fields.base import right
+from diffode.fields.tables import Tables
 from diffode.priors import Normal, Spherical
 
 
@@ -81,7 +82,7 @@ class ExactRatio(nn.Module):
         return _log(self.p, x, t) - _log(self.q, x, t)
 
 
-class GaussianFlow(nn.Module):
+class GaussianFlow(Tables):
     r"""The law of the logit MonoFlow from a normal prior to :math:`N(\mu, \mathrm{diag}\, S^2)`.
 
     Arguments:

@@ -27,7 +27,7 @@ https://arxiv.org/abs/2204.13902 (polynomials in time).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -139,11 +139,8 @@ def interpolatory(nodes: Nodes, points: Array, first: Array) -> Array:
     """
     if points.shape[1] == 1:
         return (nodes.tau[first + 1] - nodes.tau[first])[:, None]
-    v = nodes.clock
-    a, b = v[first], v[first + 1]
-    half = (b - a) / 2
-    at = (a + half)[..., None] + half[..., None] * _NODES
-    u, known = nodes.u(at), nodes.u(v)
+    at, half = _quadrature(nodes, first)
+    u, known = nodes.u(at), nodes.u(nodes.clock)
     scale = nodes.measure(at) * half[..., None] * _WEIGHTS
     weights = []
     for j in range(points.shape[1]):
@@ -154,6 +151,33 @@ def interpolatory(nodes: Nodes, points: Array, first: Array) -> Array:
                 basis = basis * (u - zero) / (one - zero)
         weights.append(basis.sum(-1))
     return np.stack(weights, 1)
+
+
+def _quadrature(nodes: Nodes, first: Array) -> tuple[Array, Array]:
+    """Where the steps from these indices are integrated, and half their lengths."""
+    a, b = nodes.clock[first], nodes.clock[first + 1]
+    half = (b - a) / 2
+    return (a + half)[..., None] + half[..., None] * _NODES, half
+
+
+@dataclass(frozen=True)
+class Known:
+    """Nodes that are equal where every number that weights are made of is equal.
+
+    A schedule may change after it was used: its name or place in memory tells nothing.
+    """
+
+    values: tuple[bytes, ...]
+    nodes: Nodes = field(compare=False)
+
+    @classmethod
+    def of(cls, nodes: Nodes) -> Known:
+        """These nodes, known by their values."""
+        with np.errstate(invalid="ignore"):
+            at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))
+            arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, *nodes.slope
+            arrays = *arrays, nodes.u(at), nodes.u(nodes.clock), np.asarray(nodes.std)
+        return cls(tuple(a.tobytes() for a in arrays), nodes)
 
 
 def contraction(nodes: Nodes) -> Array:

@@ -32,10 +32,9 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, right
-from diffode.fields.schedules import Schedule
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
-from diffode.solvers.forms import Array, Form, Nodes, Variable, contraction, interpolatory
+from diffode.solvers.forms import Array, Form, Known, Nodes, Variable, contraction, interpolatory
 
 Number = Any  # a float, or a tensor (B, 1, ...) where rows have times of their own
 
@@ -189,21 +188,18 @@ class Multistep(Solver):
         """The steps on times that all rows share."""
         assert isinstance(f.field, AffineField)
         method, std = self.method(len(times) - 1), f.field.moments[1]
-        return _shared_table(method, f.field.schedule, std, tuple(times.tolist()), f.land)
+        schedule, t = f.field.schedule, times.cpu()
+        alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
+        alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
+        if f.land:
+            alpha[-1], sigma[-1] = 1.0, 0.0
+        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, method.form, method.variable)
+        return _shared_table(method, Known.of(nodes))
 
 
 @lru_cache(maxsize=64)
-def _shared_table(
-    method: Method, schedule: Schedule, std: float, clock: tuple[float, ...], land: bool
-) -> list[Step]:
-    t = torch.tensor(clock, dtype=torch.float64)
-    alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
-    alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
-    if land:
-        alpha[-1], sigma[-1] = 1.0, 0.0
-    return table(
-        method, Nodes(t.numpy(), alpha, sigma, std, schedule, method.form, method.variable)
-    )
+def _shared_table(method: Method, known: Known) -> list[Step]:
+    return table(method, known.nodes)
 
 
 def walk(
