@@ -103,7 +103,7 @@ def find(path: str | Path) -> Path:
         ValueError: no checkpoint there.
     """
     path = Path(path)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     last = newest(path)
     if last is None:
