@@ -183,9 +183,13 @@ def test_uniform_dequantisation_bounds_the_code_length():
     values = torch.linspace(-2, 2, 9, dtype=torch.float64).repeat(2000)[:, None]
     x = dequantise(values, levels, Rng(0))
     nats = Normal().log_prob(x).view(2000, 9)
-    bits = bits_per_dim(nats, 1, levels).mean(0)
+    bits = bits_per_dim(nats, 1, levels)
     code = -probability.log2()
-    assert bool((bits > code).all()) and float((bits - code).max()) < 0.06
+    square = torch.linspace(-2, 2, 9, dtype=torch.float64).square() + 0.5**2 / 12
+    expected = (square + math.log(2 * math.pi)) / (2 * math.log(2)) + 1  # of x^2, in cells of 1/2
+    assert bool((expected > code).all()) and float((expected - code).max()) < 0.06
+    assert bool(((bits.mean(0) - expected).abs() < 4 * bits.std(0) / 2000**0.5).all())
+    assert bool((bits.mean(0) > code).all())
     assert float((x - values).abs().max()) <= 0.25 and abs(float((x - values).mean())) < 0.005
 
 

@@ -179,6 +179,30 @@ def test_density_of_the_poisson_prior_at_image_size():
 
 # ----------------------------------------------------------------------- many degrees of freedom
 
+DOFS = [0.5, 1.0, 3.0, 19.9, 20.0, 20.1, 128.0, 2048.0, 1e6, 1e9, 1e12, 1e16, 1e18]
+
+
+@pytest.mark.parametrize("dof", DOFS)
+def test_the_constant_obeys_the_recurrence_of_the_gamma_function(dof):
+    """Gamma(z + 1) = z Gamma(z) fixes it: from N to N + 2, at N = 2, and between D and D + 1."""
+    c = StudentT(dof).log_norm
+    assert c(2) == pytest.approx(-math.log(2 * math.pi), abs=1e-13)
+    for dim in (1, 2, 7, 64, 783, 3070):
+        step = math.log1p(dim / dof) - math.log(2 * math.pi)
+        assert c(dim + 2) - c(dim) == pytest.approx(step, abs=2e-11)
+    both = c(1) + StudentT(dof + 1).log_norm(1)
+    if dof < 1e15:  # beyond, D + 1 is no number of its own
+        half = -math.log(2 * math.pi) - math.log1p(1 / dof) / 2
+        assert both == pytest.approx(half, abs=1e-13)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 64, 3072])
+def test_the_constant_tends_to_the_normal_one(dim):
+    """Their difference is N (N - 2) / (4 D) to first order, and at last rounding."""
+    gap = [StudentT(dof).log_norm(dim) - Normal().log_norm(dim) for dof in (1e10, 1e14, 1e18)]
+    for dof, value in zip((1e10, 1e14, 1e18), gap, strict=True):
+        assert value == pytest.approx(dim * (dim - 2) / (4 * dof), rel=1e-5, abs=5e-12)
+
 
 @pytest.mark.parametrize(
     ("dim", "dof", "gap"),

@@ -122,7 +122,10 @@ def test_no_evaluation_lies_outside_the_span(name, std, spread, schedule):
     x = field.prior.sample((3, 2), Rng(2), dtype=torch.float64)
     solution = solver_for(name)(field, x, tensor(*schedule.span))
     times = [t for t, _ in field.calls]
-    assert min(times) >= schedule.span[1] and max(times) <= schedule.span[0]
+    ulp = 1e-12  # times go through a clock and back
+    assert min(times) >= schedule.span[1] * (1 - ulp) and max(times) <= schedule.span[0] * (
+        1 + ulp
+    )
     assert solution.x.isfinite().all()
 
 
