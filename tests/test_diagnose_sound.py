@@ -46,6 +46,31 @@ def test_exact_fields_are_sound(schedule):
     assert all(f.ok for f in report.findings), str(report)
 
 
+@pytest.mark.parametrize(
+    ("factor", "shift", "schedule"),
+    [
+        (1.0, (100.0, -50.0), VP()),
+        (1.0, (100.0, -50.0), Karras()),
+        (1.0, (1e6, -5e5), Karras()),
+        (1e3, (0.0, 0.0), Rectified()),
+        (1e3, (1e5, -5e4), Rectified()),
+        (1e3, (1e5, -5e4), Karras(2.0, 80_000.0)),
+    ],
+)
+def test_data_of_another_place_and_scale_are_sound(factor, shift, schedule):
+    x = factor * points() + torch.tensor(shift, dtype=torch.float64)
+    report = diagnose(Empirical(x, schedule), x)
+    assert all(f.ok for f in report.findings), str(report)
+
+
+@pytest.mark.parametrize("schedule", [VP(), Karras()], ids=repr)
+def test_a_schedule_too_short_for_the_data_is_named(schedule):
+    """Their prior is right for the noise; it is the data that it does not cover."""
+    found = finding(diagnose(Empirical(1e3 * points(), schedule), 1e3 * points()), "prior")
+    assert found.ok is False and found.mistake == "short schedule"
+    assert "scale the data down" in found.line
+
+
 @pytest.mark.parametrize("dof", [1.0, 128.0])
 def test_exact_poisson_fields_are_sound(dof):
     inner = Empirical(points(), Karras(), StudentT(dof))

@@ -117,11 +117,11 @@ def check_seeds(field: Field) -> None:
     """A seed fixes a sample and not its batch."""
     many = sample(field, 6, "heun", steps=4, seed=3).x
     few = sample(field, 6, "heun", steps=4, seed=3, batch=4).x
-    other = sample(field, 6, "heun", steps=4, seed=4).x
     scale = many.abs().max().clamp_min(1e-9)
     gap = float((many - few).abs().max() / scale)
     assert gap < 1e-4, f"samples change with the batch by {gap:.1e}"
-    assert not torch.equal(many, other), "another seed gives the same samples"
+    starts = [field.start(6, Rng(seed)).x for seed in (3, 4)]  # flows may end at one point
+    assert not torch.equal(*starts), "another seed gives the same starts"
 
 
 def check_round_trip(field: Field) -> None:
@@ -130,11 +130,13 @@ def check_round_trip(field: Field) -> None:
         return
     moved, x = _points(field, 3)
     first, last = field.span
-    times = torch.linspace(first, first + 0.1 * (last - first), 21, dtype=torch.float64)
-    solver = get_solver("rk4")
-    there = solver(moved, x, times).x
-    back = solver(moved, there, times.flip(0)).x
-    gap = float((back - x).abs().max() / x.abs().max().clamp_min(1e-9))
+    solver, gap = get_solver("rk4"), 1.0
+    for steps in (20, 200):  # data much wider than the prior need the finer ones
+        if gap >= 1e-3:
+            times = torch.linspace(0, 0.1, steps + 1, dtype=torch.float64) * (last - first) + first
+            there = solver(moved, x, times).x
+            back = solver(moved, there, times.flip(0)).x
+            gap = float((back - x).abs().max() / x.abs().max().clamp_min(1e-9))
     assert gap < 1e-3, f"forward and backward miss the start by {gap:.1e}"
 
 

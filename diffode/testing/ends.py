@@ -17,6 +17,7 @@ from diffode.sampling import sample
 from diffode.solvers import get_solver
 from diffode.testing.findings import Finding
 from diffode.testing.mistakes import MISTAKES
+from diffode.training.suitability import signal
 
 _N, _DRAWS = 128, 1024
 _PRIOR, _DATA = 1.4, 1.5  # ratios of scales that count as equal
@@ -67,6 +68,8 @@ def prior(field: Field, exact: Empirical) -> Finding:
     words = f"median distance from the centre {found:.4g}, that of the path {wanted:.4g}"
     if 1 / _PRIOR < ratio < _PRIOR:
         return Finding("prior", True, "the prior is as wide as the path at t_prior", words)
+    if q is None and ratio < 1 and (early := _early(exact, found, centre, t)) is not None:
+        return early
     return Finding(
         "prior",
         False,
@@ -74,6 +77,24 @@ def prior(field: Field, exact: Empirical) -> Finding:
         words,
         "start from noise.at(sigma(t_prior), alpha(t_prior) * mean)",
         "prior scale",
+    )
+
+
+def _early(exact: Empirical, found: float, centre: Tensor, t: float) -> Finding | None:
+    """Where a prior has the noise's own width: that the path is wider, by what it still shows."""
+    sigma = float(exact.schedule.sigma(torch.tensor(t, dtype=torch.float64)))
+    noise = exact.noise.at(sigma).sample((_DRAWS, *centre.shape), Rng(4), dtype=torch.float64)
+    own = float(noise.flatten(1).norm(dim=1).median())
+    if not 1 / _PRIOR < found / own < _PRIOR:
+        return None
+    kept = signal(exact, exact.points)
+    return Finding(
+        "prior",
+        False,
+        "the schedule ends before the noise hides the data",
+        f"alpha s / sigma is {kept:.2g} at t_prior, and the prior is as wide as the noise alone",
+        "go on to more noise (sigma_max, beta_max, timesteps), or scale the data down",
+        "short schedule",
     )
 
 
