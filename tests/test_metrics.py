@@ -200,15 +200,6 @@ def test_stated_error_of_equal_laws_is_not_below_the_spread(name, ot):
     assert 0.45 < spread(measure) < 1.2
 
 
-@pytest.mark.parametrize("name", ["precision", "recall", "density", "coverage"])
-@pytest.mark.parametrize("dim", [2, 16])
-def test_stated_error_of_shares_is_their_spread_over_both_sets(name, dim):
-    def measure(k):
-        return precision_recall(draw(300, dim, 2 * k), draw(240, dim, 2 * k + 1))[name]
-
-    assert 0.4 < spread(measure) < 1.3
-
-
 # ------------------------------------------------------------------------------------ bad input
 
 

@@ -107,7 +107,8 @@ class ErrorBudget:
 
 
 def _estimate(stored: dict[str, float | None]) -> Estimate:
-    return Estimate(**{k: math.nan if v is None else v for k, v in stored.items()})
+    known = {k: math.nan if v is None else v for k, v in stored.items()}
+    return Estimate(known["value"], known["stderr"])
 
 
 def error_budget(

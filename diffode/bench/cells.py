@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffode import __version__
 from diffode.bench.config import BenchConfig, SolverSpec, digest
+from diffode.bench.estimates import Estimate
 from diffode.bench.models import Model, machine, peak_memory, reset_peak_memory
 from diffode.bench.panel import Panel
 from diffode.data import Dataset
@@ -29,7 +30,7 @@ from diffode.solvers import Solution
 from diffode.solvers.status import LOST, SPENT, refusal
 from diffode.viz import canvas
 
-FORMAT = 2
+FORMAT = 3
 BATCH = 500  # rows that torchdiffeq's adaptive methods hold to one tolerance together
 OWN = "own"
 
@@ -140,8 +141,15 @@ def run_cell(
     if why := refusal(drawn.status, drawn.nfe_per_row, "samples"):
         return figures | {"refused": why}, None
     measured = panel.measure(x, y)
-    figures["metrics"] = {name: [e.value, e.stderr] for name, e in measured.items()}
+    figures |= split(measured, "metrics")
     return figures, x
+
+
+def split(found: dict[str, Estimate], name: str) -> dict[str, Any]:
+    """Figures for JSON under a name, and apart from them why some cannot be had."""
+    known = {k: [e.value, e.stderr] for k, e in found.items() if not e.refused}
+    lacking = {k: e.refused for k, e in found.items() if e.refused}
+    return {name: known} | ({"lacking": lacking} if lacking else {})
 
 
 def _draw(cell: Cell, field: Field, n: int, y: Tensor | None) -> tuple[Solution, float]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from diffode.bench.budgeting import budgeted
-from diffode.bench.cells import Cell, cells_of, run_cell, write_cell
+from diffode.bench.cells import FORMAT, Cell, cells_of, run_cell, split, write_cell
 from diffode.bench.config import BenchConfig, digest
 from diffode.bench.models import (
     Model,
@@ -179,13 +179,17 @@ class _Part:
     def _floor(self) -> dict[str, Any]:
         """What the data set is measured against, and what real data score: kept once known."""
         about = self.panel.describe()
-        path = self.out / "floors" / f"{file_word(Path(self.name).stem)}-{digest(about)}.json"
+        path = (
+            self.out
+            / "floors"
+            / f"{file_word(Path(self.name).stem)}-{digest([FORMAT, about])}.json"
+        )
         if not path.exists():
-            floor = {name: [e.value, e.stderr] for name, e in self.panel.floor.items()}
+            floor = {"about": about} | split(self.panel.floor, "floor")
             rows = some_rows(len(self.dataset.test), SHOWN, self.dataset.test_labels)
             tiles = thumbnail(self.dataset.test[rows], self.dataset.train)
             canvas.write(tiles, path.with_suffix(".png"))
-            write_text(path, json.dumps({"about": about, "floor": floor}, indent=1) + "\n")
+            write_text(path, json.dumps(floor, indent=1) + "\n")
         return read_json(path) | {
             "headline": self.panel.headline,
             "picture": path.with_suffix(".png").relative_to(self.out).as_posix(),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from diffode.doors import as_state
+
+FEWEST = 30  # points of each set from which an error is stated
+_Z = 1.96  # standard errors to the ends of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -16,33 +21,105 @@ class Estimate:
     """A number with its standard error.
 
     Attributes:
-        value: the number.
-        stderr: its standard error over fresh samples; NaN where it is not known.
+        value: the number; NaN where it cannot be had.
+        stderr: its standard error over fresh samples, 1.96 of which make an interval of 95 %; NaN
+            where it is not known.
+        refused: why it cannot be had.
     """
 
     value: float
     stderr: float = math.nan
+    refused: str = ""
 
-    def asdict(self) -> dict[str, float | None]:
-        """Both numbers for JSON, which knows no NaN and no infinity."""
-        return {k: v if math.isfinite(v) else None for k, v in vars(self).items()}
+    def asdict(self) -> dict[str, float | str | None]:
+        """Both numbers for JSON, which knows no NaN and no infinity, and why there are none."""
+        numbers = {"value": self.value, "stderr": self.stderr}
+        known: dict[str, float | str | None]
+        known = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        return known | ({"refused": self.refused} if self.refused else {})
 
     def __str__(self) -> str:
+        if self.refused:
+            return f"none ({self.refused})"
         if math.isnan(self.stderr):
             return f"{self.value:.4g}"
         return f"{self.value:.4g} +- {self.stderr:.2g}"
 
 
+def attempted(
+    names: str | Iterable[str], measure: Callable[[], Estimate | Mapping[str, Estimate]]
+) -> dict[str, Estimate]:
+    """What a measure finds, or why it cannot be had, so that the others stand.
+
+    Arguments:
+        names: of the figure, or of the figures.
+        measure: finds the figure, or the figures by name.
+    """
+    known = [names] if isinstance(names, str) else list(names)
+    try:
+        found = measure()
+    except (ValueError, ImportError, ArithmeticError, RuntimeError) as error:  # of LAPACK too
+        return {name: Estimate(math.nan, refused=" ".join(str(error).split())) for name in known}
+    return {known[0]: found} if isinstance(found, Estimate) else dict(found)
+
+
+def stated(value: float, stderr: float, *counts: int) -> Estimate:
+    """A number whose error was estimated from sets of these counts.
+
+    Few points know little of their own spread: the error is larger by what Student's quantile is
+    above the normal one, and none is stated for fewer than 30 points.
+    """
+    fewest = min(counts)
+    if fewest < FEWEST:
+        return Estimate(value)
+    return Estimate(value, stderr * _wider(fewest))
+
+
+def _wider(count: int) -> float:
+    """By what Student's quantile of a count of draws is above the normal one."""
+    return float(stdtrit(count - 1, 0.975)) / _Z
+
+
 def mean(values: Tensor) -> Estimate:
-    """The mean of independent values, shape (n,), and its standard error."""
-    v = values.double()
-    return Estimate(float(v.mean()), float(v.std() / math.sqrt(len(v))))
+    """The mean of independent values, shape (n,), and its standard error by Student's quantile."""
+    v, n = values.double(), len(values)
+    error = float(v.std()) / math.sqrt(n) * _wider(n) if n > 1 else math.nan
+    return Estimate(float(v.mean()), error)
 
 
-def root(square: float, stderr: float) -> Estimate:
-    """The root of an estimated square, its error by the delta method."""
+def mean_share(hit: Tensor) -> Estimate:
+    """The share of rows that are true, from independent rows (n,), its error as of `share`."""
+    p, n = float(hit.double().mean()), len(hit)
+    return share(p, p * (1 - p) / n, n)
+
+
+def share(p: float, variance: float, count: int) -> Estimate:
+    r"""A share of draws with an error that does not end at 0 and 1.
+
+    It is the larger of the plain one and of the one whose 1.96-fold reaches the farther end of
+    Wilson's interval
+
+    .. math:: \frac{p + z^2 / 2n \pm z \sqrt{p (1 - p) / n + z^2 / 4 n^2}}{1 + z^2 / n},
+
+    z = 1.96 and n the count: 30 of 30 are 1 +- .058.
+
+    Reference: Wilson (1927), Probable inference, the law of succession, and statistical inference.
+
+    Arguments:
+        p: the share, from 0 to 1.
+        variance: of p, as it is estimated.
+        count: how many draws p is the share of.
+    """
+    n = count
+    middle, half = p + _Z**2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    ends = [(middle + side * half) / (1 + _Z**2 / n) for side in (-1, 1)]
+    return Estimate(p, max(math.sqrt(variance), *(abs(end - p) / _Z for end in ends)))
+
+
+def root(square: float, stderr: float, *counts: int) -> Estimate:
+    """The root of a square estimated from sets of these counts, its error by the delta method."""
     value = math.sqrt(max(square, 0.0))
-    return Estimate(value, stderr / (2 * value) if value > 0 else math.nan)
+    return stated(value, stderr / (2 * value) if value > 0 else math.nan, *counts)
 
 
 def pair(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
@@ -65,3 +142,10 @@ def pair(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
         if bad:
             raise ValueError(f"{bad} of {len(v)} points are not finite; drop them and say so")
     return a, b
+
+
+def centred(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
+    """What `pair` gives, from the mean of y on: distances far from the origin lose digits."""
+    a, b = pair(x, y, least)
+    centre = b.mean(0)
+    return a - centre, b - centre

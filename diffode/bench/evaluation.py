@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffode.bench.estimates import Estimate, mean
+from diffode.bench.estimates import FEWEST, Estimate, mean
 from diffode.bench.panel import Panel
 from diffode.bench.shards import Drawn
 from diffode.bench.tables import figure
@@ -18,6 +18,7 @@ from diffode.markup import grid, words
 from diffode.solvers.status import refusal
 
 BITS = "bits/dim"
+FEW = 500  # points below which most distances are chance
 _GOOD = {"low": "low", "high": "high", "half": "1/2", "one": "1"}
 
 
@@ -39,20 +40,29 @@ class Evaluation:
     metrics: dict[str, Estimate]
     card: LikelihoodCard | None = None
 
-    def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """The table: metric, samples, real data, where good samples lie, what it is."""
-        floor, about = self.panel.floor, {m.name: m for m in self.panel.metrics}
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table: metric, samples, real data, a Gaussian fit, where good ones lie, what it is.
+
+        The figure to look at first is the first.
+        """
+        floor, fit = self.panel.floor, self.panel.gaussian
+        about, first = {m.name: m for m in self.panel.metrics}, self.panel.headline
         lines = [
-            (name, said(e), said(floor.get(name)), _GOOD[about[name].better], about[name].about)
-            for name, e in self.metrics.items()
+            (
+                name,
+                *(said(found.get(name)) for found in (self.metrics, floor, fit)),
+                _GOOD[about[name].better],
+                about[name].about,
+            )
+            for name in sorted(self.metrics, key=lambda name: name != first)
         ]
         if self.card is not None:
             what = f"of {self.card.figures()['points']} test points, see the likelihood card"
-            lines.append((BITS, said(_bits(self.card)), "", "low", what))
+            lines.append((BITS, said(_bits(self.card)), "", "", "low", what))
         return lines
 
     def notes(self) -> list[str]:
-        """What the figures depend on, a sentence each."""
+        """What the figures depend on, a sentence each, and why some cannot be had."""
         s, p = self.settings, self.panel.describe()
         spaces = ", ".join(
             f"{f['name']}@{f['hash']}"
@@ -60,18 +70,35 @@ class Evaluation:
             for f in p["features"]
         )
         short = s["shortfall"] and f"{s['shortfall']}: they are measured where they stopped"
+        width = "no width" if p["mmd_bandwidth"] is None else f"width {p['mmd_bandwidth']:.3g}"
+        fewest = min(p["count"], p["reference_count"])
+        few = [
+            f"few points: distances of {fewest} are mostly chance; read them beside real data and "
+            "measure more"
+        ]
+        none = [f"no error is stated for fewer than {FEWEST} points"]
         return [
             *filter(None, [short]),
+            *(f"no {name}: {why}" for name, why in self.refused().items()),
             f"{p['count']} samples with {s['solver']}, {s['nfe']:g} evaluations each, seed "
             f"{s['seed']}, {s['weights']} weights of {s['checkpoint']}",
             f"reference {p['reference_hash']}: {p['reference']}; floor: {p['floor']}",
-            f"feature spaces: {spaces}; Gaussian kernel of width {p['mmd_bandwidth']:.3g}",
+            f"feature spaces: {spaces}; Gaussian kernel of {width}",
+            "Gaussian fit: draws of a Gaussian with the training data's mean and covariance, what "
+            "nothing learned scores",
             "+- is one standard error",
+            *(few if fewest < FEW else []),
+            *(none if fewest < FEWEST else []),
         ]
+
+    def refused(self) -> dict[str, str]:
+        """Why figures cannot be had, by their names."""
+        columns = (self.metrics, self.panel.floor, self.panel.gaussian)
+        return {name: e.refused for found in columns for name, e in found.items() if e.refused}
 
     def markdown(self) -> str:
         """The evaluation as a page."""
-        head = ["", "samples", "real data", "good", ""]
+        head = ["", "samples", "real data", "Gaussian fit", "good", ""]
         lines = [
             f"# {words(self.title)}",
             "",
@@ -94,6 +121,8 @@ class Evaluation:
             **self.settings,
             "metrics": {name: e.asdict() for name, e in self.metrics.items()},
             "floor": {name: e.asdict() for name, e in self.panel.floor.items()},
+            "gaussian": {name: e.asdict() for name, e in self.panel.gaussian.items()},
+            "headline": self.panel.headline,
             "panel": self.panel.describe(),
             "likelihood": card,
         }
@@ -124,6 +153,8 @@ def said(estimate: Estimate | None) -> str:
     """A figure with as many digits as its error leaves."""
     if estimate is None:
         return ""
+    if estimate.refused:
+        return "none"
     value, error = estimate.value, estimate.stderr
     if not (math.isfinite(error) and error > 0):
         return f"{value:.4g}"

@@ -140,6 +140,20 @@ def usual(dataset: Dataset, most: int = 1024) -> Sequence[str]:
     return [*own, "pixels" if small else "pca"]
 
 
+def naming(dataset: Dataset, spaces: Sequence[Features]) -> Callable[[Tensor], Tensor] | None:
+    """What names a sample's class: the nearest mode of a known law, or a trained classifier."""
+    law, classes = dataset.law, dataset.classes
+    if classes is None:
+        return None
+    if law is not None and len(law.mode_weights) == classes:
+        return lambda x: law.nearest_mode(x)[0]
+    for space in spaces:
+        net = space.classifier
+        if net is not None and net.head.out_features == classes:
+            return net.answers
+    return None
+
+
 def _digest(*parts: bytes) -> str:
     state = hashlib.sha256()
     for part in parts:

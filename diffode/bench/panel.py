@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -13,59 +12,25 @@ import torch
 from torch import Tensor
 
 from diffode.bench import metrics as measures
-from diffode.bench.estimates import Estimate
-from diffode.bench.features import Features, find, usual
+from diffode.bench.columns import (
+    CLASSES,
+    DISTANCES,
+    MODES,
+    NEIGHBOURS,
+    PATHS,
+    PROJECTIONS,
+    SHARES,
+    Metric,
+)
+from diffode.bench.estimates import Estimate, attempted, pair
+from diffode.bench.features import Features, find, naming, usual
 from diffode.data import Dataset
 from diffode.data.base import some_rows
 from diffode.rng import Rng
 
-NEIGHBOURS = 5
-PROJECTIONS = 256
 MOST_EXACT = 256  # coordinates up to which the exact W2 is computed
 PLAIN = 3  # coordinates up to which it tells most
-LEAST = 20  # points of each set
-
-_DISTANCES = {
-    "W2": ("exact Wasserstein-2 distance; with many coordinates low may mean copies", "low"),
-    "sliced W2": (f"sliced Wasserstein-2 distance, {PROJECTIONS} directions", "low"),
-    "energy": ("energy distance", "low"),
-    "MMD^2": ("squared MMD, Gaussian kernel, unbiased", "low"),
-}
-_SHARES = {
-    "precision": (
-        f"share of samples in {NEIGHBOURS}-nearest-neighbour balls of real data",
-        "high",
-    ),
-    "recall": (f"share of real data in {NEIGHBOURS}-nearest-neighbour balls of samples", "high"),
-    "density": ("how many balls of real data hold a sample, 1 for real data", "one"),
-    "coverage": ("share of balls of real data that hold a sample", "high"),
-    "copying": ("P(nearer to the training set than held-out data): 1/2 fair, 1 copies", "half"),
-}
-_MODES = {
-    "modes": ("modes with a fifth of their weight or more", "high"),
-    "least share": ("smallest share of a mode, over its weight", "one"),
-    "high quality": ("share within three standard deviations of a mode", "high"),
-}
-_CLASSES = {
-    "class TV": ("total variation of the shares of the classes", "low"),
-    "accuracy": ("share that a classifier gives the class it was drawn with", "high"),
-}
-_PATHS = {"straightness": ("chord over length of a path, 1 for a straight line", "high")}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of a table.
-
-    Attributes:
-        name: as `Panel.measure` names it.
-        about: what it is, in a line.
-        better: "low", "high", "half" or "one": where good samples lie.
-    """
-
-    name: str
-    about: str
-    better: str
+LEAST = 20  # samples to ask for
 
 
 class Panel:
@@ -101,10 +66,17 @@ class Panel:
         self.dataset, self.seed = dataset, seed
         self.labels = labels and dataset.train_labels is not None
         self.count = min(count, len(dataset.train))
-        if min(self.count, len(dataset.test)) < LEAST:
+        if count < LEAST:
             raise ValueError(
-                f"got {self.count} samples to measure against {len(dataset.test)} test points; "
-                f"wanted {LEAST} of each at least"
+                f"got {count} samples to measure against {len(dataset.test)} test points; "
+                f"wanted {LEAST} samples at least"
+            )
+        if min(self.count, len(dataset.test)) < 2:
+            raise ValueError(f"got {dataset!r}; wanted 2 training and 2 test points at least")
+        if torch.equal(dataset.train, dataset.test):
+            raise ValueError(
+                f"{dataset.name}: the test points are the training points; a reference and its "
+                "floor need points that are held out"
             )
         names = usual(dataset) if features is None else features
         self.features: list[Features] = [find(name, dataset) for name in names]
@@ -118,9 +90,9 @@ class Panel:
             rows = self._order("train", dataset.train_labels, len(dataset.train))[: self.count]
             self._real = dataset.train[rows]
         self._law = dataset.law
-        self._classify = _classifier(dataset, self.features)
-        small = dataset.train[0].numel() <= MOST_EXACT
-        self._exact = small and find_spec("ot") is not None
+        self._classify = naming(dataset, self.features)
+        self._exact = dataset.train[0].numel() <= MOST_EXACT
+        self._spaces: dict[str, Tensor] = {}
 
     def _order(self, name: str, labels: Tensor | None, size: int) -> Tensor:
         """Rows in random order; with labels, the first and the next ``count`` stand for all."""
@@ -138,37 +110,44 @@ class Panel:
         return _digest(self.reference)
 
     @cached_property
-    def bandwidth(self) -> float:
-        """The width of the Gaussian kernel: the median distance of two reference points."""
-        return measures.bandwidth(self.reference)
+    def bandwidth(self) -> float | None:
+        """The width of the Gaussian kernel: the median distance of different reference points."""
+        try:
+            return measures.bandwidth(self.reference)
+        except ValueError:  # MMD says why
+            return None
 
     @property
     def headline(self) -> str:
-        """The metric to look at first: exact W2 of a few coordinates, else a Frechet distance.
+        """The metric to look at first: W2 of a few coordinates, else a Frechet distance.
 
         With many coordinates W2 of finite samples is mostly the distance of a point from its
-        nearest neighbour, which samples too close to each other or to the data make smaller.
+        nearest neighbour, which samples too close to each other or to the data make smaller. In
+        the plane a Gaussian fit may win by a Frechet distance; W2 sees what it misses, and the
+        sliced W2 where POT is not there.
         """
-        names = [m.name for m in self.metrics]
-        exact = self._exact and self.dataset.train[0].numel() <= PLAIN
-        wanted = "W2" if exact else "Frechet" if self.features else "sliced W2"
+        names, plain = [m.name for m in self.metrics], self.dataset.train[0].numel() <= PLAIN
+        far = "sliced W2" if find_spec("ot") is None else "W2"
+        wanted = far if plain else "Frechet" if self.features else "sliced W2"
         return next(name for name in names if name.startswith(wanted))
 
     @cached_property
     def metrics(self) -> list[Metric]:
         """What can be measured, in the order of the tables."""
-        known = {k: v for k, v in _DISTANCES.items() if k != "W2" or self._exact}
+        known = {k: v for k, v in DISTANCES.items() if k != "W2" or self._exact}
         for space in self.features:
             known[f"Frechet[{space}]"] = (f"Frechet distance of features {space.name}", "low")
             known[f"KID[{space}]"] = (f"kernel distance of features {space.name}", "low")
-        known |= _SHARES | (_MODES if self._law is not None else {})
-        known |= (_CLASSES if self._classify is not None else {}) | _PATHS
+        known |= SHARES | (MODES if self._law is not None else {})
+        known |= (CLASSES if self._classify is not None else {}) | PATHS
         return [Metric(name, about, better) for name, (about, better) in known.items()]
 
     def measure(
         self, x: Tensor, y: Tensor | None = None, path: Tensor | None = None
     ) -> dict[str, Estimate]:
         """The figures of samples, by the names of `metrics`, in their order.
+
+        A figure that cannot be had is NaN and says why, and the others stand.
 
         Arguments:
             x: samples, shape (n, *event); the first ``count`` of them are measured.
@@ -184,29 +163,36 @@ class Panel:
                 f"{tuple(self.reference.shape[1:])}"
             )
         x = x[: self.count].detach().cpu()
+        pair(x, self.reference)  # all finite
         found = self._compared(x)
-        found["copying"] = self._copying(x)
-        found |= self._classes(x, None if y is None else y[: self.count])
+        found |= attempted("copying", lambda: self._copying(x))
+        found |= self._classes(x, None if y is None else y[: self.count].cpu())
         if path is not None:
-            found["straightness"] = measures.straightness(path)
+            found |= attempted("straightness", lambda: measures.straightness(path))
         return self._ordered(found)
 
     @cached_property
     def floor(self) -> dict[str, Estimate]:
         """The same figures for real data; there is none for the straightness of paths."""
         found = self._compared(self._real) | self._classes(self._real, None)
-        if self.fresh:
-            found["copying"] = self._copying(self._real)
-        else:
-            train = measures.nearest(self.dataset.test, self.dataset.train)[0]
-            half = Rng(self.seed).permutation("halves", len(train))
-            middle = len(train) // 2
-            found["copying"] = measures.nearer(train[half[:middle]], train[half[middle:]])
+        found |= attempted("copying", self._copying_of_real)
         labels = self.dataset.test_labels
         if self._classify is not None and labels is not None:
-            answers = self._classify(self.reference)
-            found["accuracy"] = measures.class_accuracy(answers, labels[self._rows])
+            answers, known = self._classify(self.reference), labels[self._rows]
+            found |= attempted("accuracy", lambda: measures.class_accuracy(answers, known))
         return self._ordered(found)
+
+    @cached_property
+    def gaussian(self) -> dict[str, Estimate]:
+        """The same figures for a Gaussian fit of the training data, which has learned nothing.
+
+        There is none for more than 2,048 coordinates.
+        """
+        dim = self.dataset.train[0].numel()
+        if dim > measures.MOST_COORDINATES:
+            return {}
+        noise = Rng(self.seed).normal("gaussian fit", (self.count, dim), torch.float64)
+        return self.measure(measures.gaussian_fit(self.dataset.train, self.count, noise))
 
     def describe(self) -> dict[str, Any]:
         """What is compared with what, for JSON: two panels that agree in it measure the same."""
@@ -237,27 +223,50 @@ class Panel:
 
     def _compared(self, x: Tensor) -> dict[str, Estimate]:
         """Distances and shares against the reference."""
-        real = self.reference
-        found = {
-            "sliced W2": measures.sliced_wasserstein2(x, real, PROJECTIONS, law=self._law),
-            "energy": measures.energy_distance(x, real),
-            "MMD^2": measures.mmd(x, real, self.bandwidth),
-        }
+        real, law = self.reference, self._law
+        found = attempted(
+            "sliced W2", lambda: measures.sliced_wasserstein2(x, real, PROJECTIONS, law=law)
+        )
+        found |= attempted("energy", lambda: measures.energy_distance(x, real))
+        found |= attempted("MMD^2", lambda: measures.mmd(x, real))
         if self._exact:
-            found["W2"] = measures.wasserstein2(x, real, self._law)
-        for space, theirs in zip(self.features, self._reference_features, strict=True):
-            ours = space(x)
-            found[f"Frechet[{space}]"] = measures.frechet(ours, theirs)
-            found[f"KID[{space}]"] = measures.kernel_distance(ours, theirs)
-        found |= measures.precision_recall(x, real, NEIGHBOURS)
-        return found if self._law is None else found | measures.modes(x, self._law)
+            found |= attempted("W2", lambda: measures.wasserstein2(x, real, law))
+        for space in self.features:
+            found |= self._featured(space, x)
+        shares = attempted(
+            list(SHARES)[:4], lambda: measures.precision_recall(x, real, NEIGHBOURS)
+        )
+        found |= shares
+        return found if law is None else found | attempted(MODES, lambda: measures.modes(x, law))
 
-    @cached_property
-    def _reference_features(self) -> list[Tensor]:
-        return [space(self.reference) for space in self.features]
+    def _featured(self, space: Features, x: Tensor) -> dict[str, Estimate]:
+        """The distances in a feature space."""
+
+        def both() -> dict[str, Estimate]:
+            ours, theirs = space(x), self._reference_features(space)
+            return attempted(names[0], lambda: measures.frechet(ours, theirs)) | attempted(
+                names[1], lambda: measures.kernel_distance(ours, theirs)
+            )
+
+        names = [f"Frechet[{space}]", f"KID[{space}]"]
+        return attempted(names, both)
+
+    def _reference_features(self, space: Features) -> Tensor:
+        known = self._spaces
+        if str(space) not in known:
+            known[str(space)] = space(self.reference)
+        return known[str(space)]
 
     def _copying(self, x: Tensor) -> Estimate:
         return measures.nearer(measures.nearest(x, self.dataset.train)[0], self._held_out)
+
+    def _copying_of_real(self) -> Estimate:
+        if self.fresh:
+            return self._copying(self._real)
+        held = measures.nearest(self.dataset.test, self.dataset.train)[0]
+        half = Rng(self.seed).permutation("halves", len(held))
+        middle = len(held) // 2
+        return measures.nearer(held[half[:middle]], held[half[middle:]])
 
     @cached_property
     def _held_out(self) -> Tensor:
@@ -269,30 +278,16 @@ class Panel:
             return {}
         answers, classes = self._classify(x), self.dataset.classes
         assert classes is not None
-        shares = measures.class_variation(answers, self._reference_answers, classes)
-        found = {"class TV": shares}
-        if y is not None:
-            found["accuracy"] = measures.class_accuracy(answers, y)
-        return found
+        known = self._reference_answers
+        found = attempted("class TV", lambda: measures.class_variation(answers, known, classes))
+        if y is None:
+            return found
+        return found | attempted("accuracy", lambda: measures.class_accuracy(answers, y))
 
     @cached_property
     def _reference_answers(self) -> Tensor:
         assert self._classify is not None
         return self._classify(self.reference)
-
-
-def _classifier(dataset: Dataset, spaces: Sequence[Features]) -> Callable[[Tensor], Tensor] | None:
-    """What names a sample's class: the nearest mode of a known law, or a trained classifier."""
-    law, classes = dataset.law, dataset.classes
-    if classes is None:
-        return None
-    if law is not None and len(law.mode_weights) == classes:
-        return lambda x: law.nearest_mode(x)[0]
-    for space in spaces:
-        net = space.classifier
-        if net is not None and net.head.out_features == classes:
-            return net.answers
-    return None
 
 
 def _digest(x: Tensor) -> str:

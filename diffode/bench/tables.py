@@ -74,6 +74,7 @@ class Row:
         seconds: for all samples of a cell, the mean over seeds.
         metrics: by name.
         refused: why there are none.
+        lacking: why some cannot be had, by name.
         unfinished: how many samples did not reach the end of the span, all seeds together.
         picture: the place of the first seed's samples.
     """
@@ -88,6 +89,7 @@ class Row:
     seconds: float
     metrics: dict[str, Mean]
     refused: str | None
+    lacking: dict[str, str]
     unfinished: int
     picture: str | None
 
@@ -104,7 +106,8 @@ def rows(results: Results) -> list[Row]:
 def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
     refused = [c["refused"] for c in cells if "refused" in c]
     whole = [c for c in cells if "refused" not in c]
-    names = [] if refused else list(whole[0]["metrics"])
+    measured = [] if refused else [c["metrics"] for c in whole]
+    names = [name for name in measured[0] if all(name in m for m in measured)] if measured else []
     pairs = {name: [c["metrics"][name] for c in whole] for name in names}
     data, field, solver, allowed, tolerance = key
     return Row(
@@ -118,6 +121,7 @@ def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
         seconds=statistics.mean(c["seconds"] for c in whole) if whole else math.nan,
         metrics={k: Mean.of([v for v, _ in p], [e for _, e in p]) for k, p in pairs.items()},
         refused=_refusal(refused, len(cells)),
+        lacking={name: why for c in whole for name, why in c.get("lacking", {}).items()},
         unfinished=sum(c["unfinished"] for c in whole),
         picture=next((c["picture"] for c in cells if c["picture"]), None),
     )
@@ -137,6 +141,11 @@ def notes(table: Sequence[Row], data: str) -> list[str]:
         f"{r.unfinished} samples of {r.field} with {r.solver} did not reach the end"
         for r in known
         if r.unfinished
+    ]
+    said += [
+        f"no {name} of {r.field} with {r.solver}: {why}"
+        for r in known
+        for name, why in r.lacking.items()
     ]
     return list(dict.fromkeys(said))
 
@@ -180,7 +189,11 @@ def _section(results: Results, table: list[Row], data: str) -> list[str]:
     for field, solver in dict.fromkeys(known):
         found = [at(table, data, field, solver, nfe) for nfe in columns]
         lines.append(
-            [field, solver, *("" if r is None else str(r.metrics[metric]) for r in found)]
+            [
+                field,
+                solver,
+                *("" if r is None else str(r.metrics.get(metric, "none")) for r in found),
+            ]
         )
     about = ", ".join(
         f"{k.replace('_', ' ')} {f'{v:.4g}' if isinstance(v, float) else v}"

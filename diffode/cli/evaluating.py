@@ -109,11 +109,16 @@ def command(
         raise ValueError(refused)
 
 
-def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
-    header = (result.title, "samples", "real data", "good")
-    show([header, *(row[:4] for row in result.rows())])
+def show_evaluation(result: Evaluation) -> None:
+    """Print the table of an evaluation, the figure to look at first on top, and its notes."""
+    header = (result.title, "samples", "real data", "Gaussian fit", "good")
+    show([header, *(row[:5] for row in result.rows())])
     for note in result.notes():
         typer.echo(note)
+
+
+def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
+    show_evaluation(result)
     if result.card is not None:
         typer.echo(str(result.card))
     arrays = {"x": drawn.x, "y": drawn.y, "q": drawn.q, "status": drawn.status}

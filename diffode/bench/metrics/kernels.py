@@ -20,11 +20,12 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, pair, root
+from diffode.bench.estimates import Estimate, centred, pair, root, stated
 from diffode.data.base import some_rows
 from diffode.fields.exact import squared_distances
 
 _MOST = 2000  # points whose distances give a width
+_SAME = 1e-12  # of the largest squared distance from the centre: what rounding leaves of 0
 
 
 def energy_distance(x: Tensor, y: Tensor) -> Estimate:
@@ -45,18 +46,42 @@ def energy_distance(x: Tensor, y: Tensor) -> Estimate:
     """
     a, b = pair(x, y)
     own, other, between = (-d.sqrt() for d in _distances(a, b))
-    d2 = _statistic(own, other, between)
+    d2, stderr = _statistic(own, other, between)
     bias = own.sum() / (len(a) ** 2 * (len(a) - 1)) + other.sum() / (len(b) ** 2 * (len(b) - 1))
-    return root(d2.value - float(bias), d2.stderr)
+    return root(d2 - float(bias), stderr, len(a), len(b))
 
 
 def bandwidth(reference: Tensor) -> float:
-    """The median distance of two points of a set: the usual width of a Gaussian kernel."""
-    flat = pair(reference, reference)[0]
-    flat = flat[some_rows(len(flat), _MOST)]
-    distances = squared_distances(flat, flat).sqrt()
-    above = torch.ones_like(distances, dtype=torch.bool).triu(1)
-    return float(distances[above].median())
+    """The median distance of two different points of a set: the usual width of a Gaussian kernel.
+
+    Raises:
+        ValueError: points that are all equal.
+    """
+    flat, _ = centred(reference, reference)
+    return _median(flat[some_rows(len(flat), _MOST)])[0]
+
+
+def _median(flat: Tensor) -> tuple[float, Tensor]:
+    """The median distance of two different points, and what each point adds to it, shape (n,).
+
+    To first order that is :math:`2 (\tfrac12 - F_i(w)) / f(w)`, with :math:`F_i` the share of a
+    point's distances below w and f the density of all distances there.
+    """
+    distances = squared_distances(flat, flat).fill_diagonal_(0)
+    apart = distances > _SAME * float(flat.square().sum(1).max())
+    if not bool(apart.any()):
+        raise ValueError(
+            f"got {len(flat)} points that are all equal; the width of a kernel is the median "
+            "distance of points that differ"
+        )
+    distances.sqrt_()
+    known = distances[apart.triu(1)].sort().values
+    n = len(known)
+    width = float(known[(n - 1) // 2])
+    near = known[[int(share * (n - 1)) for share in (0.4, 0.6)]]
+    slope = float(near[1] - near[0]) / 0.2
+    below = ((distances <= width) & apart).sum(1).double() / apart.sum(1).clamp_min(1)
+    return width, 2 * (0.5 - below) * slope
 
 
 def mmd(x: Tensor, y: Tensor, width: float | None = None) -> Estimate:
@@ -68,16 +93,27 @@ def mmd(x: Tensor, y: Tensor, width: float | None = None) -> Estimate:
 
     Arguments:
         x, y: sets of points, shapes (n, *event) and (m, *event).
-        width: the kernel's w; None is the median distance of two points of y, see `bandwidth`.
+        width: the kernel's w; None is the median distance of two points of y, see `bandwidth`,
+            and then the standard error has the width's share too.
 
     Raises:
         ValueError: sets that cannot be compared, or a width that is not positive.
     """
-    a, b = pair(x, y)
-    w = bandwidth(b) if width is None else width
+    a, b = centred(x, y)
+    rows = some_rows(len(b), _MOST)
+    w, moves = (width, None) if width is not None else _median(b[rows])
     if not 0 < w < math.inf:
         raise ValueError(f"got a kernel of width {w}; a width is a positive number")
-    return _statistic(*((d / (-2 * w**2)).exp() for d in _distances(a, b)))
+    distances = _distances(a, b)
+    own, other, between = ((d / (-2 * w**2)).exp() for d in distances)
+    if moves is None:
+        return stated(*_statistic(own, other, between), len(a), len(b))
+    slopes = [k * d / w**3 for k, d in zip((own, other, between), distances, strict=True)]
+    rate = sum(float(k.sum()) / (len(k) * (len(k) - 1)) for k in slopes[:2])
+    rate -= 2 * float(slopes[2].mean())
+    shift = torch.zeros(len(b), dtype=torch.float64)
+    shift[rows] = rate * moves * (len(b) / len(rows))
+    return stated(*_statistic(own, other, between, shift), len(a), len(b))
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
@@ -94,7 +130,8 @@ def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
         ValueError: sets that cannot be compared.
     """
     a, b = pair(x, y)
-    return _statistic(*((u @ v.T / a.shape[1] + 1) ** 3 for u, v in ((a, a), (b, b), (a, b))))
+    own, other, between = ((u @ v.T / a.shape[1] + 1) ** 3 for u, v in ((a, a), (b, b), (a, b)))
+    return stated(*_statistic(own, other, between), len(a), len(b))
 
 
 def _distances(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,19 +145,27 @@ def _distances(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _statistic(own: Tensor, other: Tensor, between: Tensor) -> Estimate:
-    """The statistic without the pairs of a point with itself, from the kernel's three matrices."""
+def _statistic(
+    own: Tensor, other: Tensor, between: Tensor, shift: Tensor | None = None
+) -> tuple[float, float]:
+    """The statistic without pairs of a point with itself, and its error, from three matrices.
+
+    Arguments:
+        own, other, between: the kernel within x, within y, and between them.
+        shift: what each point of y adds through the kernel's width, shape (m,).
+    """
     (n, m), total, first, second = between.shape, 0.0, 0.0, 0.0
-    for k, cross in ((own, between), (other, between.T)):
+    for k, cross, more in ((own, between, None), (other, between.T, shift)):
         k = k.clone().fill_diagonal_(0)
         size = len(k)
         rows = k.sum(1) / (size - 1)
         total += float(rows.mean())
-        first += 4 * float((rows - cross.mean(1)).var()) / size
+        moved = 2 * (rows - cross.mean(1))
+        first += float((moved if more is None else moved + more).var()) / size
         rest = k - rows[:, None] - rows[None, :] + rows.mean()
         rest.fill_diagonal_(0)
         second += 2 * float(rest.square().sum()) / (size**3 * (size - 1))
     rest = between - between.mean(0) - between.mean(1, keepdim=True) + between.mean()
     second += 4 * float(rest.square().mean()) / (n * m)
     variance = max(first - second, second)
-    return Estimate(total - 2 * float(between.mean()), math.sqrt(variance))
+    return total - 2 * float(between.mean()), math.sqrt(variance)

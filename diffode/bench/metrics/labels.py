@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, mean
+from diffode.bench.estimates import Estimate, mean_share, stated
 from diffode.doors import as_labels
 
 
@@ -34,7 +34,8 @@ def class_variation(answers: Tensor, reference: Tensor, classes: int) -> Estimat
         counts.append(labels.bincount(minlength=classes).double() / len(labels))
     sign = torch.sign(counts[0] - counts[1]) / 2
     parts = [float(sign[v].var()) / len(v) for v in given]
-    return Estimate(float((counts[0] - counts[1]).abs().sum() / 2), math.sqrt(sum(parts)))
+    total = float((counts[0] - counts[1]).abs().sum() / 2)
+    return stated(total, math.sqrt(sum(parts)), len(answers), len(reference))
 
 
 def class_accuracy(answers: Tensor, labels: Tensor) -> Estimate:
@@ -46,7 +47,7 @@ def class_accuracy(answers: Tensor, labels: Tensor) -> Estimate:
     answers, labels = _vector(answers), _vector(labels)
     if len(answers) != len(labels):
         raise ValueError(f"got {len(answers)} answers and {len(labels)} labels; give one for each")
-    return mean(answers.cpu() == labels.cpu())
+    return mean_share(answers.cpu() == labels.cpu())
 
 
 def _vector(labels: Tensor) -> Tensor:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, mean
+from diffode.bench.estimates import Estimate, mean_share
 from diffode.data.toys import Gaussians
 from diffode.doors import as_state
 
@@ -35,9 +33,9 @@ def modes(x: Tensor, law: Gaussians) -> dict[str, Estimate]:
     weights = law.mode_weights
     shares = mode[good].bincount(minlength=len(weights)).double() / len(x)
     k = int((shares / weights).argmin())
-    p, w = float(shares[k]), float(weights[k])
+    least, w = mean_share(good & (mode == k)), float(weights[k])
     return {
         "modes": Estimate(float((shares >= COVERED * weights).sum())),
-        "least share": Estimate(p / w, math.sqrt(p * (1 - p) / len(x)) / w),
-        "high quality": mean(good),
+        "least share": Estimate(least.value / w, least.stderr / w),
+        "high quality": mean_share(good),
     }

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, pair
+from diffode.bench.estimates import Estimate, pair, stated
 
 MOST_COORDINATES = 2048  # beyond which covariances are not computed
 _NULL = 1e-12  # of the largest variance, below which there is none
@@ -51,7 +51,7 @@ def frechet(x: Tensor, y: Tensor, law: object = None) -> Estimate:
     _, moved_b = _moved(b, cb, ca, -shift)
     value = float(shift.square().sum() + ca.trace() + cb.trace()) - 2 * cross
     variance = float(moved_a.var()) / len(a) + float(moved_b.var()) / len(b)
-    return Estimate(value, math.sqrt(variance))
+    return stated(value, math.sqrt(variance), len(a), len(b))
 
 
 def _moved(x: Tensor, own: Tensor, other: Tensor, shift: Tensor) -> tuple[float, Tensor]:

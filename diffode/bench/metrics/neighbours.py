@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, pair
+from diffode.bench.estimates import Estimate, centred, pair, share, stated
 from diffode.doors import as_state
 from diffode.fields.exact import squared_distances
 from diffode.rng import Rng
 
-_SPLITS = 5  # into halves, for standard errors
+_SPLITS, _ROWS = 5, 1000  # into halves, for standard errors, and more of them for few rows
+_SAME = 1e-12  # of the largest square: what rounding makes of equal distances
 _EXACT = 256  # coordinates up to which distances are searched in float64
 
 
@@ -27,7 +28,8 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Esti
     * coverage: the share of the reference whose :math:`B(r)` holds a sample.
 
     The standard errors count both sets, since each makes the balls of the other: a quarter of the
-    squared difference between the halves of a set, averaged over a few splits, is its variance.
+    squared difference between the halves of a set, averaged over some splits, is its variance.
+    Near 0 and 1 they are Wilson's, see `diffode.bench.estimates.share`.
 
     References: Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991, eq. 2; Naeem et al.
     (2020), https://arxiv.org/abs/2002.09797, eqs. 3 and 4.
@@ -41,26 +43,33 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Esti
     Raises:
         ValueError: sets that cannot be compared.
     """
-    a, b = pair(x, reference)
+    a, b = centred(x, reference)
     k = min(k, len(a) - 1, len(b) - 1)
     between, of_a, of_b = (squared_distances(*v) for v in ((a, b), (a, a), (b, b)))
+    same = _SAME * float(max(v.square().sum(1).max() for v in (a, b)))
+    between -= same  # rows that are equal, or equally far, are inside
     radius_a, radius_b = _radii(of_a, k), _radii(of_b, k)
     values = _shares(between, radius_a, radius_b, k)
     variance = torch.zeros_like(values)
-    for split in range(_SPLITS):
+    splits = max(_SPLITS, _ROWS // max(len(a), len(b)))
+    for of_ours, of_theirs in zip(_halves(splits, len(a)), _halves(splits, len(b)), strict=True):
         ours = [
-            _shares(between[rows], _radii(of_a[rows][:, rows], k), radius_b, k)
-            for rows in _halves(split, len(a))
+            _shares(between[rows], _radii(of_a[rows][:, rows], k), radius_b, k) for rows in of_ours
         ]
         theirs = [
             _shares(between[:, rows], radius_a, _radii(of_b[rows][:, rows], k), k)
-            for rows in _halves(split, len(b))
+            for rows in of_theirs
         ]
         for one, other in (ours, theirs):
-            variance += (one - other).square() / (4 * _SPLITS)
-    names = ("precision", "recall", "density", "coverage")
-    pairs = zip(values.tolist(), variance.sqrt().tolist(), strict=True)
-    return {name: Estimate(*both) for name, both in zip(names, pairs, strict=True)}
+            variance += (one - other).square() / (4 * splits)
+    names, counts = ("precision", "recall", "coverage"), (len(a), len(b), len(b))
+    parts = zip(names, values.tolist(), variance.tolist(), counts, strict=False)
+    found = {name: share(p, v, count) for name, p, v, count in parts}
+    value, error = float(values[3]), float(variance[3].sqrt())
+    return {k: found[k] for k in ("precision", "recall")} | {
+        "density": stated(value, error, len(a), len(b)) if value > 0 else found["precision"],
+        "coverage": found["coverage"],
+    }
 
 
 def _radii(distances: Tensor, k: int) -> Tensor:
@@ -68,16 +77,17 @@ def _radii(distances: Tensor, k: int) -> Tensor:
     return distances.kthvalue(min(k + 1, len(distances)), 1).values
 
 
-def _halves(split: int, size: int) -> tuple[Tensor, Tensor]:
-    order = Rng(split).permutation("halves", size)
-    return order[: size // 2], order[size // 2 : 2 * (size // 2)]
+def _halves(splits: int, size: int) -> list[tuple[Tensor, Tensor]]:
+    orders = Rng(0).uniform("halves", (size, splits)).argsort(dim=0, stable=True).unbind(1)
+    half = size // 2
+    return [(order[:half], order[half : 2 * half]) for order in orders]
 
 
 def _shares(between: Tensor, radius_a: Tensor, radius_b: Tensor, k: int) -> Tensor:
-    """Precision, recall, density and coverage, from squared distances and radii."""
+    """Precision, recall, coverage and density, from squared distances and radii."""
     inside = between <= radius_b[None, :]
     found = (between <= radius_a[:, None]).any(0)
-    shares = (inside.any(1), found, inside.sum(1) / k, inside.any(0))
+    shares = (inside.any(1), found, inside.any(0), inside.sum(1) / k)
     return torch.stack([v.double().mean() for v in shares])
 
 
@@ -86,17 +96,22 @@ def nearest(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     x = as_state(x)
     reference = as_state(reference, x.shape[1:], "reference")
     flat, known = x.reshape(len(x), -1), reference.reshape(len(reference), -1)
+    centre = known.double().mean(0)
     best, where = torch.full((len(x),), torch.inf).double(), torch.zeros(len(x)).long()
     for first in range(0, len(known), 4096):
-        distance, index = _search(flat, known[first : first + 4096]).min(1)
+        distance, index = _search(flat, known[first : first + 4096], centre).min(1)
         closer = distance < best
         best = torch.where(closer, distance.double(), best)
         where = torch.where(closer, index + first, where)
     return (flat.double() - known[where].double()).norm(dim=1), where
 
 
-def _search(x: Tensor, y: Tensor) -> Tensor:
-    """Squared distances, in single precision where there are many coordinates."""
+def _search(x: Tensor, y: Tensor, centre: Tensor) -> Tensor:
+    """Squared distances, in single precision where there are many coordinates.
+
+    They are taken about the centre: far from the origin the products lose all digits.
+    """
+    x, y = x.double() - centre, y.double() - centre
     if x.shape[1] <= _EXACT:
         return squared_distances(x, y)
     x, y = x.float(), y.float()
@@ -135,7 +150,7 @@ def nearer(a: Tensor, b: Tensor) -> Estimate:
     """The Mann-Whitney probability that a is less than b, ties half, from draws (n,) and (m,)."""
     over_a, over_b = _share_above(a, b), 1 - _share_above(b, a)
     variance = over_a.var() / len(a) + over_b.var() / len(b)
-    return Estimate(float(over_a.mean()), math.sqrt(float(variance)))
+    return stated(float(over_a.mean()), math.sqrt(float(variance)), len(a), len(b))
 
 
 def _share_above(values: Tensor, draws: Tensor) -> Tensor:

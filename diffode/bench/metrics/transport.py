@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, pair, root
+from diffode.bench.estimates import Estimate, centred, root
 from diffode.bench.metrics.moments import require_second_moment
 from diffode.fields.exact import squared_distances
 from diffode.rng import Rng
@@ -53,7 +53,7 @@ def sliced_wasserstein2(
     require_second_moment(law, "the sliced W2")
     square, phi, psi = sliced_potentials(x, y, projections, seed)
     variance = phi.var() / len(phi) + psi.var() / len(psi)
-    return root(square, float(variance.sqrt()))
+    return root(square, float(variance.sqrt()), len(phi), len(psi))
 
 
 def sliced_potentials(
@@ -66,7 +66,7 @@ def sliced_potentials(
     """
     if projections < 1:
         raise ValueError(f"got projections={projections}; wanted 1 at least")
-    a, b = pair(x, y)
+    a, b = centred(x, y)
     directions = Rng(seed).normal("directions", (projections, a.shape[1]), torch.float64)
     directions = directions / directions.norm(dim=1, keepdim=True)
     weights, i, j = _union(len(a), len(b))
@@ -101,20 +101,19 @@ def wasserstein2(x: Tensor, y: Tensor, law: object = None) -> Estimate:
         ImportError: POT is not installed.
     """
     require_second_moment(law, "W2")
-    a, b = pair(x, y)
+    a, b = centred(x, y)
     try:
         from ot import emd
     except ImportError:
         raise ImportError(
             "the exact Wasserstein distance needs POT; pip install 'diffode[bench]'"
         ) from None
-    centre = b.mean(0)
-    cost = squared_distances(a - centre, b - centre).numpy()
+    cost = squared_distances(a, b).numpy()
     plan, log = emd([], [], cost, numItermax=_ITERATIONS, log=True)
     if log["warning"] is not None:
         raise ValueError(f"no optimal transport of {len(a)} to {len(b)} points: {log['warning']}")
     variance = sum(float(log[name].var(ddof=1)) / len(log[name]) for name in ("u", "v"))
-    return root(float((plan * cost).sum()), variance**0.5)
+    return root(float((plan * cost).sum()), variance**0.5, len(a), len(b))
 
 
 def _union(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -140,7 +140,11 @@ def _by_evaluations(
         )
         found = [[tables.at(table, data, field, s, nfe) for nfe in columns] for s in solvers]
         best = [
-            pick((r.metrics[metric] for r in column if r), key=lambda m: m.value, default=None)
+            pick(
+                (r.metrics[metric] for r in column if r and metric in r.metrics),
+                key=lambda m: m.value,
+                default=None,
+            )
             for column in zip(*found, strict=True)
         ]
         for k, (solver, line) in enumerate(zip(solvers, found, strict=True)):
@@ -148,7 +152,7 @@ def _by_evaluations(
                 f'<td class="text">{html.escape(v)}</td>' for v in (field if not k else "", solver)
             ]
             for row, top in zip(line, best, strict=True):
-                value = row.metrics[metric] if row else None
+                value = row.metrics.get(metric) if row else None
                 alike = value and top and abs(value.value - top.value) <= max(top.half, 0.0)
                 mark = ' class="best"' if alike and len(solvers) > 1 else ""
                 cells.append(f"<td{mark}>{'' if value is None else value}</td>")
