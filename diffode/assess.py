@@ -49,7 +49,8 @@ class Assessment:
         """Write the figures as JSON."""
         figures: dict[str, Any] = {name: q.asdict() for name, q in self.rows()}
         spent = {"name": self.solver, "nfe": self.solution.nfe}
-        figures["solver"] = spent | {"shortfall": self.solution.shortfall("samples")}
+        said = self.solution.shortfall("samples")
+        figures["solver"] = spent | ({"shortfall": said} if said else {})
         write_text(path, json.dumps(figures, indent=2) + "\n")
 
 

@@ -17,7 +17,7 @@ from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField
 from diffode.likelihood import Levels, bits_per_dim
 from diffode.solvers import Solver, get_solver
-from diffode.solvers.divergence import PROBES, Trace
+from diffode.solvers.divergence import FEWEST, PROBES, Trace
 from diffode.solvers.likelihood import STEPS, TOLERANCE, LogProb, log_prob
 from diffode.solvers.status import DONE
 
@@ -102,7 +102,12 @@ class LikelihoodCard:
         mismatch = "not known: no data or exact law to compare with"
         if self.mismatch is not None:
             mismatch = "log p - log prior at t_prior: add it for the true law's likelihood"
-        each = f", {f['estimator_error_each']:.2g} for one point"
+        error, each = f["estimator_error"], f"{f['estimator_error_each']:.2g} for one point"
+        estimated = f"of the mean ({self.trace}), {each}; about 95 % within 1.96 of it"
+        if not math.isfinite(error):
+            estimated = f"not stated of fewer than {FEWEST} probes ({self.trace})"
+        elif not error:
+            estimated = "exact trace"
         return [
             ("nats", f"{f['nats']:.4f}", f"+- {f['nats_stderr']:.2g} over the points, {where}"),
             ("bits per dimension", f"{f['bits_per_dim']:.4f}", quantised),
@@ -126,8 +131,8 @@ class LikelihoodCard:
             ),
             (
                 "estimator error",
-                f"{f['estimator_error']:.2g}",
-                "exact trace" if self.trace == "exact" else f"of the mean ({self.trace}){each}",
+                f"{error:.2g}" if math.isfinite(error) else "-",
+                estimated,
             ),
             ("evaluations", f"{f['nfe']}", self.solver),
         ]

@@ -55,16 +55,16 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
     assert float(each["mismatch"].mean()) == pytest.approx(got["prior_mismatch"])
 
 
-def test_likelihood_options_matter(edm, tmp_path):
+def test_likelihood_options_matter(edm, tmp_path, capsys):
     variants = {
         "test": [],
         "train": ["--data", "train"],
         "as is": ["--as-is"],
         "seed": ["--seed", "1"],
         "raw": ["--weights", "raw"],
-        "estimate": ["--trace", "hutchinson", "--probes", "3"],
-        "range": ["--trace", "hutch++", "--probes", "3"],
-        "more": ["--trace", "hutchinson", "--probes", "4"],
+        "estimate": ["--trace", "hutchinson", "--probes", "12"],
+        "range": ["--trace", "hutch++", "--probes", "12"],
+        "more": ["--trace", "hutchinson", "--probes", "13"],
     }
     nats = {}
     for name, given in variants.items():
@@ -74,6 +74,10 @@ def test_likelihood_options_matter(edm, tmp_path):
     assert len({f["nats"] for f in nats.values()}) == len(variants)
     assert nats["as is"]["levels"] is None and nats["as is"]["offset_bits"] == 0
     assert nats["test"]["estimator_error"] == 0 < nats["estimate"]["estimator_error"]
+    few = ["--trace", "hutchinson", "--probes", "3", "--out", str(tmp_path / "few.json")]
+    assert run(["likelihood", str(edm), "--n", "2", *LOOSE, *few]) == 0
+    assert figures(tmp_path / "few.json")["estimator_error"] is None
+    assert "not stated of fewer than 10 probes" in capsys.readouterr().out
     steps = ["--solver", "heun", "--steps", "6", "--device", "cpu", "--n", "2"]
     assert run(["likelihood", str(edm), *steps, "--out", str(tmp_path / "heun.json")]) == 0
     assert figures(tmp_path / "heun.json")["nfe"] == 12

@@ -75,13 +75,13 @@ def test_a_run_leaves_its_files(poisson):
 
 def test_a_runs_samples_are_arrays_with_x_first(poisson):
     arrays = samples(poisson / "samples.npz")
-    assert list(arrays) == ["x", "q"]
+    assert list(arrays) == ["x", "q", "status"]
     assert arrays["x"].shape == (20, 1, 8, 8) and arrays["q"].shape == (20,)
     assert np.isfinite(arrays["x"]).all() and (arrays["q"] > 0).all()
 
 
 def test_samples_without_an_augmented_radius_are_x_alone(ddim):
-    assert list(samples(ddim / "samples.npz")) == ["x"]
+    assert list(samples(ddim / "samples.npz")) == ["x", "status"]
 
 
 def test_a_run_states_its_quality_beside_two_references(poisson):

@@ -95,7 +95,9 @@ def likelihood(
         int, typer.Option("--points", "--n", help="at most, of all classes", min=1)
     ] = 200,
     trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact",
-    probes: Annotated[int, typer.Option(help="of an estimated trace", min=2)] = 8,
+    probes: Annotated[
+        int, typer.Option(help="of an estimated trace; an error is stated from 10 on", min=1)
+    ] = 16,
     solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
     steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False,

@@ -33,6 +33,7 @@ from diffode.rng import Rng
 Trace = Literal["exact", "hutchinson", "hutch++"]
 Law = Literal["signs", "sphere"]
 PROBES = 20
+FEWEST = 10  # estimates whose spread states an error
 _Products = Callable[[Tensor], tuple[Tensor, ...]]
 _HELD = 2**20  # numbers in one tensor of products held at once
 
@@ -210,13 +211,15 @@ def stated_error(estimates: Tensor) -> Tensor:
 
     For many estimates s is their standard deviation over :math:`\sqrt K`. For few it is wider, by
     Student's quantile over 1.96 (1.07 for 20), and where they are skewed by the mean width of the
-    interval that is corrected for their skewness :math:`\gamma` (from 4 on, and more than two
+    interval that is corrected for their skewness :math:`\gamma` (if they have more than two
     values),
 
     .. math:: h(x) = \frac{3}{\gamma} \left[ \left(1 + \gamma \left(x - \frac{\gamma}{6 K}
               \right) \right)^{1/3} - 1 \right], \qquad x = \pm q_{K - 1} / \sqrt K.
 
-    It is infinite for a single estimate.
+    It is infinite, which states none, for fewer than 10 estimates (`FEWEST`). Their spread says
+    too little then: where two coordinates are coupled and no others, an estimate from signs has
+    two values, and K of them are equal, at whatever error, with probability :math:`2^{1-K}`.
 
     Reference: Hall (1992), On the removal of skewness by transformation, J. R. Stat. Soc. B 54.
 
@@ -226,13 +229,13 @@ def stated_error(estimates: Tensor) -> Tensor:
     from scipy.special import stdtrit
 
     count = estimates.shape[1]
-    if count == 1:
+    if count < FEWEST:
         return torch.full_like(estimates[:, 0], math.inf)
     variance, mean = torch.var_mean(estimates, 1, correction=0, keepdim=True)
     z = (estimates - mean) / variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
     skew, kurtosis = z.pow(3).mean(1), z.pow(4).mean(1)
     two_values = kurtosis < skew.square() + 1.05  # equal to skew^2 + 1 for these alone
-    straight = (skew.abs() < 1e-3) | two_values | torch.tensor(count < 4, device=skew.device)
+    straight = (skew.abs() < 1e-3) | two_values
     g = skew.where(~straight, 1.0)
 
     def h(x: float) -> Tensor:

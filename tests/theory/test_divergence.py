@@ -229,12 +229,12 @@ LAWS = {
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("count", [20, 60])
+@pytest.mark.parametrize("count", [10, 20, 60])
 def test_a_stated_error_covers_the_truth(law, count):
-    """Nineteen times of twenty, to 3 %: estimates of mean zero, 4,000 means of them."""
+    """Nineteen times of twenty, to 3 % (5 % of ten): of mean zero, 4,000 means of them."""
     estimates = LAWS[law](draws(4000, count, seed=count))
     covered = estimates.mean(1).abs() <= 1.96 * stated_error(estimates)
-    assert 0.92 < float(covered.double().mean()) < 0.98
+    assert (0.9 if count == 10 else 0.92) < float(covered.double().mean()) < 0.985
 
 
 def test_a_stated_error_is_the_standard_error_of_many():
@@ -244,9 +244,13 @@ def test_a_stated_error_is_the_standard_error_of_many():
 
 
 def test_a_stated_error_follows_scale_and_not_place():
-    estimates = draws(50, 6).exp()
+    estimates = draws(50, 12).exp()
     once, again = stated_error(estimates), stated_error(7 - 3 * estimates)
     torch.testing.assert_close(again, 3 * once)
-    assert stated_error(torch.ones(2, 5)).tolist() == [0, 0]
-    assert stated_error(torch.ones(2, 1)).tolist() == [math.inf, math.inf]
-    assert bool(stated_error(draws(50, 2)).isfinite().all())
+    assert stated_error(torch.ones(2, 10)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_no_error_is_stated_of_few_estimates(count):
+    """All equal, at whatever error, they would state 0."""
+    assert stated_error(torch.ones(2, count)).tolist() == [math.inf, math.inf]

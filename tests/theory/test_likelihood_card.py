@@ -44,7 +44,7 @@ def test_gradients_of_parameters(trace):
     data = draws(60, 2).float()
     options = {"width": 4, "depth": 1, "sigma_min": 0.5, "sigma_max": 3.0}
     field = build("edm", (2,), None, data_stats(data), **options).field.double()
-    x, settings = data[:2].double(), {"rtol": 1e-6, "atol": 1e-6, "probes": 2}
+    x, settings = data[:2].double(), {"rtol": 1e-6, "atol": 1e-6, "probes": 1}
     parameters = list(field.parameters())
     for p in parameters:
         p.data = 0.3 * Rng(p.numel()).normal("weights", (p.numel(),), torch.float64).view_as(p)
@@ -220,7 +220,7 @@ def test_dequantisation_refuses_other_data():
 
 
 def test_a_card_holds_what_it_says():
-    field = wide(3)
+    field = wide(24)
     x, seen = points(field, 6), []
     card = likelihood_card(
         field,
@@ -234,9 +234,9 @@ def test_a_card_holds_what_it_says():
     )
     assert seen == [4, 6, 10, 12]
     f, r = card.figures(), card.result
-    assert (f["points"], f["dim"], f["levels"], f["offset_bits"]) == (6, 3, 17, 3.0)
+    assert (f["points"], f["dim"], f["levels"], f["offset_bits"]) == (6, 24, 17, 3.0)
     assert abs(f["prior"] + f["divergence"] - f["nats"]) < 1e-9
-    assert f["bits_per_dim"] == pytest.approx(-f["nats"] / (3 * math.log(2)) + 3)
+    assert f["bits_per_dim"] == pytest.approx(-f["nats"] / (24 * math.log(2)) + 3)
     assert f["nats_stderr"] == pytest.approx(float(r.nats.std()) / math.sqrt(6))
     looser = log_prob(field, x, "hutchinson", solver="dopri5", batch=4, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(card.effect, looser.nats - r.nats)
