@@ -6,6 +6,7 @@ import torch
 import diffode
 from diffode.nn.embeddings import Labels
 from diffode.recipes import names
+from diffode.testing import check_field
 from diffode.training import Objective
 from diffode.training.adversarial import AlternatingGAN
 from diffode.training.trainer import train
@@ -69,3 +70,8 @@ def test_a_label_without_samples_is_warned_of():
     x, y = torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(8)
     with pytest.warns(UserWarning, match="no sample has label 1 of 0 to 1; what is drawn"):
         next(train(made("edm"), (x, y.long()), steps=1, batch=8, device="cpu"))
+
+
+def test_checks_that_go_without_labels_say_so():
+    with pytest.raises(ValueError, match=r"the checks go without labels, .*label_drop=0"):
+        check_field(made("edm", label_drop=0.0).field)

@@ -81,6 +81,11 @@ def without_null(network: nn.Module) -> None:
             module.null = False
 
 
+def needs_labels(network: nn.Module) -> bool:
+    """Whether a network, or a field around it, has no null label to stand for "no label"."""
+    return any(isinstance(m, Labels) and not m.null for m in network.modules())
+
+
 class Embedding(nn.Module):
     r"""Vector of the conditioning numbers c and the label y, for the blocks to read.
 

@@ -11,11 +11,12 @@ from torch import nn
 
 from diffode.fields.base import Field, Own
 from diffode.fields.schedules import Schedule
+from diffode.nn.embeddings import needs_labels
 from diffode.priors import Spherical
 
 
 def require_stated(field: Field, schedule: Schedule | None) -> None:
-    """Refuse a field whose attributes are missing or of another kind.
+    """Refuse a field whose attributes are missing or of another kind, or that needs labels.
 
     Arguments:
         field: to look at.
@@ -27,6 +28,11 @@ def require_stated(field: Field, schedule: Schedule | None) -> None:
     name = type(field).__name__
     if not isinstance(field, nn.Module) or "_parameters" not in vars(field):
         raise ValueError(f"{name} is not set up: call super().__init__() first in its __init__")
+    if needs_labels(field):
+        raise ValueError(
+            "the checks go without labels, and this field was trained with label_drop=0: it has "
+            "no null label to stand for that; check one that was trained with some dropped"
+        )
     for attribute, wanted in _WANTED.items():
         value = getattr(field, attribute, None)
         if not _FITS[attribute](value):
