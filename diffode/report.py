@@ -27,7 +27,10 @@ h1 { font-size: 1.6rem; margin-bottom: 0; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; }
 td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
-td:first-child, th:first-child { text-align: left; }
+td:first-child, th:first-child, .text { text-align: left; }
+td { white-space: nowrap; }
+td.text { opacity: .75; font-size: .85rem; white-space: normal; }
+tbody tr:first-child { font-weight: 600; }
 thead { border-bottom: 1px solid currentColor; }
 img { max-width: 100%; height: auto; display: block; margin-bottom: .3rem; }
 pre { padding: .8rem 1rem; overflow-x: auto; border: 1px solid #8886; border-radius: .3rem; }
@@ -45,13 +48,11 @@ _PAGE = Template("""<!doctype html>
 <p class="note">$caption $start</p>
 $neighbours
 <h2>Quality</h2>
-<table><thead><tr><th></th><th>Fr&eacute;chet</th><th>precision</th><th>recall</th>
-<th>nearest</th><th>count</th></tr></thead><tbody>$rows</tbody></table>
-<p class="note">Fr&eacute;chet: distance of means and covariances to the held-out split, in the
-space of the data itself. Precision and recall: shares inside the other set's
-5-nearest-neighbour balls, against the training split. Nearest: median distance to the nearest
-training sample. Read the first row beside the second, which is real data, and the third, a
-full-covariance Gaussian fit: what "nothing learned" scores.</p>
+<p class="note">The first figure is the one to look at first. Read the samples beside real data,
+and beside a Gaussian fit: what "nothing learned" scores.</p>
+<table><thead><tr><th></th><th>samples</th><th>real data</th><th>Gaussian fit</th><th>good</th>
+<th class="text"></th></tr></thead><tbody>$rows</tbody></table>
+<ul class="note">$notes</ul>
 <h2>Loss</h2>
 $curve
 <h2>Use it</h2>
@@ -80,7 +81,7 @@ def write_report(
         style=_STYLE,
         title=html.escape(f"{plan.field} on {run.dataset.name}"),
         about=html.escape(repr(run.field)),
-        samples=data_uri(samples_picture(x[:100], reference=train)),
+        samples=data_uri(samples_picture(result.shown, reference=train)),
         caption=(
             f"Drawn with {html.escape(result.solver)}, {result.solution.nfe} evaluations of the "
             f"network, seed {plan.seed}. Nothing is selected. "
@@ -88,7 +89,8 @@ def write_report(
         ),
         start=_start(run),
         neighbours=_neighbours(x, train),
-        rows="".join(_row(name, q.asdict()) for name, q in result.rows()),
+        rows="".join(map(_row, result.evaluation.rows())),
+        notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
         curve=curve(steps, losses),
         code=html.escape(_code(run)),
         settings=html.escape(json.dumps(settings, indent=2)),
@@ -124,11 +126,10 @@ def _neighbours(x: Tensor, train: Tensor) -> str:
     )
 
 
-def _row(name: str, figures: dict[str, float]) -> str:
-    cells = "".join(
-        f"<td>{figures[k]:.3f}</td>" for k in ("frechet", "precision", "recall", "nearest")
-    )
-    return f"<tr><td>{name}</td>{cells}<td>{figures['count']:.0f}</td></tr>"
+def _row(line: Sequence[str]) -> str:
+    *cells, about = map(html.escape, line)
+    figures = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr>{figures}<td class="text">{about}</td></tr>'
 
 
 def _code(run: Run) -> str:

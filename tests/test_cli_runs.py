@@ -86,11 +86,13 @@ def test_samples_without_an_augmented_radius_are_x_alone(ddim):
 
 def test_a_run_states_its_quality_beside_two_references(poisson):
     quality = figures(poisson / "quality.json")
-    assert list(quality) == ["samples", "real data (floor)", "Gaussian fit", "solver"]
-    assert quality["solver"] == {"name": "trig", "nfe": 35}
-    assert quality["samples"]["count"] == 20
-    assert all(math.isfinite(v) for v in quality["samples"].values())
-    assert quality["real data (floor)"]["frechet"] < quality["samples"]["frechet"]
+    assert (quality["solver"], quality["nfe"], quality["panel"]["count"]) == ("trig", 35, 20)
+    assert quality["headline"].startswith("Frechet[digits-cnn@")
+    columns = [quality[column] for column in ("metrics", "floor", "gaussian")]
+    assert all(math.isfinite(e["value"]) for found in columns for e in found.values())
+    assert quality["metrics"].keys() == quality["floor"].keys() > quality["gaussian"].keys()
+    real, drawn = (found[quality["headline"]]["value"] for found in (columns[1], columns[0]))
+    assert real < drawn
 
 
 def test_a_run_states_all_its_settings(poisson):
@@ -119,11 +121,12 @@ def test_the_report_needs_nothing_else(poisson):
     assert all(min(png_size(base64.b64decode(p))) > 8 for p in pictures)
     points = re.search(r'<polyline points="([^"]+)"', page).group(1).split()
     assert len(points) == STEPS
-    for name in ("samples", "real data (floor)", "Gaussian fit"):
-        row = figures(poisson / "quality.json")[name]
-        cells = [f"{row[k]:.3f}" for k in ("frechet", "precision", "recall", "nearest")]
-        cells = "".join(f"<td>{c}</td>" for c in [name, *cells, f"{row['count']}"])
-        assert f"<tr>{cells}</tr>" in page
+    quality = figures(poisson / "quality.json")
+    for name in quality["metrics"]:
+        assert f"<tr><td>{name}</td>" in page
+    first = page.index("<tr><td>")
+    assert page[first:].startswith(f"<tr><td>{quality['headline']}</td>")
+    assert quality["panel"]["reference_hash"] in page and "few points" in page
 
 
 def test_the_lines_of_code_in_the_report_work(poisson, tmp_path, monkeypatch):
@@ -193,7 +196,7 @@ def test_a_checkpoint_file_can_be_sampled(poisson, tmp_path):
 def test_ddim_trains_ddpm_and_samples_with_ddim(ddim, tmp_path, capsys):
     config = figures(ddim / "config.json")
     assert (config["field"], config["solver"]) == ("ddpm", "ddim")
-    assert figures(ddim / "quality.json")["solver"]["name"] == "ddim(eta=0)"
+    assert figures(ddim / "quality.json")["solver"] == "ddim(eta=0)"
     default, same, other = (
         drawn(ddim, tmp_path / "x.npz", "--n", "2", "--nfe", "5", *solver)["x"]
         for solver in ([], ["--solver", "ddim"], ["--solver", "heun"])

@@ -34,7 +34,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run directory")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
-    samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=10)] = 2000,
+    samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000,
 ) -> None:
     """Train a field, draw samples, and say how good they are."""
     from diffode.cli.training import command

@@ -11,7 +11,9 @@ from typing import Any
 import typer
 
 from diffode.assess import Assessment, assess, save_samples
+from diffode.bench.panel import Panel
 from diffode.cli.app import pairs
+from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
 from diffode.cli.outcome import warn
 from diffode.cli.progress import progress_bar
@@ -22,6 +24,7 @@ from diffode.plan import Plan, changes
 from diffode.recipes import find
 from diffode.report import write_report
 from diffode.run import Run, execute, home, load_data
+from diffode.training.checkpoint import find as find_checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
 from diffode.viz import samples_picture
@@ -64,6 +67,7 @@ def command(
     dataset = load_data(plan)
     if not is_image(dataset.event_shape):
         require_matplotlib()
+    panel = Panel(dataset, samples, labels=plan.labels)
     if plan.solver != "default":
         typer.echo(f"{field or plan.solver} is {plan.field}, sampled with {plan.solver}")
     steps: list[int] = []
@@ -99,11 +103,12 @@ def command(
         with progress_bar("sample", samples) as bar:
             result = assess(
                 run.field,
-                dataset,
+                panel,
+                title=f"{plan.field} on {dataset.name}",
+                checkpoint=find_checkpoint(folder).stem,
                 n=samples,
                 solver=plan.solver,
                 seed=plan.seed,
-                labels=plan.labels,
                 progress=bar.advance,
             )
     except (KeyboardInterrupt, Ended):
@@ -154,19 +159,15 @@ def _fresh(plan: Plan) -> Path:
 
 def _finish(run: Run, result: Assessment, folder: Path) -> None:
     """Write what the run leaves, and print it."""
-    samples_picture(result.solution.x.cpu()[:100], folder / "samples.png", run.dataset.train)
+    samples_picture(result.shown, folder / "samples.png", run.dataset.train)
     save_samples(result.solution, folder / "samples.npz")
     result.write(folder / "quality.json")
     write_report(run, result, folder / "report.html", *_losses(folder))
-    count, nfe = result.samples.count, result.solution.nfe
+    count, nfe = len(result.solution.x), result.solution.nfe
     warn(result.solution.shortfall("samples"))
     trained = f"trained in {run.seconds:.0f} s; " if run.losses else ""
     typer.echo(f"{trained}{count} samples, {nfe} evaluations each")
-    typer.echo(f"{'':18} {'Frechet':>8} {'precision':>9} {'recall':>7} {'nearest':>8}")
-    for name, q in result.rows():
-        typer.echo(
-            f"{name:18} {q.frechet:8.3f} {q.precision:9.3f} {q.recall:7.3f} {q.nearest:8.3f}"
-        )
+    show_evaluation(result.evaluation)
     for name in ("samples.png", "samples.npz", "report.html", "quality.json", "config.json"):
         typer.echo(f"wrote {folder / name}")
     typer.echo(f"wrote {folder / 'metrics.jsonl'} and {folder / 'checkpoints'}")
