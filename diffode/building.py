@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffode.doors import as_count, as_shape
 from diffode.options import options_of, validate
 from diffode.recipes import find
 from diffode.recipes.compose import given
@@ -32,10 +33,14 @@ def build(
     Raises:
         ValueError: an unknown name or option, or a value out of range.
     """
-    found = find(name)
+    shape = as_shape(shape)
+    classes = None if classes is None else as_count(classes, "classes")
+    if min(shape) < 1:
+        raise ValueError(f"got the event shape {shape}; each size counts from 1")
+    found = find(str(name))
     full = validate(f"field {found.name!r}", options, found.function, given)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
-    objective = found.function(given(tuple(shape), classes, stats, seed, **full), **own)
-    objective.spec = Spec(found.name, tuple(shape), classes, own | full)
-    objective.stats = stats or Stats.unit(tuple(shape))
+    objective = found.function(given(shape, classes, stats, seed, **full), **own)
+    objective.spec = Spec(found.name, shape, classes, own | full)
+    objective.stats = stats or Stats.unit(shape)
     return objective

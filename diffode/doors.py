@@ -8,6 +8,7 @@ under ``torch.func``, costs nothing and reads no value.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -39,7 +40,7 @@ def as_state(
         ValueError: another shape, or too few points.
     """
     shape = None if event_shape is None else tuple(event_shape)
-    if isinstance(x, Tensor) and x.is_floating_point():
+    if isinstance(x, Tensor) and x.is_floating_point() and x.layout == torch.strided:
         fits = x.ndim > 0 if shape is None else x.ndim == 1 + len(shape) and x.shape[1:] == shape
         if fits and x.shape[0] >= fewest:
             return x
@@ -126,14 +127,44 @@ def as_times(times: Numbers, like: Tensor) -> Tensor:
     raise ValueError("times must be at least two, strictly increasing or decreasing")
 
 
+def as_count(value: object, name: str) -> int:
+    """A whole number as an int: 3 and 3.0 are one, 2.5 and words are not.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        said = " ".join(repr(value).split())[:40]
+        raise TypeError(f"got {name}={said}; wanted a whole number") from None
+
+
+def as_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a draw as ints, rows first.
+
+    Raises:
+        TypeError: something that is no shape.
+        ValueError: no rows, or a size below 0.
+    """
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"got a shape of type {type(shape).__name__}; wanted (B, *event)")
+    sizes = tuple(as_count(size, "size") for size in shape)
+    if not sizes or min(sizes) < 0:
+        raise ValueError(f"got the shape {sizes}; wanted (B, *event), each at least 0")
+    return sizes
+
+
 def _real(value: object, name: str) -> Tensor:
     """A tensor of real numbers, of whatever type they are."""
     try:
         if not isinstance(value, Tensor):
             value = torch.tensor(value if isinstance(value, list | tuple) else np.array(value))
-        if not value.is_complex():
+        if not value.is_complex() and value.layout == torch.strided:
             return value
-        kind = str(value.dtype)
+        kind = f"{value.dtype}, {value.layout}".removesuffix(", torch.strided")
     except (TypeError, ValueError, RuntimeError):  # words, None, ragged lists
         kind = type(value).__name__
     raise TypeError(

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffode.doors import as_count, as_labels, as_shape
+
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -95,10 +97,12 @@ class Rng:
     """
 
     def __init__(self, seed: int = 0, *, step: int = 0, rows: Tensor | None = None) -> None:
+        seed, step = as_count(seed, "seed"), as_count(step, "step")
         if not 0 <= seed < 2**64:
             raise ValueError(f"got seed {seed}; use an integer from 0 to 2^64 - 1")
         if not 0 <= step < 2**32:
             raise ValueError(f"got step {step}; a step counts from 0 to 2^32 - 1")
+        rows = as_labels(rows, None)
         if rows is not None and len(rows) and not (rows.min() >= 0 and rows.max() <= _WORD):
             low, high = int(rows.min()), int(rows.max())
             raise ValueError(f"got rows {low} to {high}; rows count from 0 to 2^32 - 1")
@@ -120,6 +124,9 @@ class Rng:
 
     def bits(self, name: str, n: int, words: int, device: torch.device | str = "cpu") -> Tensor:
         """Random 32-bit words in an int64 tensor of shape (n, words)."""
+        n = as_count(n, "n")
+        if n < 0:
+            raise ValueError(f"got n={n}; a draw has 0 rows or more")
         rows = torch.arange(n, device=device) if self._rows is None else self._rows.to(device)
         if len(rows) != n:
             raise ValueError(f"{n} rows were asked of a generator of {len(rows)} rows")
@@ -133,6 +140,7 @@ class Rng:
         self, name: str, shape: Sequence[int], device: torch.device | str = "cpu"
     ) -> Tensor:
         """Uniform draws in the open interval (0, 1), from 52 random bits each, in float64."""
+        shape = as_shape(shape)
         size = math.prod(shape[1:])
         words = self.bits(name, shape[0], 2 * size, device).view(shape[0], 2, size)
         k = (words[:, 0] << 20) | (words[:, 1] >> 12)
@@ -158,6 +166,7 @@ class Rng:
         device: torch.device | str = "cpu",
     ) -> Tensor:
         """Standard normal draws of the given shape, rows first."""
+        shape = as_shape(shape)
         size = math.prod(shape[1:])
         half = (size + 1) // 2
         words = self.bits(name, shape[0], 2 * half, device)

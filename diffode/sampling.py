@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field, Latent, right
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
@@ -31,6 +32,7 @@ def _times(
     kind: str | None,
     final: Final,
 ) -> Tensor:
+    nfe = None if nfe is None else as_count(nfe, "nfe")
     if nfe is not None and steps is not None:
         raise ValueError(f"got nfe={nfe} and steps={steps}; give one of the two")
     if solver.adaptive:
@@ -103,6 +105,8 @@ def _fitted(field: Field, grid: str | Path | FittedGrid | None) -> FittedGrid | 
         return None
     from diffode.solvers.fitted import FittedGrid, read_grid
 
+    if not isinstance(grid, str | Path | FittedGrid):
+        raise TypeError(f"got a grid of type {type(grid).__name__}; wanted a kind or a fitted one")
     fitted = grid if isinstance(grid, FittedGrid) else read_grid(grid)
     fitted.check(field)
     return fitted
@@ -172,6 +176,11 @@ def sample(
         ValueError: a count, label or option that does not fit.
         TypeError: a solver that cannot use the field.
     """
+    n, first, seed = as_count(n, "n"), as_count(first, "first"), as_count(seed, "seed")
+    nfe, steps, batch = (
+        None if value is None else as_count(value, name)
+        for value, name in ((nfe, "nfe"), (steps, "steps"), (batch, "batch"))
+    )
     if n < 1 or (batch is not None and batch < 1):
         raise ValueError(f"got n={n}, batch={batch}; both count from 1")
     if not 0 <= first <= 2**32 - n:

@@ -129,7 +129,7 @@ def pair(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
         ValueError: fewer than ``least`` points, points of different sizes, or not finite.
     """
     x, y = as_state(x, fewest=0), as_state(y, name="y", fewest=0)
-    a, b = (v.detach().cpu().reshape(len(v), -1).double() for v in (x, y))
+    a, b = (_matrix(v) for v in (x, y))
     if a.shape[1] != b.shape[1]:
         raise ValueError(
             f"got points of {a.shape[1]} and of {b.shape[1]} coordinates; compare points of one "
@@ -149,3 +149,7 @@ def centred(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
     a, b = pair(x, y, least)
     centre = b.mean(0)
     return a - centre, b - centre
+
+
+def _matrix(x: Tensor) -> Tensor:
+    return (x[:, None] if x.ndim == 1 else x).detach().cpu().flatten(1).double()

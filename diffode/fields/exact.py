@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.doors import as_labels, as_state, transformed
+from diffode.doors import as_count, as_labels, as_state, transformed
 from diffode.fields.base import AffineField, right
 from diffode.fields.kernels import (
     Points,
@@ -141,6 +141,7 @@ class Empirical(AffineField):
 
     def sample(self, n: int, rng: Rng) -> Tensor:
         """Draw n points of the law, shape (n, *event)."""
+        n = as_count(n, "n")
         index = choose(self.log_weights, n, rng).to(self.points.device)
         x = self.points[index].to(self.log_weights.device)
         if self.bandwidth:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from diffode.doors import as_state
+from diffode.doors import as_count, as_state
 from diffode.fields.base import AffineField
 from diffode.fields.exact import choose, normalised_log
 from diffode.fields.scales import Scales
@@ -103,6 +103,7 @@ class Mixture(AffineField):
 
     def sample(self, n: int, rng: Rng) -> Tensor:
         """Draw n points of the law, shape (n, *event)."""
+        n = as_count(n, "n")
         k = choose(self.log_weights, n, rng)
         z = rng.normal("exact/normal", (n, self.means.shape[1]), torch.float64, self.means.device)
         z = z * self.variances[k].sqrt()

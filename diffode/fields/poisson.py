@@ -54,6 +54,8 @@ class PoissonField(Wrapped):
         radius: Radius = "auto",
         max_radius: float | None = None,
     ) -> None:
+        if not isinstance(inner, AffineField):
+            raise TypeError(f"a PoissonField is built around a field, got {type(inner).__name__}")
         if not is_student(inner.noise) or not isinstance(inner.schedule, Karras):
             raise TypeError(
                 "a PoissonField needs StudentT noise on the Karras schedule, got "
@@ -81,7 +83,12 @@ class PoissonField(Wrapped):
         if self.q is None:
             return self
         other = self.copied()
-        other.q = self.q[index]
+        try:
+            other.q = self.q[index]
+        except (IndexError, TypeError):
+            raise ValueError(
+                f"got rows that do not fit a field bound to {len(self.q)}; pass their indices"
+            ) from None
         return other
 
     def latent(self, x: Tensor) -> Latent:
@@ -93,6 +100,8 @@ class PoissonField(Wrapped):
 
         With u uniform on the sphere of R^{N+D}, (x - m, q sigma_max) = c sigma_max u.
         """
+        if not isinstance(rng, Rng):
+            raise TypeError(f"got rng of type {type(rng).__name__}; wanted diffode.Rng(seed)")
         if self.q is not None:
             raise ValueError("a bound PoissonField has no prior; start from its plane form")
         mean, _ = self.moments

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, silu, softplus
 
+from diffode.doors import as_labels, as_state, as_time
 from diffode.nn.base import seeded
 from diffode.nn.embeddings import Embedding
 
@@ -71,10 +72,8 @@ class CriticNetwork(nn.Module):
             t: times of order 1, shape () or (B,); not used by a critic that is not timed.
             y: labels, shape (B,), or None for unconditional.
         """
-        if tuple(x.shape[1:]) != self.event_shape:
-            raise ValueError(
-                f"got x of shape {tuple(x.shape)}; this critic takes (B, {self.event_shape})"
-            )
+        x = as_state(x, self.event_shape)
+        y = as_labels(y, len(x))
         if y is not None and self.classes is None:
             raise ValueError("got labels for a critic without; build it with classes=")
         return self.score(x.to(next(self.parameters()).dtype), self._embed(x, t, y))
@@ -86,7 +85,7 @@ class CriticNetwork(nn.Module):
     def _embed(self, x: Tensor, t: Tensor | float, y: Tensor | None) -> Tensor | None:
         if self.embedding is None:
             return None
-        time = torch.as_tensor(t, device=x.device).to(torch.float32)
+        time = as_time(t, x).to(torch.float32)
         time = time.expand(len(x)) if self.timed else torch.zeros(len(x), device=x.device)
         e: Tensor = self.embedding(time[:, None], y)
         return e

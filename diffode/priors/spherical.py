@@ -19,10 +19,11 @@ import math
 from collections.abc import Sequence
 from typing import Self, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.doors import as_state
+from diffode.doors import as_shape, as_state
 from diffode.rng import Rng
 
 _STIRLING = 10.0  # from where on differences of log Gamma are taken from its series
@@ -85,6 +86,9 @@ class Spherical:
             name: the name of the draw; the same name and rng give the same numbers.
             max_radius: draw conditioned on :math:`|x - \\mu|` at most this (exact, no clipping).
         """
+        if not isinstance(rng, Rng):
+            raise TypeError(f"got rng of type {type(rng).__name__}; wanted diffode.Rng(seed)")
+        shape = as_shape(shape)
         n = rng.normal(name, shape, torch.float64, device)
         right = (-1, *[1] * (len(shape) - 1))
         if max_radius is None:
@@ -146,10 +150,7 @@ class Normal(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import gammaincinv
 
-        return (
-            self.scale
-            * torch.from_numpy(2 * gammaincinv(dim / 2, u.double().cpu().numpy())).sqrt()
-        )
+        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, _shares(u))).sqrt()
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""
@@ -204,7 +205,7 @@ class StudentT(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import betainccinv, betaincinv
 
-        p = u.double().cpu().numpy()
+        p = _shares(u)
         beta = betaincinv(dim / 2, self.dof / 2, p)
         rest = betainccinv(self.dof / 2, dim / 2, p)  # 1 - beta, without the cancellation
         return self.scale * torch.from_numpy(self.dof * beta / rest).sqrt()
@@ -243,3 +244,11 @@ def is_student(law: object) -> TypeGuard[StudentT]:
 def _unchanged(law: Spherical, known: type[Spherical]) -> bool:
     own = type(law)
     return own.log_radial is known.log_radial and own.mixing is known.mixing
+
+
+def _shares(u: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Probabilities as a numpy array."""
+    p = u if isinstance(u, Tensor) and u.ndim == 0 else as_state(u, name="u", fewest=0)
+    if bool(((p < 0) | (p > 1)).any()):
+        raise ValueError("got u outside of [0, 1]; a probability lies between the two")
+    return p.double().cpu().numpy()

@@ -82,7 +82,7 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
     Raises:
         ValueError: an unknown name or option, or an option out of range.
     """
-    name = DEFAULT if name == "default" else name
+    name = DEFAULT if name == "default" else str(name)
     if name not in names():
         raise ValueError(
             f"no solver named {quoted(name)}; {suggest(name, names())}"

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import uncompiled
+from diffode.doors import as_count
 from diffode.fields.base import Field
 from diffode.rng import Rng
 
@@ -99,6 +100,7 @@ def draw(rng: Rng, name: str, x: Tensor, count: int = PROBES, law: Law = "signs"
     """
     if law not in get_args(Law):
         raise ValueError(f"got probes of law {law!r}; wanted {', '.join(get_args(Law))}")
+    count = as_count(count, "probes")
     if count < 1:
         raise ValueError(f"got {count} probes; an estimate needs at least 1")
     dim = x[0].numel()

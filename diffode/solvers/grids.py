@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.fields.schedules import VP
 from diffode.inputs import quoted
@@ -84,6 +85,7 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
         TypeError: "own" for a field without times of its own, or another kind than "native" for
             one without a schedule.
     """
+    steps = as_count(steps, "steps")
     if steps < 1:
         raise ValueError(f"got {steps} steps; a grid has at least 1")
     if kind == "own":

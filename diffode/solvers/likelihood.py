@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
 from diffode.solvers import get_solver
@@ -150,6 +151,7 @@ def log_prob(
     check(trace, field)
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
+    batch = None if batch is None else as_count(batch, "batch")
     if batch is not None and batch < 1:
         raise ValueError(f"got batch={batch}; it counts from 1")
     solver, clock = _chosen(field, solver, options, clock)

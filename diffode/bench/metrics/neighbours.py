@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffode.bench.estimates import Estimate, centred, pair, share, stated
-from diffode.doors import as_state
+from diffode.doors import as_count, as_state
 from diffode.fields.exact import squared_distances
 from diffode.rng import Rng
 
@@ -44,6 +44,8 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Esti
         ValueError: sets that cannot be compared.
     """
     a, b = centred(x, reference)
+    if (k := as_count(k, "k")) < 1:
+        raise ValueError(f"got k={k}; neighbours count from 1")
     k = min(k, len(a) - 1, len(b) - 1)
     between, of_a, of_b = (squared_distances(*v) for v in ((a, b), (a, a), (b, b)))
     same = _SAME * float(max(v.square().sum(1).max() for v in (a, b)))
