@@ -11,7 +11,7 @@ from diffode.bench import error_budget
 from diffode.bench.budget import PARTS, ErrorBudget, lines
 from diffode.bench.budget_chart import chart
 from diffode.bench.stages import affine_stages, exact_field
-from diffode.data import load
+from diffode.data import Dataset, load
 from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField, Rectified
 from diffode.priors import Normal, StudentT
 from diffode.solvers import get_solver
@@ -156,6 +156,19 @@ def test_what_has_no_budget_is_refused_in_one_line(ring):
         error_budget(diffode.build("monoflow-pool", (2,), width=8).field, ring, n=ROWS)
     with pytest.raises(ValueError, match="needs 40 rows"):
         error_budget(exact(ring, VP()), ring, n=10)
+
+
+def test_points_alone_are_not_scored_against_themselves(ring):
+    field, points, others = exact(ring, VP()), ring.train[:300], ring.test[:300]
+    with pytest.raises(ValueError, match=r"got 300 training points alone; .* pass held_out="):
+        error_budget(field, points, "heun", n=ROWS, nfe=21)
+    for data in (Dataset("twice", points, points), Dataset("copy", points, points.clone())):
+        with pytest.raises(ValueError, match="the test points are the training points"):
+            error_budget(field, data, "heun", n=ROWS, nfe=21)
+    with pytest.raises(ValueError, match="got held_out with a data set"):
+        error_budget(field, ring, "heun", n=ROWS, nfe=21, held_out=others)
+    b = error_budget(field, points, "heun", n=ROWS, nfe=21, held_out=others)
+    assert b.floor.value > 0.05 and 0 < b.floor.stderr < b.floor.value
 
 
 def test_figures_come_back_from_json_and_are_drawn(ring):

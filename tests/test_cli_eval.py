@@ -67,6 +67,19 @@ def test_table_and_files_say_what_was_measured_against_what(ring, tmp_path, caps
         assert "Frechet[pixels@" in text and "60 points of the test split" in text
 
 
+def test_train_and_eval_have_one_panel_and_one_floor(ring, tmp_path):
+    """The same samples too, of 35 evaluations: the whole table is the same."""
+    quality = figures(ring / "quality.json")
+    given = ["--n", "20", "--device", "cpu", "--out", str(tmp_path)]
+    assert run(["eval", str(ring), *given]) == 0
+    found = figures(tmp_path / "eval.json")
+    assert quality["headline"] == found["headline"] == "W2"
+    for part in ("floor", "gaussian", "panel"):
+        assert quality[part] == found[part]
+    for name, e in quality["metrics"].items():
+        assert found["metrics"][name]["value"] == pytest.approx(e["value"], rel=1e-3, abs=1e-3)
+
+
 def test_samples_are_those_of_the_sample_command(ring, tmp_path):
     x, _ = evaluate(ring, tmp_path, "--seed", "5")
     out = tmp_path / "x.npz"

@@ -1,13 +1,15 @@
 """The panel: each metric finds a planted defect of known size, and real data are the floor."""
 
 import json
+import math
 
 import pytest
 import torch
 
+from diffode.bench.evaluation import Evaluation
 from diffode.bench.metrics import class_variation, copying, straightness
 from diffode.bench.panel import Panel
-from diffode.data import load
+from diffode.data import Dataset, load
 from diffode.rng import Rng
 from tests.draws import Quick
 
@@ -147,6 +149,40 @@ def test_samples_that_do_not_fit_are_refused(ring):
         ring.measure(torch.zeros(10, 2))
     with pytest.raises(ValueError, match="got 5 samples"):
         Panel(load(RING), 5)
+
+
+def test_a_metric_that_cannot_be_had_is_named_and_leaves_the_others():
+    """A reference of one point, again and again, has no kernel width."""
+    x, same = Quick(1).normal("x", (200, 2)), torch.full((50, 2), 0.3)
+    panel = Panel(Dataset("one point", x, same), 50, ["pixels"])
+    found = panel.measure(x)
+    assert math.isnan(found["MMD^2"].value) and "all equal" in found["MMD^2"].refused
+    assert found["energy"].value > 0 and found["copying"].value > 0
+    assert panel.bandwidth is None and panel.describe()["mmd_bandwidth"] is None
+    settings = {"solver": "s", "nfe": 1, "seed": 0, "weights": "ema", "checkpoint": "c",
+                "shortfall": ""}  # fmt: skip
+    result = Evaluation("one point", settings, panel, found)
+    rows = {row[0]: row for row in result.rows()}
+    assert rows["MMD^2"][1:4] == ("none",) * 3 and rows["energy"][1] != "none"
+    note = next(line for line in result.notes() if line.startswith("no MMD^2: "))
+    assert note in result.markdown() and "few points" in result.markdown()
+    stored = json.loads(json.dumps(result.content()))["metrics"]["MMD^2"]
+    assert stored["value"] is None and "all equal" in stored["refused"]
+
+
+def test_points_to_compare_with_must_be_held_out():
+    x = Quick(1).normal("x", (200, 2))
+    with pytest.raises(ValueError, match="the test points are the training points"):
+        Panel(Dataset("twice", x, x), 50)
+
+
+def test_a_gaussian_fit_ties_by_frechet_and_loses_by_w2_in_the_plane():
+    panel = Panel(load("moons"), 500)
+    fit, real = panel.gaussian, panel.floor
+    near = frechet_of(panel)
+    assert fit[near].value < real[near].value + 4 * (real[near].stderr + fit[near].stderr)
+    assert panel.headline == "W2"
+    assert fit["W2"].value > real["W2"].value + 4 * (real["W2"].stderr + fit["W2"].stderr)
 
 
 # ----------------------------------------------------------------------------- labels and paths

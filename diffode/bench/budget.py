@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffode.bench.estimates import Estimate
@@ -23,6 +24,7 @@ from diffode.bench.metrics import sliced_wasserstein2
 from diffode.bench.metrics.transport import sliced_potentials
 from diffode.bench.stages import Stages, stages_of
 from diffode.data import Dataset
+from diffode.doors import as_state
 from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
 from diffode.solvers import Solver
@@ -123,6 +125,7 @@ def error_budget(
     grid: str | None = None,
     exact: AffineField | None = None,
     name: str = "",
+    held_out: Tensor | None = None,
 ) -> ErrorBudget:
     """The error budget of a trained field and a solver.
 
@@ -135,15 +138,41 @@ def error_budget(
         nfe, steps, grid: of the solver, as for `diffode.sample`.
         exact: the exact field, if it is not that of the data's law or training points.
         name: of what is budgeted, for tables.
+        held_out: with points, others of their law, shape (K, *event), that the field was not
+            trained on: the real data that stages are scored against.
 
     Raises:
-        ValueError: a field that has no budget, fewer than 40 rows, or end points not finite.
+        ValueError: a field that has no budget, fewer than 40 rows, end points not finite, or no
+            points that are held out.
     """
     if n < _FEWEST:
         raise ValueError(f"got n={n}; an error budget needs {_FEWEST} rows at least")
-    dataset = data if isinstance(data, Dataset) else Dataset("points", data, data)
+    dataset = _dataset(data, held_out)
     stages = stages_of(field, dataset, solver, n, seed, exact, nfe=nfe, steps=steps, grid=grid)
     return tabulate(stages, dataset, name or type(field).__name__)
+
+
+def _dataset(data: Dataset | Tensor, held_out: Tensor | None) -> Dataset:
+    """The data set, or one of training points and others that are held out."""
+    if isinstance(data, Dataset):
+        if held_out is not None:
+            raise ValueError("got held_out with a data set, which has its own test points")
+        dataset = data
+    else:
+        train = as_state(data, name="data", fewest=2)
+        if held_out is None:
+            raise ValueError(
+                f"got {len(train)} training points alone; scores need real points that the field "
+                "was not trained on: pass held_out=, or a Dataset"
+            )
+        test = as_state(held_out, train.shape[1:], "held_out", fewest=2)
+        dataset = Dataset("points", train, test)
+    if torch.equal(dataset.train, dataset.test):
+        raise ValueError(
+            f"{dataset.name}: the test points are the training points; scores need real points "
+            "that the field was not trained on"
+        )
+    return dataset
 
 
 def tabulate(stages: Stages, dataset: Dataset, name: str) -> ErrorBudget:
