@@ -27,9 +27,12 @@ from diffode.data.base import some_rows
 from diffode.doors import as_labels, as_state
 from diffode.fields.base import AffineField
 from diffode.fields.exact import Empirical
+from diffode.inputs import quoted
 from diffode.rng import Rng
 
 _MOST_LEVELS, _LOOKED_AT = 256, 2**22
+_HELD = 0.05  # of their distance, within which a number is one of the levels
+_SINGLE = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,48 @@ class Levels:
         """Whether all of x take these values, to a twentieth of their distance."""
         k = (x.double() - self.low) / self.width
         inside = (k > -0.5) & (k < self.count - 0.5)
-        return bool((inside & ((k - k.round()).abs() < 0.05)).all())
+        return bool((inside & ((k - k.round()).abs() < _HELD)).all())
+
+    @staticmethod
+    def parse(text: str) -> Levels:
+        """The levels that "N" names, N from -1 to 1, or "N:LOW:HIGH".
+
+        Raises:
+            ValueError: anything else.
+        """
+        count, *ends = text.split(":")
+        try:
+            low, high = map(float, ends) if ends else (-1.0, 1.0)
+            if int(count) >= 2 and math.inf > high > low > -math.inf:
+                return Levels(int(count), low, high)
+        except ValueError:
+            pass
+        raise ValueError(
+            f"got levels {quoted(text)}; wanted N, as 256 for N values from -1 to 1, or N:LOW:HIGH"
+        )
 
 
 def levels_of(x: Tensor) -> Levels | None:
-    """The equally spaced values, at most 256, that data take; None if they take others."""
+    """The equally spaced values, at most 256, that data take; None if they take others.
+
+    Their distance is the largest that divides all differences of the data's values, to the
+    rounding of single precision (of half precision for data of that type): gray values 0, 3 and 5
+    lie on a grid of 1.
+    """
+    half = x.dtype in (torch.float16, torch.bfloat16)
     x = as_state(x)
     rows = some_rows(len(x), max(1, _LOOKED_AT // max(1, x[0].numel())))
     values = x[rows].unique().double()  # type: ignore[no-untyped-call]
     if not 2 <= len(values) <= _MOST_LEVELS:
         return None
     low, high = float(values[0]), float(values[-1])
-    k = (values - low) / float(values.diff().min())
-    count = round(float(k[-1])) + 1
-    if count > _MOST_LEVELS or float((k - k.round()).abs().max()) > 0.01:
-        return None
-    return Levels(count, low, high)
+    reach = max(abs(low), abs(high)) / (high - low)
+    share = (values - low) / (high - low)
+    cells = torch.arange(len(values) - 1, _MOST_LEVELS, dtype=torch.float64)
+    k = cells[:, None] * share
+    off = (k - k.round()).abs().amax(1)
+    good = off <= (_HELD * 0.9 if half else (8 * _SINGLE * reach * cells).clamp_max(0.01))
+    return Levels(int(cells[good][0]) + 1, low, high) if bool(good.any()) else None
 
 
 def dequantise(x: Tensor, levels: Levels, rng: Rng) -> Tensor:

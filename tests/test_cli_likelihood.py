@@ -91,6 +91,24 @@ def test_what_is_infinite_is_null_in_json(moons, tmp_path):
     assert math.isfinite(f["nats"])
 
 
+def test_levels_that_are_told(edm, moons, tmp_path, capsys):
+    """Digits have 17 values from -1 to 1, which are 33 values too, one bit apart."""
+    bits = {}
+    for name in ("found", "17", "33", "17:-1:1"):
+        out = tmp_path / "card.json"
+        told = [] if name == "found" else ["--levels", name]
+        assert run(["likelihood", str(edm), "--n", "2", *LOOSE, *told, "--out", str(out)]) == 0
+        bits[name] = figures(out)
+    assert bits["found"] == bits["17"] == bits["17:-1:1"]
+    assert (bits["33"]["levels"], bits["33"]["offset_bits"]) == (33, 4.0)
+    line = refused(capsys, "likelihood", moons, "--n", "2", *LOOSE, "--levels", "256")
+    assert "got data that take other values than the 256 from -1 to 1" in line
+    assert "wanted N, as 256" in refused(capsys, "likelihood", edm, *LOOSE, "--levels", "many")
+    both = ["--levels", "256", "--as-is"]
+    assert "give one of the two" in refused(capsys, "likelihood", edm, *LOOSE, *both)
+    assert "without --likelihood" in refused(capsys, "eval", edm, "--levels", "256")
+
+
 def test_a_labelled_run_is_measured_with_its_labels(poisson, tmp_path):
     values = tmp_path / "each.npz"
     given = ["--n", "3", *LOOSE, "--values", str(values)]

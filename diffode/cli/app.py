@@ -29,6 +29,10 @@ SolverOptions = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
 ]
+Levels = Annotated[
+    str | None,
+    typer.Option(help="values that the data take, N (from -1 to 1) or N:LOW:HIGH [found]"),
+]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 SEEDS: Any = {"min": 0, "max": 2**64 - 1}

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from diffode.cli.app import SEEDS, Device, Nfe, RunFolder, SolverOptions, Steps, Weights, app
+from diffode.cli.app import (
+    SEEDS,
+    Device,
+    Levels,
+    Nfe,
+    RunFolder,
+    SolverOptions,
+    Steps,
+    Weights,
+    app,
+)
 
 
 @app.command()
@@ -101,6 +111,7 @@ def likelihood(
     solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
     steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False,
+    levels: Levels = None,
     seed: Annotated[int, typer.Option(help="of points, dequantisation and probes", **SEEDS)] = 0,
     set_: SolverOptions = None,
     weights: Weights = "ema",
@@ -112,8 +123,8 @@ def likelihood(
     from diffode.cli.likelihood import command
 
     command(
-        run, data, n, trace, probes, solver, steps, as_is, seed, set_ or [], weights, device, out,
-        values,
+        run, data, n, trace, probes, solver, steps, as_is, levels, seed, set_ or [], weights,
+        device, out, values,
     )  # fmt: skip
 
 

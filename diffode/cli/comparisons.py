@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diffode.cli.app import SEEDS, Device, Nfe, RunFolder, SolverOptions, Weights, app
+from diffode.cli.app import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights, app
 
 
 @app.command("eval")
@@ -28,6 +28,7 @@ def evaluate(
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
     ] = False,
+    levels: Levels = None,
     weights: Weights = "ema",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None,
@@ -40,7 +41,7 @@ def evaluate(
     from diffode.cli.evaluating import command
 
     command(
-        run, n, solver, nfe, set_ or [], seed, features, likelihood, weights, device, out
+        run, n, solver, nfe, set_ or [], seed, features, likelihood, levels, weights, device, out
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from diffode.data import Dataset
 from diffode.data.base import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
+from diffode.likelihood import Levels
 from diffode.run import Plan, load_data
 from diffode.sampling import solver_for
 from diffode.solvers import get_solver
@@ -43,11 +44,15 @@ def command(
     seed: int,
     features: list[str] | None,
     likelihood: bool,
+    levels: str | None,
     weights: str,
     device: str,
     out: Path | None,
 ) -> None:
     """Draw samples of a run, measure them, and write the table."""
+    if levels is not None and not likelihood:
+        raise ValueError("got --levels without --likelihood, which they are for")
+    told = None if levels is None else Levels.parse(levels)
     home = run if run.is_dir() else run.parent.parent  # of checkpoints/STEP.safetensors
     plan = Plan.read(home)
     dataset = load_data(plan)
@@ -82,7 +87,7 @@ def command(
     card, refused = None, ""
     if likelihood:
         try:
-            card = _card(field, dataset, classes, seed)
+            card = _card(field, dataset, classes, seed, told)
             result = card.result
             refused = refusal(result.status, result.nfe_per_row, "points of the likelihood")
         except ValueError as error:
@@ -127,12 +132,14 @@ def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
         typer.echo(f"wrote {path}")
 
 
-def _card(field: Field, dataset: Dataset, classes: int | None, seed: int) -> LikelihoodCard:
+def _card(
+    field: Field, dataset: Dataset, classes: int | None, seed: int, told: Levels | None
+) -> LikelihoodCard:
     """The likelihood card of some test points, of all classes."""
     y = dataset.test_labels
     rows = some_rows(len(dataset.test), POINTS, y)
     x, y = dataset.test[rows], None if classes is None or y is None else y[rows]
-    x, levels, terminal = prepared(field, dataset, x, y, seed)
+    x, levels, terminal = prepared(field, dataset, x, y, seed, levels=told)
     with progress_bar("likelihood", 2 * len(x)) as bar:
         return likelihood_card(
             field,

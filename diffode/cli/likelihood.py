@@ -40,6 +40,7 @@ def command(
     solver: str,
     steps: int | None,
     as_is: bool,
+    levels_: str | None,
     seed: int,
     assignments: list[str],
     weights: str,
@@ -49,6 +50,9 @@ def command(
 ) -> None:
     """Print the likelihood card of a run on points that it was not trained on."""
     check(cast(Trace, trace))
+    if as_is and levels_ is not None:
+        raise ValueError("got --as-is and --levels; give one of the two")
+    told = None if levels_ is None else Levels.parse(levels_)
     for name, path, suffix in (("--out", out, ".json"), ("--values", values, ".npz")):
         if path is not None:
             if path.suffix != suffix:
@@ -60,7 +64,7 @@ def command(
     chosen.check(Transport(field, None))
     dataset = _dataset(run, data)
     x, y, rows = _points(dataset, data, n, seed, field.event_shape, classes)
-    x, levels, terminal = prepared(field, dataset, x, y, seed, as_is)
+    x, levels, terminal = prepared(field, dataset, x, y, seed, as_is, told)
     with progress_bar("likelihood", 2 * len(x)) as bar:
         bar.advance(0)
         card = likelihood_card(
@@ -98,6 +102,7 @@ def prepared(
     y: Tensor | None,
     seed: int,
     as_is: bool = False,
+    levels: Levels | None = None,
 ) -> tuple[Tensor, Levels | None, Callable[[Tensor], Tensor] | None]:
     """Points dequantised where they take few values, those values, and the true law at t_prior.
 
@@ -107,12 +112,16 @@ def prepared(
         x, y: the points and their labels.
         seed: of the dequantisation.
         as_is: do not dequantise.
+        levels: the values that the data take; None looks for them.
+
+    Raises:
+        ValueError: data that do not take the given levels.
     """
-    levels = None if as_is else levels_of(x if dataset is None else dataset.train)
-    if levels is not None and levels.hold(x):
+    if levels is None and not as_is:
+        levels = levels_of(x if dataset is None else dataset.train)
+        levels = levels if levels is not None and levels.hold(x) else None
+    if levels is not None:
         x = dequantise(x, levels, Rng(seed))
-    else:
-        levels = None
     terminal = None
     if dataset is not None and isinstance(field, AffineField):
         labels = dataset.train_labels if y is not None else None

@@ -14,7 +14,7 @@ from diffode.fields import (
     Karras,
     PoissonField,
 )
-from diffode.likelihood import Levels, bits_per_dim, dequantise, law_at_prior, levels_of
+from diffode.likelihood import Levels, bits_per_dim, dequantise, law_at_prior
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.sampling import encode, sample
@@ -191,20 +191,6 @@ def test_uniform_dequantisation_bounds_the_code_length():
     assert bool(((bits.mean(0) - expected).abs() < 4 * bits.std(0) / 2000**0.5).all())
     assert bool((bits.mean(0) > code).all())
     assert float((x - values).abs().max()) <= 0.25 and abs(float((x - values).mean())) < 0.005
-
-
-def test_levels_are_found_in_data():
-    k = torch.randint(0, 17, (500, 2), generator=torch.Generator().manual_seed(0))
-    assert levels_of(k / 8 - 1.0) == Levels(17, -1.0, 1.0)
-    eight = levels_of(torch.arange(256).float()[:, None] / 127.5 - 1)
-    assert eight.count == 256 and abs(eight.width - 2 / 255) < 1e-7
-    sparse = levels_of(tensor(0.0, 0.25, 1.5)[:, None])
-    assert sparse == Levels(7, 0.0, 1.5) and sparse.width == 0.25
-    assert levels_of(draws(400, 2)) is None and levels_of(torch.ones(5, 1)) is None
-    assert (
-        levels_of(tensor(0.0, 1.0, 2.5)[:, None] * math.pi) == Levels(6, 0.0, 2.5 * math.pi)
-        or levels_of(tensor(0.0, 1.0, math.sqrt(2))[:, None]) is None
-    )
 
 
 def test_dequantisation_refuses_other_data():
