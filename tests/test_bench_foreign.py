@@ -8,6 +8,7 @@ import pytest
 
 from diffode.bench.page import page
 from diffode.bench.results import read_results
+from diffode.bench.stored import CellFigures, Pace, Portrait, Reference, Trained, read_part
 from diffode.bench.tables import markdown
 from diffode.cli.app import run
 from diffode.viz import canvas
@@ -158,3 +159,33 @@ def test_a_pipe_as_results_is_not_waited_for(folder, tmp_path, capsys):
     os.mkfifo(folder / "results.json")
     said = refused(capsys, "bench", "--merge", folder, "--out", tmp_path / "out")
     assert "has no results.json" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (CellFigures, "{}", "data is missing"),
+        (CellFigures, json.dumps({k: v for k, v in CELL.items() if k != "nfe"}), "none of 'nfe'"),
+        (CellFigures, json.dumps(CELL | {"nfe": "9" * 5000}), "got nfe='999"),
+        (Reference, '{"about": {}, "floor": {"W2": []}}', "floor.W2.0 is missing"),
+        (Trained, '{"steps": 3}', "got none of 'samples' and no reason for it"),
+        (Portrait, '{"straightness": 7}', "got straightness=7"),
+        (Pace, '{"seconds_per_step": 0}', "greater than 0"),
+        (Pace, "[" * 10**5, "delete it and run the same command again"),
+        (Pace, "[]", "delete it and run the same command again"),
+    ],
+)
+def test_a_damaged_part_is_named_with_what_is_wrong(tmp_path, kind, text, said):
+    path = tmp_path / "part.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"part\.json is damaged") as caught:
+        read_part(path, kind)
+    assert said in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_a_whole_part_comes_back_as_it_is(tmp_path):
+    (tmp_path / "part.json").write_text(
+        json.dumps(CELL | {"metrics": {"W2": [0.5, float("nan")]}})
+    )
+    found = read_part(tmp_path / "part.json", CellFigures, extra=1)
+    assert found["extra"] == 1 and found["metrics"]["W2"][0] == 0.5 and found["nfe"] == 5

@@ -192,6 +192,11 @@ CHANGES = {
         "does not fit the averaged field",
     ),
     "statistics": (lambda h, t: t.pop("stats/std"), "has no tensor stats/std"),
+    "two spreads": (lambda h, t: t.update({"stats/std": torch.ones(2)}), "std has 2 numbers"),
+    "no spread": (lambda h, t: t.update({"stats/std": torch.tensor(torch.nan)}), "all finite"),
+    "spectrum": (lambda h, t: t.update({"stats/spectrum": torch.ones(3)}), "wanted 2, all finite"),
+    "basis": (lambda h, t: t.update({"stats/basis": torch.ones(2)}), "basis has 2 numbers"),
+    "mean": (lambda h, t: t.update({"stats/mean": torch.ones(1, 2)}), "are of shape"),
     "option": (lambda h, t: h["options"].update(sigma_mx=3), "did you mean 'sigma_max'"),
 }
 

@@ -11,10 +11,11 @@ from diffode.bench.budget import error_budget
 from diffode.bench.config import BenchConfig, digest
 from diffode.bench.models import Model, fingerprint
 from diffode.bench.stages import exact_field
+from diffode.bench.stored import BudgetFigures, read_part
 from diffode.data import Dataset
 from diffode.fields import PoissonField
 from diffode.fields.base import AffineField, Field
-from diffode.files import read_json, write_text
+from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.rng import Rng
 
@@ -37,7 +38,8 @@ def budgeted(model: Model, dataset: Dataset, config: BenchConfig, out: Path) -> 
     path = out / "budgets" / file_word(Path(model.plan.data).stem) / f"{stem}.json"
     if not path.exists():
         write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")
-    return {"name": model.plan.field} | read_json(path)
+    name = model.plan.field
+    return {"name": name} | read_part(path, BudgetFigures, name=name)
 
 
 def _measured(model: Model, dataset: Dataset, config: BenchConfig) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from diffode.bench.panel import Panel
 from diffode.bench.pictures import SHOWN, thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
+from diffode.bench.stored import CellFigures, Reference, read_part
 from diffode.data import Dataset
 from diffode.data.base import some_rows
 from diffode.devices import choose
-from diffode.files import read_json, require_writable, write_text
+from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.run import load_data, start
 from diffode.training.trainer import TrainState
@@ -174,7 +175,7 @@ class _Part:
         path = self._path(cell)
         picture = path.with_suffix(".png")
         shown = picture.relative_to(self.out).as_posix() if picture.exists() else None
-        return read_json(path) | cell.place | {"picture": shown}
+        return read_part(path, CellFigures, **cell.place, picture=shown)
 
     def _floor(self) -> dict[str, Any]:
         """What the data set is measured against, and what real data score: kept once known."""
@@ -190,7 +191,5 @@ class _Part:
             tiles = thumbnail(self.dataset.test[rows], self.dataset.train)
             canvas.write(tiles, path.with_suffix(".png"))
             write_text(path, json.dumps(floor, indent=1) + "\n")
-        return read_json(path) | {
-            "headline": self.panel.headline,
-            "picture": path.with_suffix(".png").relative_to(self.out).as_posix(),
-        }
+        picture = path.with_suffix(".png").relative_to(self.out).as_posix()
+        return read_part(path, Reference, headline=self.panel.headline, picture=picture)

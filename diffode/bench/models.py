@@ -25,10 +25,11 @@ from torch import Tensor
 
 from diffode import __version__, recipes
 from diffode.bench.config import BenchConfig, digest
+from diffode.bench.stored import Pace, Trained, read_part
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
 from diffode.fields.critics import CriticBank
-from diffode.files import read_json, write_text
+from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.options import options_of
 from diffode.recipes.compose import given
@@ -59,7 +60,7 @@ class Model:
     def facts(self) -> dict[str, Any] | None:
         """What is known of it once it is trained."""
         path = self.folder / TRAINED
-        return read_json(path) if path.exists() else None
+        return read_part(path, Trained) if path.exists() else None
 
     def field(self) -> Field:
         """The trained field, with averaged weights."""
@@ -235,5 +236,5 @@ def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:
         execute(replace(plan, training=longer), dataset, watch=watch)
         pace = (marks[-1] - marks[_WARM - 1]) / (timed - _WARM)
         write_text(path, json.dumps({"seconds_per_step": pace}) + "\n")
-    pace = read_json(path)["seconds_per_step"]
+    pace = read_part(path, Pace)["seconds_per_step"]
     return replace(plan, training={**plan.training, "steps": max(1, round(seconds / pace))})

@@ -7,9 +7,10 @@ from typing import Any
 
 from diffode.bench.metrics import straightness
 from diffode.bench.models import Model
+from diffode.bench.stored import Portrait, read_part
 from diffode.data import Dataset
 from diffode.fields.base import AffineField
-from diffode.files import read_json, write_text
+from diffode.files import write_text
 from diffode.sampling import sample
 from diffode.viz import plot_trajectories, shown
 
@@ -44,4 +45,4 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
             figure = [measured.value, measured.stderr]
         write_text(path, json.dumps({"straightness": figure}) + "\n")
     drawing = f"models/{model.folder.name}/{picture.name}" if picture.exists() else None
-    return read_json(path) | {"paths": drawing}
+    return read_part(path, Portrait) | {"paths": drawing}

@@ -1,12 +1,16 @@
-"""What a results.json may hold: checked when it is read, since others may have written it."""
+"""What the files of a comparison may hold: checked when read, whoever wrote them."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
+from annotated_types import Gt, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from diffode.bench.budget import PARTS, STAGES
+from diffode.files import read_json
 from diffode.inputs import quoted
 from diffode.options import problem
 
@@ -32,7 +36,9 @@ class _Machine(_Part):
 _MACHINE = {"device", "threads", "versions"}
 
 
-class _Cell(_Machine):
+class CellFigures(_Machine):
+    """A cell and its place, with its figures or why there are none."""
+
     data: str
     field: str
     seed: int
@@ -48,7 +54,7 @@ class _Cell(_Machine):
     metrics: dict[str, Pair] = {}
 
     @model_validator(mode="after")
-    def _measured(self) -> _Cell:
+    def _measured(self) -> CellFigures:
         _require_set(self, "nfe", "seconds", "unfinished", "metrics")
         return self
 
@@ -61,10 +67,36 @@ class _Plan(_Part):
     training: dict[str, Any]
 
 
-class _Model(_Machine):
+class Trained(_Machine):
+    """What a training took, or why it failed."""
+
+    refused: str | None = None
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+    @model_validator(mode="after")
+    def _measured(self) -> Trained:
+        _require_set(self, "steps", "samples", "seconds", "peak_memory")
+        return self
+
+
+class Portrait(_Part):
+    """How straight a model's paths are."""
+
+    straightness: Pair | None
+
+
+class Pace(_Part):
+    """How fast a plan is trained."""
+
+    seconds_per_step: Annotated[float, Gt(0), Lt(float("inf"))]
+
+
+class _Model(Trained):
     plan: _Plan
     budget: str
-    refused: str | None = None
     straightness: Pair | None = None
     paths: str | None = None
     alpha: Pair | None = None
@@ -72,18 +104,16 @@ class _Model(_Machine):
     noise: str = ""
     prior: str = ""
     parameters: int = 0
-    steps: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    peak_memory: int = 0
 
     @model_validator(mode="after")
-    def _trained(self) -> _Model:
-        _require_set(self, "prior", "parameters", "steps", "samples", "seconds", "peak_memory")
+    def _described(self) -> _Model:
+        _require_set(self, "prior", "parameters")
         return self
 
 
-class _Reference(_Part):
+class Reference(_Part):
+    """What a data set is measured against, and what real data score."""
+
     about: dict[str, Any]
     floor: dict[str, Pair]
     headline: str
@@ -107,9 +137,10 @@ class _Estimate(BaseModel):
 
     value: float | None
     stderr: float | None
+    refused: str = ""
 
 
-class _Budget(_Part):
+class BudgetFigures(_Part):
     """An error budget, as `ErrorBudget.asdict` writes it, or why there is none."""
 
     name: str
@@ -129,7 +160,7 @@ class _Budget(_Part):
     floor: _Estimate | None = None
 
     @model_validator(mode="after")
-    def _measured(self) -> _Budget:
+    def _measured(self) -> BudgetFigures:
         _require_set(self, "solver", "nfe", "count", "accuracy", "total", "on_trained", "floor")
         if self.refused is None:
             for name in ("distances", "changes", "medians", "far"):
@@ -143,7 +174,7 @@ def _require_keys(name: str, given: dict[str, Any], wanted: tuple[str, ...]) -> 
         raise ValueError(f"got {name} of {quoted(list(given))}; wanted {', '.join(wanted)}")
 
 
-def _require_set(part: _Cell | _Model | _Budget, *wanted: str) -> None:
+def _require_set(part: CellFigures | Trained | BudgetFigures, *wanted: str) -> None:
     """What a part states unless it was refused."""
     lost = [
         name for name in wanted if getattr(part, name) is None or name not in part.model_fields_set
@@ -157,11 +188,11 @@ class Stored(_Part):
 
     format: int
     configs: list[dict[str, Any]]
-    references: dict[str, _Reference]
+    references: dict[str, Reference]
     metrics: dict[str, list[_Metric]]
     models: dict[str, _Model]
-    cells: list[_Cell]
-    budgets: dict[str, list[_Budget]] = {}
+    cells: list[CellFigures]
+    budgets: dict[str, list[BudgetFigures]] = {}
 
     @model_validator(mode="after")
     def _fits(self) -> Stored:
@@ -178,6 +209,22 @@ class Stored(_Part):
             if not isinstance(config.get("seconds", 0), (int, float, type(None))):
                 raise ValueError(f"got seconds {quoted(config['seconds'])} in a configuration")
         return self
+
+
+def read_part(path: Path, kind: type[BaseModel], **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The content of a file of a comparison, with what its place adds, checked.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    content = read_json(path) | more
+    try:
+        kind.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} is damaged: {problem(error)}; delete it and run the same command again"
+        ) from None
+    return content
 
 
 def fault(text: str) -> str | None:

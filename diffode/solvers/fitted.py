@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from diffode.fields.base import AffineField, Field, right
 from diffode.files import write_text
+from diffode.inputs import read_text
+from diffode.options import problem
 from diffode.rng import Rng
 from diffode.solvers import get_solver
 from diffode.solvers.base import Solver
 from diffode.solvers.multistep import Multistep
 from diffode.solvers.scaled import Scaled
+
+_PROBES = 3  # points and times by which a field is known again
 
 
 class FittedGrid(BaseModel):
@@ -39,6 +45,19 @@ class FittedGrid(BaseModel):
     before: float
     after: float
     probe: list[float]
+
+    @model_validator(mode="after")
+    def _whole(self) -> FittedGrid:
+        gaps = [b - a for a, b in pairwise(self.times)]
+        if not gaps or not all(math.isfinite(g) and g * gaps[0] > 0 for g in gaps):
+            raise ValueError("got times that do not go from one end to the other")
+        rows = [] if self.scales is None else self.scales
+        if self.scales is not None and len(rows) != len(gaps):
+            raise ValueError(f"got {len(rows)} rows of weights for {len(gaps)} steps")
+        numbers = [*self.probe, *(v for row in rows for v in row)]
+        if len(self.probe) != _PROBES or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"got weights or probes that are not finite, or not {_PROBES} probes")
+        return self
 
     def make_solver(self) -> Solver:
         """The solver, with the fitted weights if there are any."""
@@ -88,16 +107,16 @@ def read_grid(path: Path | str) -> FittedGrid:
     """Read a fitted grid.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file does not hold one.
     """
     try:
-        return FittedGrid.model_validate_json(Path(path).read_text())
+        return FittedGrid.model_validate_json(read_text(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        broken = any(e["type"] == "json_invalid" for e in error.errors())
+        said = "it is no JSON" if broken else problem(error)
         raise ValueError(
-            f"{path} is no fitted grid: {where}: {first['msg'].lower()}; make one with "
-            "diffode fit-grid"
+            f"{path} is no fitted grid: {said}; make one with diffode fit-grid"
         ) from None
 
 
@@ -105,11 +124,11 @@ def read_grid(path: Path | str) -> FittedGrid:
 def fingerprint(field: Field) -> list[float]:
     """Norms of the velocity at three points and times that the span and the shape decide."""
     first, last = field.span
-    x = Rng(20).normal("fit/probe", (3, *field.event_shape), device=field.device)
+    x = Rng(20).normal("fit/probe", (_PROBES, *field.event_shape), device=field.device)
     shares = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64, device=field.device)
     t = first + (last - first) * shares
     if isinstance(field, AffineField):
         x = right(field.schedule.sigma(t), x) * x
-    index = torch.arange(3, device=field.device)
+    index = torch.arange(_PROBES, device=field.device)
     norms: list[float] = field.rows(index).velocity(x, t).flatten(1).norm(dim=1).tolist()
     return norms

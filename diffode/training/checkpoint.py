@@ -198,6 +198,11 @@ def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
 
     stats = _stats(tensors)
     shape, classes = tuple(header["shape"]), header["classes"]
+    if tuple(stats.mean.shape) != shape:
+        found = tuple(stats.mean.shape)
+        raise ValueError(
+            f"the checkpoint is of shape {shape}, its statistics are of shape {found}"
+        )
     _require_plausible(header, tensors)
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)

@@ -45,7 +45,20 @@ class Stats:
 
     @classmethod
     def from_tensors(cls, named: dict[str, Tensor]) -> Stats:
-        """The statistics that `tensors` named."""
+        """The statistics that `tensors` named.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: one of another shape, or values that no data have.
+        """
+        n = named["mean"].numel()
+        for name, size in {"std": 1, "norm": 1, "count": 1, "spectrum": n, "basis": n * n}.items():
+            value = named.get(name)
+            if value is not None and (value.numel() != size or not bool(value.isfinite().all())):
+                raise ValueError(
+                    f"the statistics of the data are damaged: {name} has {value.numel()} numbers, "
+                    f"wanted {size}, all finite"
+                )
         return cls(
             mean=named["mean"],
             std=float(named["std"]),

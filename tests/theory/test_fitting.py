@@ -77,7 +77,22 @@ def test_what_does_not_go_with_a_fitted_grid_is_refused(fitted):
 
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "grid.json"
-    for text in ("{", json.dumps({"times": [1.0]}), json.dumps({"format": "other"})):
+    good = {"times": [3.0, 2.0, 1.0], "solver": "trig", "before": 1.0, "after": 1.0}
+    good |= {"probe": [1.0, 2.0, 3.0]}
+    path.write_text(json.dumps(good))
+    assert read_grid(path).times == good["times"]
+    odd = [
+        {"times": []},
+        {"times": [1.0]},
+        {"times": [3.0, 2.0, 2.5]},
+        {"times": [3.0, float("nan"), 1.0]},
+        {"scales": [[1.0]]},
+        {"probe": []},
+        {"probe": [1.0, 2.0, float("inf")]},
+        {"solver": 5},
+    ]
+    texts = [json.dumps(good | change) for change in odd] + ["[" * 10**5, "7", "null"]
+    for text in ("{", json.dumps({"times": [1.0]}), json.dumps({"format": "other"}), *texts):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"is no fitted grid: .*; make one with diffode fit"):
             read_grid(path)
