@@ -185,3 +185,16 @@ def test_more_steps_begin_the_schedule_anew(tmp_path):
 def test_the_directory_of_a_checkpoint(tmp_path):
     out = stopped(Plan.make("edm", "moons", **SMALL), tmp_path / "run")
     assert home(out) == home(checkpoint.find(out)) == out
+
+
+def test_a_run_is_measured_against_other_data_by_name(tmp_path, capsys):
+    """What it was trained on has changed: eval refuses, and takes what it is given, saying so."""
+    file, out = array(tmp_path / "d.npz"), tmp_path / "run"
+    stopped(Plan.make("edm", str(file), **SMALL), out)
+    array(file, CHANGED["values"])
+    refused(capsys, "eval", out)
+    given = ["--samples", "50", "--nfe", "3", "--device", "cpu", "--data", str(file)]
+    assert run(["eval", str(out), *given]) == 0
+    said = capsys.readouterr()
+    assert f"warning: {file} is not known to be the data that this run was trained on" in said.err
+    assert "eval" in {p.name for p in out.iterdir()}

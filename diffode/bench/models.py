@@ -32,13 +32,13 @@ from diffode.fields.critics import CriticBank
 from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.options import options_of
+from diffode.plan import CONFIG, FREE, Plan
 from diffode.recipes.compose import given
-from diffode.run import CONFIG, Plan, execute
-from diffode.training import checkpoint
+from diffode.run import execute
+from diffode.training import checkpoint, record
 from diffode.training.trainer import Diverged, TrainState
 
 TRAINED = "trained.json"
-_UNSEEN = ("device", "save_every", "keep", "log_every", "tensorboard")  # change nothing learned
 _WARM = 10  # steps before the pace is measured
 
 
@@ -96,7 +96,7 @@ def plan_of(config: BenchConfig, field: str, data: str, seed: int, **more: Any) 
 
 def learned(training: Mapping[str, Any]) -> dict[str, Any]:
     """The training options that decide what is learned."""
-    return {k: v for k, v in training.items() if k not in _UNSEEN}
+    return {k: v for k, v in training.items() if k not in FREE}
 
 
 def alike(options: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,8 +176,9 @@ def weights_of(field: Field) -> int:
 
 def spent(folder: Path) -> dict[str, Any]:
     """The steps and the seconds of a training, from its log, whether it was stopped or not."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    logged = [(line["step"], line["seconds"]) for line in map(json.loads, lines)]
+    logged = [(line["step"], line["seconds"]) for line in record.logged(folder)]
+    if not logged:
+        raise ValueError(f"{folder} has no readable metrics; delete it and run this again")
     paces = [
         (s1 - s0) / (k1 - k0)
         for (k0, s0), (k1, s1) in zip([(0, 0.0), *logged], logged, strict=False)

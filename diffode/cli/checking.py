@@ -14,10 +14,11 @@ import typer
 from torch import nn
 
 from diffode.cli.progress import Bar
+from diffode.cli.sources import data_of
 from diffode.data import Dataset, load
 from diffode.devices import choose
 from diffode.fields.base import Field
-from diffode.run import CONFIG, Plan, load_data
+from diffode.run import CONFIG
 from diffode.testing import diagnose
 from diffode.testing.attributes import require_stated
 from diffode.training import checkpoint
@@ -59,7 +60,7 @@ def _target(target: str) -> tuple[Field, Dataset | None]:
     if path.exists():
         objective = checkpoint.load(path)
         run = path if path.is_dir() else path.parent.parent
-        return objective.field, load_data(Plan.read(run)) if (run / CONFIG).exists() else None
+        return objective.field, data_of(run)[1] if (run / CONFIG).exists() else None
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise ValueError(

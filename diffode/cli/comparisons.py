@@ -17,6 +17,9 @@ def evaluate(
         int,
         typer.Option("--samples", "--n", help="at most as many as there are training points"),
     ] = 2000,
+    data: Annotated[
+        str | None, typer.Option(help="to measure against [what the run was trained on]")
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
     nfe: Nfe = None,
     seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0,
@@ -41,7 +44,8 @@ def evaluate(
     from diffode.cli.evaluating import command
 
     command(
-        run, n, solver, nfe, set_ or [], seed, features, likelihood, levels, weights, device, out
+        run, n, solver, nfe, set_ or [], seed, features, likelihood, levels, weights, device, out,
+        data,
     )  # fmt: skip
 
 

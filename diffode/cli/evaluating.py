@@ -20,12 +20,13 @@ from diffode.cli.lists import show
 from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
-from diffode.data import Dataset
+from diffode.cli.sources import data_of
+from diffode.data import Dataset, source_of
 from diffode.data.base import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.likelihood import Levels
-from diffode.run import Plan, load_data
+from diffode.run import home
 from diffode.sampling import solver_for
 from diffode.solvers import get_solver
 from diffode.solvers.status import refusal
@@ -48,21 +49,25 @@ def command(
     weights: str,
     device: str,
     out: Path | None,
+    data: str | None = None,
 ) -> None:
     """Draw samples of a run, measure them, and write the table."""
     if levels is not None and not likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
     told = None if levels is None else Levels.parse(levels)
-    home = run if run.is_dir() else run.parent.parent  # of checkpoints/STEP.safetensors
-    plan = Plan.read(home)
-    dataset = load_data(plan)
+    folder, (plan, dataset) = home(run), data_of(run, data)
     _place(device)
     objective, classes = opened(run, weights, device)
     field = objective.field.eval()
     if dataset.event_shape != field.event_shape:
         raise ValueError(
-            f"{run} makes samples of shape {field.event_shape}, {plan.data} has "
+            f"{run} makes samples of shape {field.event_shape}, {data or plan.data} has "
             f"{dataset.event_shape}; give the data that it was trained on"
+        )
+    if classes is not None and (dataset.classes is None or dataset.classes > classes):
+        raise ValueError(
+            f"{run} draws {classes} classes, {data or plan.data} has {dataset.classes}; give data "
+            "of the classes that it was trained on"
         )
     options = pairs(assignments)
     chosen = solver_for(field, solver or plan.solver, options)
@@ -73,10 +78,11 @@ def command(
     state = fingerprint(*field.state_dict().values())
     classed = None if y is None else fingerprint(y)
     drawing = digest([state, repr(field), chosen.name, options, nfe, seed, weights, classed])
-    key = digest([drawing, panel.count, [str(f) for f in panel.features], likelihood])
+    about = [drawing, panel.count, [str(f) for f in panel.features], likelihood]
+    key = digest(about if data is None else [*about, source_of(data)])
     name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
-    folder = require_writable(out or home / "eval" / name)
-    parts = require_writable(home / "eval" / "parts" / drawing)
+    parts = require_writable(folder / "eval" / "parts" / drawing)
+    folder = require_writable(out or folder / "eval" / name)
     with progress_bar("sample", panel.count) as bar:
         drawn = draw(field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance)
     if drawn is None:
@@ -95,6 +101,7 @@ def command(
     settings = {
         "run": str(run),
         "field": plan.field,
+        "data": data or plan.data,
         "checkpoint": checkpoint.find(run).stem,
         "weights": weights,
         "solver": repr(chosen),

@@ -16,13 +16,14 @@ from diffode.cli.app import pairs
 from diffode.cli.outcome import require_sound, warn
 from diffode.cli.points import opened, read_points, write_arrays
 from diffode.cli.progress import progress_bar
+from diffode.cli.sources import data_of
 from diffode.data import Dataset
 from diffode.data.base import some_rows
 from diffode.fields.base import AffineField, Field
 from diffode.files import require_writable, write_text
 from diffode.likelihood import Levels, dequantise, law_at_prior, levels_of
 from diffode.rng import Rng
-from diffode.run import CONFIG, Plan, load_data
+from diffode.run import CONFIG, home
 from diffode.solvers import get_solver
 from diffode.solvers.divergence import Trace, check
 from diffode.solvers.transport import Transport
@@ -132,10 +133,11 @@ def prepared(
 def _dataset(run: Path, data: str) -> Dataset | None:
     """What the run was trained on; None where it is gone and a file's points are asked for."""
     if data in SPLITS:
-        return load_data(Plan.read(run))
+        return data_of(run)[1]
     try:
-        return load_data(Plan.read(run)) if (run / CONFIG).exists() else None
-    except (OSError, ValueError):
+        return data_of(run)[1] if (home(run) / CONFIG).exists() else None
+    except (OSError, ValueError) as error:
+        warn(f"what this run was trained on is not used: {error}")
         return None
 
 

@@ -14,7 +14,7 @@ from diffode.cli.outcome import deliver
 from diffode.cli.progress import progress_bar
 from diffode.devices import choose
 from diffode.files import require_writable
-from diffode.run import CONFIG, Plan
+from diffode.run import CONFIG, Plan, home
 from diffode.sampling import sample, solver_for
 from diffode.training import checkpoint
 from diffode.viz import samples_picture
@@ -51,8 +51,8 @@ def command(
             raise ValueError(f"got --label {label}; this run has labels 0 to {spec.classes - 1}")
         y = torch.full((n,), label)
     options, fitted = pairs(assignments), grid is not None and grid.endswith(".json")
-    if solver is None and not fitted and (run / CONFIG).exists():
-        solver = Plan.read(run).solver
+    if solver is None and not fitted and (home(run) / CONFIG).exists():
+        solver = Plan.read(home(run)).solver
     chosen = None
     if solver is not None or options or not fitted:
         chosen = solver_for(objective.field, solver, options)

@@ -18,6 +18,7 @@ from diffode.cli.hints import command_line
 from diffode.cli.outcome import warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.signals import Ended, stopping
+from diffode.cli.sources import unknown
 from diffode.data import names, source_of
 from diffode.files import is_main_process
 from diffode.plan import Plan, changes
@@ -79,8 +80,7 @@ def command(
             if not steps:
                 for line in said:
                     typer.echo(f"changed: {line}", err=True)
-                if note:
-                    typer.echo(note, err=True)
+                warn(note)
             steps.append(state.step)
             speed = len(steps) / state.seconds
             bar.advance(state.step, f"loss {loss:.4f}, {speed:.1f} steps/s")
@@ -136,13 +136,7 @@ def _resumed(
                 f"{folder} is a run with data {stored.data}, not {data}; start a new run"
             )
         plan = replace(plan, data=data, source=source_of(data))
-    note = ""
-    if stored.fingerprint is None:
-        note = (
-            f"{folder} is of an older version and does not tell which values its data had; "
-            f"{plan.data} is taken as it is now"
-        )
-    return plan, changes(stored, plan, folder), note
+    return plan, changes(stored, plan, folder), unknown(folder, stored)
 
 
 def _fresh(plan: Plan) -> Path:
