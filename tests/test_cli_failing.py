@@ -10,6 +10,7 @@ import torch
 
 from diffode.cli import app
 from diffode.cli.failing import explained, fail
+from diffode.cli.signals import Stop
 from diffode.inputs import quoted
 from diffode.training.checkpoint import find
 
@@ -88,3 +89,17 @@ def test_signals_end_a_command_with_their_exit_code(name, code):
     child.send_signal(getattr(signal, name))
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (code, "tidied\n", f"ended by {name}\n")
+
+
+def test_a_signal_during_the_exchange_of_processes_is_not_lost(monkeypatch):
+    """It is answered a step later, by all processes at the same step."""
+    stop, late = Stop(), [signal.SIGTERM]
+
+    def all_reduce(tensor, operation):
+        if late:
+            stop.number = late.pop()
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_backend", lambda: "gloo")
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    assert (stop.asked(), stop.asked(), stop.number) == (False, True, signal.SIGTERM)

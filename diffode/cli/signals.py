@@ -73,12 +73,14 @@ class Stop:
         """Whether an end was asked for, of any of torchrun's processes: all answer the same."""
         from torch import distributed, tensor
 
-        if distributed.is_available() and distributed.is_initialized():
-            where = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-            highest = tensor([self.number or 0], device=where)
-            distributed.all_reduce(highest, distributed.ReduceOp.MAX)
-            self.number = int(highest) or None
-        return self.number is not None
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return self.number is not None
+        where = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        highest = tensor([self.number or 0], device=where)
+        distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+        if int(highest):  # a signal that came meanwhile waits for the next step
+            self.number = int(highest)
+        return bool(int(highest))
 
     def end(self) -> None:
         """End as the signal would have.
