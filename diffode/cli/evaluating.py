@@ -79,7 +79,7 @@ def command(
     classed = None if y is None else fingerprint(y)
     drawing = digest([state, repr(field), chosen.name, options, nfe, seed, weights, classed])
     about = [drawing, panel.count, [str(f) for f in panel.features], likelihood]
-    key = digest(about if data is None else [*about, source_of(data)])
+    key = digest(about if data is None else [*about, source_of(data), fingerprint(dataset.test)])
     name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
     parts = require_writable(folder / "eval" / "parts" / drawing)
     folder = require_writable(out or folder / "eval" / name)
