@@ -123,6 +123,11 @@ def command(
 
 def show_evaluation(result: Evaluation) -> None:
     """Print the table of an evaluation, the figure to look at first on top, and its notes."""
+    panel = result.panel
+    with progress_bar("measure real data", 2) as bar:
+        for done in range(2):
+            _ = panel.gaussian if done else panel.floor  # kept once known
+            bar.advance(done + 1)
     header = (result.title, "samples", "real data", "Gaussian fit", "good")
     show([header, *(row[:5] for row in result.rows())])
     for note in result.notes():
