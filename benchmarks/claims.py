@@ -239,6 +239,8 @@ def main() -> None:
     for name, path in () if options.table else cells(options.out):
         if not path.exists():
             write_text(path, json.dumps(run(name, options.out), indent=1))
+    if not any(path.exists() for _, path in cells(options.out)):
+        parser.exit(2, f"nothing is measured in {options.out} yet; leave out --table\n")
     print(table(options.out))
 
 

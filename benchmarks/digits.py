@@ -119,6 +119,8 @@ def main() -> None:
         for name in options.fields:
             cell(name, seed, options.out)
     print(table(options.out))
+    if unknown := [name for name in options.fields if not any(options.out.glob(f"{name}-*.json"))]:
+        parser.exit(2, f"not measured in {options.out}: {', '.join(unknown)}; leave out --table\n")
     missed = failures(options.out)
     print("\n".join(["missed:", *missed]) if missed else "all figures are met")
     sys.exit(bool(missed))

@@ -184,11 +184,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
     for seed in [] if options.table else options.seeds:
         for row in options.rows or (ROWS | ONCE):
             if row in ROWS or seed == 0:
                 cell(row, seed, options.out)
+    if not any(options.out.glob("*.json")):
+        parser.exit(2, f"nothing is measured in {options.out} yet; leave out --table\n")
     print(table(options.out))
 
 

@@ -29,6 +29,11 @@ NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 evaluation", "20 evaluations"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def suggest(name: str, known: list[str]) -> str:
     """ "did you mean ...? " for the nearest known name, or nothing."""
     close = difflib.get_close_matches(name, known, 1)

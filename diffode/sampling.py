@@ -51,7 +51,7 @@ def _times(
         steps = solver.steps((DEFAULT_NFE if nfe is None else nfe) - extra)
         if steps < 1:
             raise ValueError(
-                f"{nfe} evaluations do not pay for one step of {solver.name} "
+                f"nfe={nfe} does not pay for one step of {solver.name} "
                 f"({solver.nfe_per_step} a step{', 1 to denoise' if extra else ''})"
             )
     favourite = solver.grid if isinstance(field, AffineField) else "native"

@@ -211,7 +211,7 @@ SAMPLE = {
     "--nfe 9 --steps 4": "got nfe=9 and steps=4; give one of the two",
     "--nfe 9 --solver dopri5": "dopri5 chooses its own steps, so nfe cannot be set; give rtol",
     "--device tpu": "got device 'tpu'; use auto, cpu or cuda",
-    "--nfe 1 --solver heun": "1 evaluations do not pay for one step of heun",
+    "--nfe 1 --solver heun": "nfe=1 does not pay for one step of heun",
     "--nfe 0": "Invalid value for '--nfe'",
     "--steps 0 --solver dopri5": "Invalid value for '--steps'",
     "--n 0": "Invalid value for .--samples. .* .--n.",

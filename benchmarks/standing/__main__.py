@@ -10,10 +10,12 @@ python -m benchmarks.standing --short
 import argparse
 from pathlib import Path
 
-from diffode.bench.results import Results, read_results
+from diffode.bench.results import RESULTS, Results, read_results
 from diffode.bench.tables import Mean, at, markdown, rows
+from diffode.cli.hints import command_line
 from diffode.markup import grid
 
+CONFIGS = Path("benchmarks/standing")
 SETS = ("planar", "digits", "images")
 SHOWN = (5, 10, 20, 50)  # evaluations of the short tables
 
@@ -51,6 +53,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
+    if missing := [name for name in SETS if not (options.runs / name / RESULTS).is_file()]:
+        lines = [
+            command_line("bench", CONFIGS / f"{name}.toml", "--out", options.runs / name)
+            for name in missing
+        ]
+        parser.exit(2, f"missing: {', '.join(missing)}; make them with{''.join(lines)}\n")
     found = {name: read_results(options.runs / name) for name in SETS}
     if options.short:
         print("\n\n".join(short(r, data) for r in found.values() for data in r.references))

@@ -18,6 +18,7 @@ from diffode.cli.sources import data_of
 from diffode.data import Dataset, load
 from diffode.devices import choose
 from diffode.fields.base import Field
+from diffode.options import counted
 from diffode.run import CONFIG
 from diffode.testing import diagnose
 from diffode.testing.attributes import require_stated
@@ -47,7 +48,8 @@ def command(target: str, data: str | None, device: str) -> int:
         typer.echo("no data given, so nothing was compared with an exact field: use --data")
     wrong, unsure = len(report.failures()), sum(f.ok is None for f in report.findings)
     if not wrong:
-        typer.echo(f"no mistake found ({unsure} checks cannot tell)" if unsure else "all is well")
+        doubt = f"no mistake found ({counted(unsure, 'check')} cannot tell)"
+        typer.echo(doubt if unsure else "all is well")
         return 0
     named = f": {', '.join(report.mistakes)}" if report.mistakes else ""
     typer.echo(f"{wrong} of {len(report.findings)} checks failed{named}")

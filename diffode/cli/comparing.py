@@ -15,7 +15,9 @@ from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import comma_separated, markdown
 from diffode.cli.app import pairs
+from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
+from diffode.cli.signals import Ended
 from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words
 
@@ -36,12 +38,21 @@ def command(
         report(results, out, ", ".join(f.name for f in merged))
         return
     config = configured(file, given, assignments)
-    with progress_bar("bench", 1) as bar:
+    begun = False
+    try:
+        with progress_bar("bench", 1) as bar:
 
-        def show(done: int, total: int, note: str) -> None:
-            bar.advance(done, note, total)
+            def show(done: int, total: int, note: str) -> None:
+                nonlocal begun
+                begun = True
+                bar.advance(done, note, total)
 
-        results = compare(config, out, show)
+            results = compare(config, out, show)
+    except (KeyboardInterrupt, Ended):
+        if begun:
+            line = command_line("bench", out / "config.yaml", "--out", out)
+            typer.echo(f"stopped; what is measured is kept, go on with{line}")
+        raise
     report(results, out, out.name if file is None else file.stem)
     if lost := sum(bool(cell.get("lost")) for cell in results.cells):
         raise ValueError(

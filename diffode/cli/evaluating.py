@@ -20,6 +20,7 @@ from diffode.cli.lists import show
 from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
+from diffode.cli.signals import Ended
 from diffode.cli.sources import data_of
 from diffode.data import Dataset, source_of
 from diffode.data.base import some_rows
@@ -83,8 +84,14 @@ def command(
     name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
     parts = require_writable(folder / "eval" / "parts" / drawing)
     folder = require_writable(out or folder / "eval" / name)
-    with progress_bar("sample", panel.count) as bar:
-        drawn = draw(field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance)
+    try:
+        with progress_bar("sample", panel.count) as bar:
+            drawn = draw(
+                field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance
+            )
+    except (KeyboardInterrupt, Ended):
+        typer.echo("stopped; the samples so far are kept, give the same command again to go on")
+        raise
     if drawn is None:
         return
     arrays = {"x": drawn.x, "y": drawn.y, "q": drawn.q}

@@ -14,6 +14,7 @@ from diffode.cli.outcome import deliver
 from diffode.cli.progress import progress_bar
 from diffode.devices import choose
 from diffode.files import require_writable
+from diffode.options import counted
 from diffode.run import CONFIG, Plan, home
 from diffode.sampling import sample, solver_for
 from diffode.training import checkpoint
@@ -71,4 +72,5 @@ def command(
         )
     write = None if out.suffix == ".npz" else partial(samples_picture, drawn.x.cpu())
     deliver(out, "samples", drawn.status, drawn.nfe_per_row, write, x=drawn.x, q=drawn.q)
-    typer.echo(f"wrote {out} ({n} samples, {drawn.nfe} evaluations each)")
+    said = f"{counted(n, 'sample')}, {counted(drawn.nfe, 'evaluation')} each"
+    typer.echo(f"wrote {out} ({said})")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
-from diffode.options import Count, Positive
+from diffode.options import Count, Positive, counted
 from diffode.rng import Rng
 from diffode.solvers.base import Calls, Solver
 from diffode.solvers.status import MOST_NFE, SPENT
@@ -203,7 +203,7 @@ def fixed(method: str, *, clock: Clock = "native") -> TorchDiffEq:
 def describe() -> list[tuple[str, str]]:
     """The methods' names with one line each."""
     about = {name: "adaptive Runge-Kutta (rtol, atol, max_nfe)" for name in ADAPTIVE_RK}
-    about |= {name: f"fixed steps, {k} evaluations a step" for name, k in FIXED.items()}
+    about |= {name: f"fixed steps, {counted(k, 'evaluation')} a step" for name, k in FIXED.items()}
     about |= {
         "explicit_adams": "multistep, equal steps",
         "implicit_adams": "iterated multistep, equal steps",
