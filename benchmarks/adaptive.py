@@ -230,12 +230,18 @@ def overhead() -> None:
 
 TABLES = {f.__name__: f for f in (tolerances, clocks, stiff, overhead)}
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=TABLES)
     chosen = parser.parse_args().only
     torch.set_num_threads(1)
     with torch.no_grad():
-        for table_name, table in TABLES.items():
-            if chosen in (None, table_name):
+        for name, table in TABLES.items():
+            if chosen in (None, name):
                 table()
+
+
+if __name__ == "__main__":
+    main()

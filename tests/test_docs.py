@@ -1,84 +1,141 @@
-"""The code in README and guide runs as it stands there."""
+"""The pages: what they tell a reader to type is run as it stands there, in the order printed."""
 
 import re
+import shlex
+import shutil
 import tomllib
-from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.main import get_command
 
 import diffode
+import diffode.bench
 from diffode.bench.config import make_config
 from diffode.bench.config_file import read_config
 from diffode.bench.models import plan_of
 from diffode.bench.panel import Panel
+from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
+from diffode.cli.app import app
 from diffode.data import load
-from diffode.recipes import registry
-from diffode.testing import check_field, check_objective
-from diffode.training import data_stats
+from diffode.recipes import names, registry
+from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, spans, steps
 
-ROOT = Path(__file__).parents[1]
-
-
-def blocks(name):
-    """The python blocks of a Markdown file."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+TINY = {"steps": 2, "width": 16, "depth": 1, "batch": 16}  # of a training by a block of Python
+EXITS = {"diffode check mine.py:Mine --data moons": 1}  # it finds a mistake
 
 
-def test_field_of_the_readme_keeps_the_contract():
-    (block,) = (b for b in blocks("README.md") if "class Decay" in b)
-    exec(block, {})
-
-
-def test_python_of_the_readme(monkeypatch):
-    fit = diffode.fit
-    monkeypatch.setattr(
-        diffode, "fit", lambda *a: fit(*a, steps=2, width=16, depth=1), raising=False
-    )
-    (block,) = (b for b in blocks("README.md") if "diffode.fit" in b)
-    names = {}
-    exec(block, names)
-    assert names["x"].shape == (64, 1, 8, 8)
-    assert names["path"].shape == (51, 8, 1, 8, 8)
-
-
-def test_recipe_of_the_guide(monkeypatch):
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A reader's folder: the clone's, with pictures of their own."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (40, 8, 8)), np.arange(40) % 4
+    np.savez(tmp_path / "my_images.npz", x=x.astype(np.float32), y=y)
+    (tmp_path / "benchmarks").mkdir()
+    shutil.copytree(ROOT / "benchmarks/standing", tmp_path / "benchmarks/standing")
+    for path in tmp_path.glob("benchmarks/standing/*.toml"):
+        path.write_text(without_budget(path.read_text(encoding="utf-8")), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    assert names()  # so that ours are registered
     monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
-    (block,) = blocks("docs/guide.md")
-    exec(block, {})
-    x = load("moons").train[:64]
-    objective = diffode.build("trig", (2,), stats=data_stats(x), width=16, depth=1)
-    check_objective(objective, x)
-    check_field(objective.field)
+    fit, budget = diffode.fit, diffode.bench.error_budget
+    monkeypatch.setattr(diffode, "fit", lambda *a, **k: fit(*a, **TINY | k), raising=False)
+    monkeypatch.setattr(
+        diffode.bench, "error_budget", lambda *a, **k: budget(*a, **k | {"n": 40}), raising=False
+    )
+    return tmp_path
+
+
+def without_budget(text):
+    """A comparison without its error budgets, which take a minute each and tests of their own."""
+    return re.sub(r"^budget = .*\n", "", text, flags=re.MULTILINE)
+
+
+def alike(text):
+    """A line of output without its numbers."""
+    return re.sub(r"[-+]?\d[\d.]*(e-?\d+)?", "#", " ".join(text.split()))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
+def test_what_a_page_says_to_type_does_what_it_says(page, desk, monkeypatch, capsys):
+    known = {"__name__": "page"}
+    for step in steps(page):
+        printed = ""
+        if step.kind == "line":
+            if any(step.text.startswith(line) for line in LEFT_OUT):
+                continue
+            code, printed = carry_out(step.text, monkeypatch)
+            assert code == EXITS.get(step.text, 0), f"{page}: {step.text}: {code}\n{printed}"
+        elif step.kind in ("python", "toml"):
+            if name := re.match(r"# (\w+\.\w+)\n", step.text):
+                (desk / name[1]).write_text(without_budget(step.text), encoding="utf-8")
+            if step.kind == "python":
+                capsys.readouterr()
+                exec(step.text, known)
+                printed = capsys.readouterr().out
+        else:
+            pytest.fail(f"{page}: a block of {step.kind!r} is neither run nor read by any test")
+        lines = {alike(line) for line in printed.splitlines()}
+        missing = [s for s in step.shown if s != "..." and alike(s) not in lines]
+        assert not missing, f"{page}: {step.text}: {missing}\n{printed}"
+
+
+COMMANDS = get_command(app).commands
+SHELL = [(page, span) for page in PAGES for span in spans(page)]
+
+
+@pytest.mark.parametrize(
+    ("page", "span"), [(p, s) for p, s in SHELL if s.startswith(("diffode ", "torchrun "))]
+)
+def test_commands_in_the_running_text_exist_with_their_options(page, span):
+    words = shlex.split(span)
+    command, *given = words[words.index("diffode") + 1 :]
+    known = {name for option in COMMANDS[command].params for name in option.opts} | {"--help"}
+    assert {word for word in given if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_programs_in_the_running_text_exist(page):
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for span in spans(page):
+        if span.startswith("make "):
+            assert span.split()[1] in targets, span
+        elif span.startswith("python -m "):
+            assert (ROOT / f"{span.split()[2].replace('.', '/')}.py").exists(), span
+        elif span.startswith("python "):
+            assert (ROOT / span.split()[1]).exists(), span
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_in_the_running_text_are_there_after_import_diffode(page):
+    for span in spans(page):
+        if dotted := re.match(r"diffode((?:\.[a-z_A-Z]+)+)(\(.*\))?$", span):
+            value = diffode
+            for name in dotted[1].split(".")[1:]:
+                value = getattr(value, name)
+        elif span.startswith("from diffode"):
+            exec(span, {})
 
 
 def test_links_of_the_pages_lead_somewhere():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for page in PAGES:
+        path = ROOT / page
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                assert (path.parent / target).exists(), f"{page}: {target}"
 
 
-@pytest.mark.parametrize("option", ["--steps", "--set", "--resume", "--labels"])
-def test_options_of_the_readme_exist(option, capsys):
-    from diffode.cli.app import run
-
-    assert run(["train", "--help"]) == 0
-    assert option in capsys.readouterr().out
-
-
-def test_python_of_the_error_budget(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    fit = diffode.fit
-    monkeypatch.setattr(
-        diffode, "fit", lambda *a, **k: fit(*a, steps=2, width=16, depth=1, **k), raising=False
-    )
-    (block,) = blocks("docs/error-budget.md")
-    exec(block.replace("n=1437", "n=40"), {})
-    assert "prior mismatch" in capsys.readouterr().out
+def test_the_python_of_the_readme_makes_what_it_says(desk):
+    made = {}
+    (block,) = (s.text for s in steps("README.md") if "diffode.fit" in s.text)
+    exec(block, made)
+    assert made["x"].shape == (64, 1, 8, 8)
+    assert made["path"].shape == (51, 8, 1, 8, 8)
 
 
 def test_configuration_of_the_comparison_is_valid():
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/comparing.md").read_text(), re.DOTALL)
+    (text,) = (s.text for s in steps("docs/comparing.md") if s.kind == "toml")
     config = make_config(**tomllib.loads(text))
     assert config.options == {"pfgmpp": {"dof": 2048}} and "heun" in config.solvers
     for name in config.data:

@@ -63,11 +63,13 @@ def main() -> None:
     if options.short:
         print("\n\n".join(short(r, data) for r in found.values() for data in r.references))
         return
-    print("# The standing comparison, every table\n\n    python -m benchmarks.standing")
+    print("# The standing comparison, every table\n")
+    for name in SETS:
+        print(f"    diffode bench benchmarks/standing/{name}.toml --out runs/{name}")
+    print("    python -m benchmarks.standing")
     for name, results in found.items():
         seeds = len(results.configs[0]["seeds"])
-        print(f"\n    diffode bench benchmarks/standing/{name}.toml --out runs/{name}\n")
-        print(f"Seeds: {seeds}.\n\n{markdown(results)}")
+        print(f"\nSeeds of {name}: {seeds}.\n\n{markdown(results)}")
 
 
 if __name__ == "__main__":
