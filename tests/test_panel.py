@@ -6,9 +6,13 @@ import math
 import pytest
 import torch
 
+from diffode.bench.cells import split
+from diffode.bench.estimates import Estimate
 from diffode.bench.evaluation import Evaluation
 from diffode.bench.metrics import class_variation, copying, straightness
 from diffode.bench.panel import Panel
+from diffode.bench.results import Results
+from diffode.bench.tables import notes, rows
 from diffode.data import Dataset, load
 from diffode.rng import Rng
 from tests.draws import Quick
@@ -162,12 +166,24 @@ def test_a_metric_that_cannot_be_had_is_named_and_leaves_the_others():
     settings = {"solver": "s", "nfe": 1, "seed": 0, "weights": "ema", "checkpoint": "c",
                 "shortfall": ""}  # fmt: skip
     result = Evaluation("one point", settings, panel, found)
-    rows = {row[0]: row for row in result.rows()}
-    assert rows["MMD^2"][1:4] == ("none",) * 3 and rows["energy"][1] != "none"
+    lines = {row[0]: row for row in result.rows()}
+    assert lines["MMD^2"][1:4] == ("none",) * 3 and lines["energy"][1] != "none"
     note = next(line for line in result.notes() if line.startswith("no MMD^2: "))
     assert note in result.markdown() and "few points" in result.markdown()
     stored = json.loads(json.dumps(result.content()))["metrics"]["MMD^2"]
     assert stored["value"] is None and "all equal" in stored["refused"]
+
+
+def test_a_comparison_names_the_metric_that_one_seed_lacks():
+    place = {"data": "d", "field": "edm", "solver": "trig", "allowed": 5, "tolerance": None,
+             "nfe": 5.0, "seconds": 1.0, "unfinished": 0, "picture": None}  # fmt: skip
+    both = {"W2": Estimate(1.0, 0.1), "MMD^2": Estimate(0.1, 0.1)}
+    one = both | {"MMD^2": Estimate(math.nan, refused="points that are all equal")}
+    cells = [place | split(found, "metrics") for found in (both, one)]
+    assert json.loads(json.dumps(cells[1]))["lacking"] == {"MMD^2": "points that are all equal"}
+    (row,) = rows(Results([], {}, {}, {}, cells))
+    assert row.metrics.keys() == {"W2"} and row.refused is None
+    assert notes([row], "d") == ["no MMD^2 of edm with trig: points that are all equal"]
 
 
 def test_points_to_compare_with_must_be_held_out():
