@@ -54,7 +54,7 @@ def test_a_run_goes_on_as_it_would_have(kept):
 
 def test_going_on_says_that_the_data_cannot_be_told(kept, capsys):
     folder, *_ = kept
-    assert run(["train", "--resume", str(folder), "--samples", "10"]) == 0
+    assert run(["train", "--resume", str(folder), "--samples", "20"]) == 0
     assert "is of an older version and does not tell" in capsys.readouterr().err
 
 
