@@ -86,7 +86,7 @@ TRAIN = {
     "--field vp --steps 0": "got steps=0; input should be greater than or equal to 1",
     "--field vp --steps 1e3": "Invalid value for '--steps'",
     "--field vp --seed -1": "Invalid value for '--seed'",
-    "--field vp --samples 9": "Invalid value for '--samples': .* 10",
+    "--field vp --samples 9": "Invalid value for '--samples': .* 20",
     "--field vp --device tpu": "got device 'tpu'; use auto, cpu or cuda",
     "--field vp --device cpu --set precision=fp16": "fp16 needs a GPU; use precision no or bf16",
     "--field vp --set accumulate=3": "batch 16 does not divide into 3 equal pieces; change batch",
