@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -27,9 +28,9 @@ h1 { font-size: 1.6rem; margin-bottom: 0; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; }
 td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
-td:first-child, th:first-child, .text { text-align: left; }
+td:first-child, th:first-child { text-align: left; }
 td { white-space: nowrap; }
-td.text { opacity: .75; font-size: .85rem; white-space: normal; }
+.text { opacity: .75; font-size: .85rem; font-weight: 400; white-space: normal; }
 tbody tr:first-child { font-weight: 600; }
 thead { border-bottom: 1px solid currentColor; }
 img { max-width: 100%; height: auto; display: block; margin-bottom: .3rem; }
@@ -51,7 +52,7 @@ $neighbours
 <p class="note">The first figure is the one to look at first. Read the samples beside real data,
 and beside a Gaussian fit: what "nothing learned" scores.</p>
 <table><thead><tr><th></th><th>samples</th><th>real data</th><th>Gaussian fit</th><th>good</th>
-<th class="text"></th></tr></thead><tbody>$rows</tbody></table>
+</tr></thead><tbody>$rows</tbody></table>
 <ul class="note">$notes</ul>
 <h2>Loss</h2>
 $curve
@@ -127,17 +128,17 @@ def _neighbours(x: Tensor, train: Tensor) -> str:
 
 
 def _row(line: Sequence[str]) -> str:
-    *cells, about = map(html.escape, line)
+    name, *cells, about = map(html.escape, line)
     figures = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr>{figures}<td class="text">{about}</td></tr>'
+    return f'<tr><td>{name}<div class="text">{about}</div></td>{figures}</tr>'
 
 
 def _code(run: Run) -> str:
     folder = "RUN" if run.out is None else run.out.as_posix()
     return (
-        f"diffode sample {folder} --n 64 --out more.png\n\n"
+        f"diffode sample {shlex.quote(folder)} --samples 64 --out more.png\n\n"
         "import diffode\n"
-        f'field = diffode.load("{folder}").field\n'
+        f"field = diffode.load({json.dumps(folder)}).field\n"
         "print(field)\n"
         "x = diffode.sample(field, 64, nfe=35, seed=1).x"
     )

@@ -1,11 +1,15 @@
 """Lines that a command prints to go on with: each is taken as printed and run."""
 
 import re
+from signal import SIGINT
 
+import numpy as np
 import pytest
 
 from diffode.bench import comparison
 from diffode.cli.app import run
+from diffode.cli.signals import Stop
+from diffode.training.record import logged
 from tests.runs import TINY, figures, hints, refused
 
 
@@ -24,6 +28,21 @@ def test_a_stopped_comparison_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, "run_cell", measure)
     assert run(line) == 0
     assert len(figures(out / "results.json")["cells"]) == 1
+
+
+def test_a_stopped_training_goes_on_by_the_line_that_it_prints(tmp_path, monkeypatch, capsys):
+    rows = np.random.default_rng(0).normal(size=(120, 2))
+    np.save(tmp_path / "own.npy", rows.astype(np.float32))
+    out, data = tmp_path / "a folder, 'mine'", str(tmp_path / "own.npy")
+    monkeypatch.setattr(Stop, "asked", lambda self: setattr(self, "number", SIGINT) or True)
+    given = ["--field", "edm", "--data", data, "--steps", "3", *TINY[:4], *TINY[8:]]
+    given += ["--set", "log_every=1"]
+    assert run(["train", *given, "--out", str(out)]) == 130
+    (line,) = hints(capsys.readouterr().out)
+    monkeypatch.undo()
+    assert run(line) == 0
+    assert [entry["step"] for entry in logged(out)] == [1, 2, 3]
+    assert "changed" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,9 @@ def test_the_report_needs_nothing_else(poisson):
     assert len(points) == STEPS
     quality = figures(poisson / "quality.json")
     for name in quality["metrics"]:
-        assert f"<tr><td>{name}</td>" in page
+        assert f"<tr><td>{name}<" in page
     first = page.index("<tr><td>")
-    assert page[first:].startswith(f"<tr><td>{quality['headline']}</td>")
+    assert page[first:].startswith(f"<tr><td>{quality['headline']}<")
     assert quality["panel"]["reference_hash"] in page and "few points" in page
 
 

@@ -102,7 +102,7 @@ def force_target(x: Tensor, z: Tensor, charge: Tensor, scale: float) -> Tensor:
     numbers of order 1. Its variance explodes with N and towards the plane: it is an estimator, no
     way to train. On two blobs in the plane, 800 steps with z from 0.3 or 0.1 s on and the factor
     :math:`\varrho_0^N`, :math:`z^N` or their geometric mean leave 26 to 47 % of the samples far
-    from both; the same weights in a regression of y, whose targets are bounded, 15 to 35 %.
+    from both; the same weights in a regression of y, whose targets are bounded, 15 to 44 %.
 
     Arguments:
         x: centred points, shape (B, N).

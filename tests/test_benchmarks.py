@@ -1,0 +1,44 @@
+"""Benchmarks that only print: without results they say what is missing, and what makes it."""
+
+import pytest
+from typer.main import get_command
+
+from benchmarks import digits
+from benchmarks.standing import __main__ as standing
+from diffode.cli import comparisons  # noqa: F401  # it registers itself
+from diffode.cli.app import app
+from tests.runs import hints
+
+BENCH = get_command(app).commands["bench"]
+
+
+def refused(main, capsys):
+    """What is printed, beside the output, by a main function that exits with 2."""
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capsys.readouterr()
+    assert end.value.code == 2 and "Traceback" not in printed.err
+    return printed
+
+
+@pytest.mark.parametrize("more", [[], ["--short"]])
+def test_the_standing_comparison_before_its_runs(more, tmp_path, monkeypatch, capsys):
+    runs = tmp_path / "my runs"
+    (runs / "digits").mkdir(parents=True)
+    (runs / "digits" / "results.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["standing", "--runs", str(runs), *more])
+    printed = refused(standing.main, capsys)
+    assert printed.out == "" and printed.err.startswith("missing: planar, images;")
+    lines = hints(printed.err)
+    assert [line[0] for line in lines] == ["bench", "bench"]
+    told = [BENCH.make_context("bench", line[1:]).params for line in lines]
+    assert [t["out"] for t in told] == [runs / "planar", runs / "images"]
+    assert all((standing.CONFIGS / t["config"].name).exists() for t in told)
+
+
+def test_the_table_of_digits_before_its_cells(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["digits", "--table", "--out", str(tmp_path)])
+    monkeypatch.setattr(digits, "table", lambda out: "")
+    printed = refused(digits.main, capsys)
+    assert "are met" not in printed.out
+    assert all(name in printed.err for name in digits.FIELDS)
