@@ -204,12 +204,13 @@ def _trained(
             losses.append(state.losses)
             averaged, seconds = state.averaged, state.seconds
             if watch is not None and watch(state):
-                states.close()
                 break
     except ValueError:  # refused, or diverged at once: no step is there to resume
         if new and out is not None and not losses:
             (out / CONFIG).unlink()
         raise
+    finally:
+        states.close()  # with a checkpoint, where a caller stops or fails
     sampled = averaged if isinstance(averaged, Field) else objective.field
     return Run(plan, dataset, objective, sampled, losses, seconds, out)
 

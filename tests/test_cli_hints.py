@@ -1,13 +1,15 @@
 """Lines that a command prints to go on with: each is taken as printed and run."""
 
+import os
 import re
-from signal import SIGINT
+from signal import SIGINT, SIGTERM
 
 import numpy as np
 import pytest
 
 from diffode.bench import comparison
 from diffode.cli.app import run
+from diffode.cli.progress import Bar
 from diffode.cli.signals import Stop
 from diffode.training.record import logged
 from tests.runs import TINY, figures, hints, refused
@@ -43,6 +45,23 @@ def test_a_stopped_training_goes_on_by_the_line_that_it_prints(tmp_path, monkeyp
     assert run(line) == 0
     assert [entry["step"] for entry in logged(out)] == [1, 2, 3]
     assert "changed" not in capsys.readouterr().err
+
+
+def test_a_comparison_that_a_signal_stops_keeps_its_steps(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    sizes = ["--samples", "60", "--solver", "default", "--nfe", "4", "--steps", "6"]
+    small = [*sizes, "--set", "width=16", "--set", "depth=1", "--device", "cpu"]
+
+    def signalled(bar, done, note="", total=None):
+        if "step 3 of 6" in note:
+            os.kill(os.getpid(), SIGTERM)
+
+    monkeypatch.setattr(Bar, "advance", signalled)
+    assert run(["bench", "--field", "edm", "--data", "moons", *small, "--out", str(out)]) == 143
+    (kept,) = out.glob("models/**/step-*.safetensors")
+    assert kept.name == "step-00000003.safetensors"
+    monkeypatch.undo()
+    assert run(hints(capsys.readouterr().out)[0]) == 0
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from diffode.bench.tables import comma_separated, markdown
 from diffode.cli.app import pairs
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
-from diffode.cli.signals import Ended
+from diffode.cli.signals import Ended, stopping
 from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words
 
@@ -40,12 +40,14 @@ def command(
     config = configured(file, given, assignments)
     begun = False
     try:
-        with progress_bar("bench", 1) as bar:
+        with stopping() as stop, progress_bar("bench", 1) as bar:
 
             def show(done: int, total: int, note: str) -> None:
                 nonlocal begun
                 begun = True
                 bar.advance(done, note, total)
+                if stop.number is not None:
+                    stop.end()  # between two steps, so that a training keeps what it has
 
             results = compare(config, out, show)
     except (KeyboardInterrupt, Ended):
