@@ -16,6 +16,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from diffode.cli.app import run
 from tests.runs import beside
 
@@ -156,10 +158,13 @@ def _benchmark(name, arguments, monkeypatch):
         if work in getattr(module, "TABLES", {}):
             monkeypatch.setitem(module.TABLES, work, reached)
     monkeypatch.setattr(sys, "argv", [name, *arguments])
+    threads = torch.get_num_threads()
     try:
         module.main()
     except _Reached:
         return 0
     except SystemExit as end:
         return end.code or 0
+    finally:  # some set it, and more threads than free cores make what follows many times slower
+        torch.set_num_threads(threads)
     return 0

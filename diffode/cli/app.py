@@ -31,7 +31,7 @@ SolverOptions = Annotated[
 ]
 Levels = Annotated[
     str | None,
-    typer.Option(help="values that the data take, N (from -1 to 1) or N:LOW:HIGH [found]"),
+    typer.Option(help="how many values the data take, from -1 to 1, or N:LOW:HIGH [looked for]"),
 ]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]

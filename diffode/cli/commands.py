@@ -29,7 +29,7 @@ def train(
             help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]"
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="training steps")] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps [the recipe's]")] = None,
     batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,
     seed: Annotated[
         int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)
@@ -42,11 +42,15 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
-    resume: Annotated[Path | None, typer.Option(help="go on with this run directory")] = None,
+    resume: Annotated[Path | None, typer.Option(help="go on with this run directory or checkpoint")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
     samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000,
 ) -> None:
-    """Train a field, draw samples, and say how good they are."""
+    """Train a field, draw samples, and say how good they are.
+
+    A run that was stopped or killed goes on with --resume RUN. It may be given more --steps then,
+    another --device, and --data where its data were moved; what else was chosen stays.
+    """
     from diffode.cli.training import command
 
     given = {"steps": steps, "batch": batch, "device": device}
@@ -61,7 +65,7 @@ def sample(
     nfe: Nfe = None,
     steps: Steps = None,
     seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0,
-    label: Annotated[int | None, typer.Option(help="the class to draw")] = None,
+    label: Annotated[int | None, typer.Option(help="the class to draw [any]")] = None,
     grid: Annotated[
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
     ] = None,
