@@ -60,7 +60,16 @@ def load_data(plan: Plan) -> Dataset:
             f"this run was trained on a data set in memory, named {plan.data!r}; give the data "
             "anew: in Python as a Dataset, on the command line as --data FILE"
         )
-    return matched(plan, datasets.load(plan.source or plan.data))
+    try:
+        dataset = datasets.load(plan.source or plan.data)
+    except FileNotFoundError as error:
+        if plan.fingerprint is None or not Path(plan.source or "").is_absolute():
+            raise
+        raise FileNotFoundError(
+            f"{plan.source}, the data of this run, is there no more; put it back, or say where it "
+            "is now: diffode train --resume RUN --data PLACE"
+        ) from error
+    return matched(plan, dataset)
 
 
 def matched(plan: Plan, dataset: Dataset) -> Dataset:
@@ -165,6 +174,8 @@ def _resumed(
             "old data back, or start a new run"
         )
     if first == plan.steps:
+        if stored.fingerprint and stored.source != plan.source:  # the same data, moved
+            replace(stored, data=plan.data, source=plan.source).write(out)
         raw, loaded = checkpoint.load(path, "raw"), checkpoint.load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
     checkpoint.set_newer_aside(out, path)

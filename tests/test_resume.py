@@ -70,11 +70,19 @@ def test_moved_data_are_found_by_name(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_data(Plan.read("run")).train.shape == (180, 2), "from another folder"
     shutil.move("here/d.npz", "there.npz")
-    assert "no such file" in refused(capsys, "train", "--resume", "run")
+    for command in (["train", "--resume"], ["eval"]):
+        said = refused(capsys, *command, "run")
+        assert f"{tmp_path}/here/d.npz, the data of this run, is there no more" in said
     assert run(["train", "--resume", "run", "--data", "there.npz", "--samples", "20"]) == 0
     moved = f"changed: data: {tmp_path}/here/d.npz -> {tmp_path}/there.npz"
     assert moved in capsys.readouterr().err
     assert figures(tmp_path / "run" / "config.json")["source"] == str(tmp_path / "there.npz")
+    shutil.move("there.npz", "last.npz")
+    assert run(["train", "--resume", "run", "--data", "last.npz"]) == 0, "of a finished run too"
+    said = capsys.readouterr()
+    assert "already at step 6 of 6" in said.out
+    assert said.err == f"changed: data: {tmp_path}/there.npz -> {tmp_path}/last.npz\n"
+    assert load_data(Plan.read("run")).train.shape == (180, 2)
 
 
 def test_a_set_in_memory_never_becomes_the_built_in_one(tmp_path, capsys):

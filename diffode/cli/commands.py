@@ -42,7 +42,9 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
-    resume: Annotated[Path | None, typer.Option(help="go on with this run directory or checkpoint")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="go on with this run directory or checkpoint")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
     samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000,
 ) -> None:

@@ -96,7 +96,9 @@ def command(
     if not run.losses:
         typer.echo(f"already at step {plan.steps} of {plan.steps}; --steps takes it further")
         for line in said:
-            typer.echo(f"not changed, there is nothing to train: {line}", err=True)
+            kept = line.startswith("data: ")  # their place, which changes nothing learned
+            lost = "not changed, there is nothing to train"
+            typer.echo(f"{'changed' if kept else lost}: {line}", err=True)
         if all((folder / name).exists() for name in _RESULTS):
             return
     try:
