@@ -148,6 +148,8 @@ def curve(steps: Sequence[int], losses: Sequence[float], bins: int = 150) -> str
     """The loss as an inline SVG: means over stretches, on a logarithmic axis if it spans one."""
     if not losses:
         return "<p>No losses were recorded.</p>"
+    if len(losses) == 1:
+        return f"<p>One loss was recorded, at step {steps[0]}: {losses[0]:.3g}.</p>"
     size = max(1, math.ceil(len(losses) / bins))
     parts = [losses[i : i + size] for i in range(0, len(losses), size)]
     means = [sum(p) / len(p) for p in parts]

@@ -213,6 +213,15 @@ def test_class_shares_are_half_the_sum_of_their_differences():
         class_variation(a, a, 9)
 
 
+@pytest.mark.parametrize(("far", "value"), [(50.0, 0.0), (0.0, 1.0)])
+def test_copying_states_an_error_where_all_pairs_agree(far, value):
+    """Forty samples far away, or all of them copies: the true share may still be some percent."""
+    train, held_out = (Rng(0).normal(name, (40, 2)) for name in ("train", "held out"))
+    found = copying(train + far, train, held_out)
+    assert found.value == value
+    assert 0.03 < 1.96 * found.stderr < 0.12  # three in forty is not unlikely at 7 %
+
+
 def test_fair_samples_pass_the_copying_test():
     draws = [Quick(k).normal("x", (400, 2)) for k in range(20)]
     found = [copying(x, Quick(99).normal("x", (900, 2)), Quick(98).normal("x", (400, 2)))

@@ -76,7 +76,7 @@ class Evaluation:
             f"few points: distances of {fewest} are mostly chance; read them beside real data and "
             "measure more"
         ]
-        none = [f"no error is stated for fewer than {FEWEST} points"]
+        none = [f"no error is stated for fewer than {FEWEST} points, but of shares"]
         return [
             *filter(None, [short]),
             *(f"no {name}: {why}" for name, why in self.refused().items()),

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, centred, pair, share, stated
+from diffode.bench.estimates import FEWEST, Estimate, centred, pair, share, stated
 from diffode.doors import as_count, as_state
 from diffode.fields.exact import squared_distances
 from diffode.rng import Rng
@@ -130,7 +130,7 @@ def copying(x: Tensor, train: Tensor, held_out: Tensor) -> Estimate:
     x a sample, h a held-out point, d the distance to the nearest training point. 0.5 is fair, 1
     is a copy of the training set, and less than 0.5 lies further away than real data.
 
-    The standard error is that of the Mann-Whitney statistic.
+    The standard error is that of the Mann-Whitney statistic, and at 0 and 1 that of a share.
 
     Reference: Meehan et al. (2020), A non-parametric test to detect data-copying in generative
     models, https://arxiv.org/abs/2004.05675, section 3, with the whole space as the one cell.
@@ -149,9 +149,14 @@ def copying(x: Tensor, train: Tensor, held_out: Tensor) -> Estimate:
 
 
 def nearer(a: Tensor, b: Tensor) -> Estimate:
-    """The Mann-Whitney probability that a is less than b, ties half, from draws (n,) and (m,)."""
+    """The Mann-Whitney probability that a is less than b, ties half, from draws (n,) and (m,).
+
+    Where all pairs agree, 0 or 1, the error is that of a share of the smaller set.
+    """
     over_a, over_b = _share_above(a, b), 1 - _share_above(b, a)
     variance = over_a.var() / len(a) + over_b.var() / len(b)
+    if not variance and min(len(a), len(b)) >= FEWEST:
+        return share(float(over_a.mean()), 0.0, min(len(a), len(b)))
     return stated(float(over_a.mean()), math.sqrt(float(variance)), len(a), len(b))
 
 

@@ -1,0 +1,19 @@
+"""The page of a run: its drawing of the loss."""
+
+import re
+
+import pytest
+
+from diffode.report import curve
+
+
+@pytest.mark.parametrize(("count", "points"), [(2, 2), (150, 150), (1000, 143)])
+def test_the_loss_is_a_line_of_means(count, points):
+    drawn = curve(range(1, count + 1), [1 / k for k in range(1, count + 1)])
+    line = re.search(r'<polyline points="([^"]+)"', drawn).group(1).split()
+    assert len(line) == points
+
+
+def test_one_loss_is_a_sentence_and_no_empty_chart():
+    assert "step 3: 0.998" in curve([3], [0.998]) and "<svg" not in curve([3], [0.998])
+    assert "No losses" in curve([], [])
