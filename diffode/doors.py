@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -127,19 +127,42 @@ def as_times(times: Numbers, like: Tensor) -> Tensor:
     raise ValueError("times must be at least two, strictly increasing or decreasing")
 
 
-def as_count(value: object, name: str) -> int:
+def as_count(value: object, name: str, fewest: int | None = None) -> int:
     """A whole number as an int: 3 and 3.0 are one, 2.5 and words are not.
 
     Raises:
         TypeError: anything else.
+        ValueError: one below ``fewest``.
     """
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        count = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         said = " ".join(repr(value).split())[:40]
         raise TypeError(f"got {name}={said}; wanted a whole number") from None
+    if fewest is not None and count < fewest:
+        raise ValueError(f"got {name}={count}; wanted {fewest} or more")
+    return count
+
+
+def as_final(final: object, kind: str, denoises: bool) -> Literal["none", "denoise"]:
+    """How a flow ends: as asked, or for None denoised where the field can.
+
+    Arguments:
+        final: "none", "denoise" or None.
+        kind: what the field is called.
+        denoises: whether it states E[x_0 | x].
+
+    Raises:
+        ValueError: any other word.
+        TypeError: "denoise" of a field that cannot.
+    """
+    if final not in (None, "none", "denoise"):
+        raise ValueError(f"got final={final!r:.40}; wanted 'none' or 'denoise'")
+    if final == "denoise" and not denoises:
+        raise TypeError(f"{kind} states no E[x_0 | x]; use final='none'")
+    return "denoise" if final == "denoise" or (final is None and denoises) else "none"
 
 
 def as_shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.doors import as_state
+from diffode.doors import as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling import _denoise, _times, encode, solver_for
 from diffode.solvers import Solution, Solver
@@ -53,8 +53,7 @@ def decode(
         x, q = x
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
-    if final == "denoise" and not isinstance(field, AffineField):
-        raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
+    final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     if q is not None:
         q = as_state(q, (), "q").to(field.device)
         if len(q) != len(x):

@@ -15,6 +15,7 @@ from annotated_types import Ge
 
 from diffode import data as datasets
 from diffode.data.fingerprint import Fingerprint
+from diffode.doors import as_count
 from diffode.files import read_text, write_text
 from diffode.inputs import quoted
 from diffode.options import options_of, validate
@@ -76,7 +77,7 @@ class Plan:
         Raises:
             ValueError: an unknown field or option, or a value out of range.
         """
-        recipe = find(field)
+        recipe, seed = find(field), as_count(seed, "seed", 0)
         for key in _OWN:
             if key in options:
                 raise ValueError(f"got {key}={options[key]}; a plan has no such option")

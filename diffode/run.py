@@ -114,8 +114,8 @@ def execute(
     plan: Plan,
     dataset: Dataset | None = None,
     *,
-    out: Path | None = None,
-    resume: bool | Path = False,
+    out: str | Path | None = None,
+    resume: bool | str | Path = False,
     watch: Callable[[TrainState], bool | None] | None = None,
 ) -> Run:
     """Carry out a plan.
@@ -132,6 +132,7 @@ def execute(
         ValueError: a plan that cannot be carried out, before anything is written; a directory that
             another process holds; a resumed run with other data or options.
     """
+    out = None if out is None else Path(out)
     if resume and out is not None:
         plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
     dataset = load_data(plan) if dataset is None else matched(plan, dataset)

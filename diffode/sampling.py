@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffode.doors import as_count
+from diffode.doors import as_count, as_final
 from diffode.fields.base import AffineField, Field, Latent, right
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
@@ -32,7 +32,7 @@ def _times(
     kind: str | None,
     final: Final,
 ) -> Tensor:
-    nfe = None if nfe is None else as_count(nfe, "nfe")
+    nfe = None if nfe is None else as_count(nfe, "nfe", 1)
     if nfe is not None and steps is not None:
         raise ValueError(f"got nfe={nfe} and steps={steps}; give one of the two")
     if solver.adaptive:
@@ -176,13 +176,11 @@ def sample(
         ValueError: a count, label or option that does not fit.
         TypeError: a solver that cannot use the field.
     """
-    n, first, seed = as_count(n, "n"), as_count(first, "first"), as_count(seed, "seed")
+    n, first, seed = as_count(n, "n", 1), as_count(first, "first"), as_count(seed, "seed")
     nfe, steps, batch = (
-        None if value is None else as_count(value, name)
+        None if value is None else as_count(value, name, 1)
         for value, name in ((nfe, "nfe"), (steps, "steps"), (batch, "batch"))
     )
-    if n < 1 or (batch is not None and batch < 1):
-        raise ValueError(f"got n={n}, batch={batch}; both count from 1")
     if not 0 <= first <= 2**32 - n:
         raise ValueError(f"got first={first}, n={n}; samples count from 0 to 2^32 - 1")
     y = field.as_labels(y, n)
@@ -191,9 +189,7 @@ def sample(
         solver = _fitted_solver(fitted, field, solver, options, nfe, steps)
     solver = solver_for(field, solver, {} if fitted else options)
     solver.check(field)
-    if final == "denoise" and not isinstance(field, AffineField):
-        raise TypeError(f"{type(field).__name__} states no E[x_0 | x]; use final='none'")
-    final = final or ("denoise" if isinstance(field, AffineField) else "none")
+    final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     if fitted is not None:
         times, land = torch.tensor(fitted.times, dtype=torch.float64), final == "denoise"
         land = land and solver.lands

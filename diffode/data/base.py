@@ -26,7 +26,8 @@ class Dataset:
         test: points kept apart, shape (K, *event), float32.
         train_labels: class of each training point, shape (M,), int64, or None.
         test_labels: class of each test point, shape (K,), int64, or None.
-        classes: the number of classes; labels are 0 ... classes - 1.
+        classes: the number of classes; labels are 0 ... classes - 1. None counts them from the
+            labels of the training points.
         log_density: exact log-density of the law in nats, (B, *event) -> (B,), in the dtype of
             its input.
         law: the mixture of Gaussians that the points are drawn from, where they are.
@@ -50,17 +51,23 @@ class Dataset:
     source: str | None = None
 
     def __post_init__(self) -> None:
-        train = as_state(self.train, name="train")
+        train = as_state(self.train, name="train").detach()
         if train.ndim < 2:
             raise ValueError(
                 f"got train of shape {tuple(train.shape)}; wanted (M, *event): for points on a "
                 "line x[:, None]"
             )
-        test = as_state(self.test, train.shape[1:], "test", fewest=0)
+        test = as_state(self.test, train.shape[1:], "test", fewest=0).detach()
         highest = None if self.classes is None else self.classes - 1
         of_train = as_labels(self.train_labels, len(train), highest)
         of_test = as_labels(self.test_labels, len(test), highest)
-        taken = {"train": train, "test": test, "train_labels": of_train, "test_labels": of_test}
+        taken: dict[str, object] = {"train": train, "test": test}
+        taken |= {"train_labels": of_train, "test_labels": of_test}
+        if self.classes is None and of_train is not None:
+            both = of_train if of_test is None else torch.cat((of_train, of_test))
+            if int(both.min()) < 0:
+                raise ValueError(f"got the label {int(both.min())}; labels are 0, 1, ...")
+            taken["classes"] = int(both.max()) + 1
         for name, value in taken.items():
             object.__setattr__(self, name, value)  # frozen for everyone else
 

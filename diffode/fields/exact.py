@@ -36,6 +36,7 @@ def normalised_log(weights: Tensor | None, count: int) -> Tensor:
     """The logarithms of weights scaled to sum to 1 (equal if None), shape (count,), float64."""
     if weights is None:
         return torch.full((count,), -math.log(count), dtype=torch.float64)
+    as_state(weights, name="weights")  # refuses what is no numbers
     w = torch.as_tensor(weights, dtype=torch.float64)
     if w.shape != (count,) or not bool((w >= 0).all()) or not 0 < float(w.sum()) < math.inf:
         raise ValueError(

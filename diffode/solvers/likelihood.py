@@ -152,6 +152,7 @@ def log_prob(
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
     batch = None if batch is None else as_count(batch, "batch")
+    probes = as_count(probes, "probes")
     if batch is not None and batch < 1:
         raise ValueError(f"got batch={batch}; it counts from 1")
     solver, clock = _chosen(field, solver, options, clock)

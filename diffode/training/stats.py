@@ -95,7 +95,7 @@ def data_stats(x: Tensor) -> Stats:
     Raises:
         ValueError: fewer than two samples, values that are not finite, or no variance at all.
     """
-    x = as_state(x, name="data")
+    x = as_state(x, name="data").detach()
     if len(x) < 2 or x.ndim < 2:
         raise ValueError(f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2")
     if not bool(x.isfinite().all()):

@@ -128,6 +128,8 @@ def train(
         Damaged: the checkpoint to go on from is not what was written.
         Diverged: a loss or gradient that is not finite.
     """
+    if isinstance(data, tuple) and len(data) != 2:
+        raise ValueError(f"got a tuple of {len(data)}; wanted data x, or the pair (x, labels)")
     x, y = data if isinstance(data, tuple) else (data, None)
     x, y = checked(objective, x, y)
     warn_of(objective, x, y, resumed=resume is not None)
