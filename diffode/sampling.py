@@ -253,8 +253,10 @@ def concatenated(parts: Sequence[Solution]) -> Solution:
     )
 
 
-def _latents(parts: list[Latent]) -> Latent:
-    """The latents of all rows."""
+def _latents(parts: list[Latent]) -> Latent | None:
+    """The latents of all rows, where they are known."""
+    if not parts:
+        return None
     radii = [p.q for p in parts if p.q is not None]
     return Latent(torch.cat([p.x for p in parts]), torch.cat(radii) if radii else None)
 

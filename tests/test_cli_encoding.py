@@ -10,7 +10,7 @@ from diffode.cli.app import run
 from diffode.data import load as load_data
 from diffode.encoding import decode
 from diffode.training import checkpoint
-from tests.runs import arrays, refused
+from tests.runs import LOOSE, arrays, refused
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_latents_and_back(edm, images, tmp_path, capsys):
         r"3 latents, \d+ evaluations each\); round trip: rms error (\S+), at", printed.out
     )
     there = arrays(latents)
-    assert list(there) == ["x", "error", "status"] and there["x"].shape == (3, 1, 8, 8)
+    assert list(there) == ["x", "error", "field", "status"] and there["x"].shape == (3, 1, 8, 8)
     assert 10 < np.abs(there["x"]).max() < 1000
     assert run(["decode", str(edm), str(latents), *tight, "--out", str(back)]) == 0
     gap = arrays(back)["x"] - arrays(images)["x"]
@@ -47,7 +47,7 @@ def test_labels_travel_with_the_latents(poisson, images, tmp_path):
     steps = ["--solver", "heun", "--steps", "20"]
     assert run(["encode", str(poisson), str(images), *steps, "--out", str(latents)]) == 0
     there = arrays(latents)
-    assert list(there) == ["x", "y", "error", "status"]
+    assert list(there) == ["x", "y", "error", "field", "status"]
     np.testing.assert_array_equal(there["y"], arrays(images)["y"])
     assert run(["decode", str(poisson), str(latents), *steps, "--out", str(back)]) == 0
     field = checkpoint.load(poisson).field
@@ -55,6 +55,17 @@ def test_labels_travel_with_the_latents(poisson, images, tmp_path):
     np.testing.assert_allclose(
         arrays(back)["x"], decode(field, x, "heun", steps=20, y=y).x, rtol=1e-4, atol=1e-5
     )
+
+
+def test_latents_of_other_weights_are_told(edm, images, tmp_path, capsys):
+    out = str(tmp_path / "latents.npz")
+    assert run(["encode", str(edm), str(images), *LOOSE, "--out", out]) == 0
+    for weights, said in (("ema", ""), ("raw", "are those of another field, or of other weights")):
+        capsys.readouterr()
+        back = ["--out", str(tmp_path / "back.npz"), "--weights", weights]
+        assert run(["decode", str(edm), out, *LOOSE, *back]) == 0
+        warned = capsys.readouterr().err
+        assert said in warned if said else "warning" not in warned
 
 
 def test_a_latent_with_a_radius_of_its_own(poisson, tmp_path):

@@ -101,3 +101,9 @@ def test_copies_are_found_far_from_the_origin(offset):
     found = copying(copies + offset, noise[0] + offset, noise[1] + offset)
     assert found.value == 1
     assert nearest(copies + offset, noise[0] + offset)[1].tolist() == list(range(100))
+
+
+def test_the_error_of_a_root_near_zero_is_bounded():
+    x = draw(100, 2, 1)
+    for distance in (energy_distance(x, x), energy_distance(x, x + 1e-9)):
+        assert math.isnan(distance.stderr) or distance.stderr < 1

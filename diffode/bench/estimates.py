@@ -117,9 +117,13 @@ def share(p: float, variance: float, count: int) -> Estimate:
 
 
 def root(square: float, stderr: float, *counts: int) -> Estimate:
-    """The root of a square estimated from sets of these counts, its error by the delta method."""
+    """The root of a square estimated from sets of these counts, its error by the delta method.
+
+    That error has no bound as the root goes to 0; it is at most the root of the square's own.
+    """
     value = math.sqrt(max(square, 0.0))
-    return stated(value, stderr / (2 * value) if value > 0 else math.nan, *counts)
+    error = min(stderr / (2 * value), math.sqrt(stderr)) if value > 0 else math.nan
+    return stated(value, error, *counts)
 
 
 def pair(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,13 @@ import torch
 import typer
 from torch import Tensor
 
+from diffode.bench.models import fingerprint
 from diffode.cli.app import pairs
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.points import BATCH, opened, read_array, read_points
 from diffode.cli.progress import progress_bar
 from diffode.encoding import decode, round_trip_error
+from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.sampling import concatenated, encode
 from diffode.solvers import Solution, get_solver
@@ -59,8 +61,8 @@ def encode_command(
             errors.append(round_trip_error(x[rows], there, back).cpu())
     there, back = (_joined(way) for way in zip(*ways, strict=True))
     error, lost = torch.cat(errors), back.status == LOST
-    status = there.status.masked_fill(lost, LOST)
-    deliver(out, "points", status, there.nfe_per_row, x=there.x, y=y, error=error)
+    status, mark = there.status.masked_fill(lost, LOST), _mark(field)
+    deliver(out, "points", status, there.nfe_per_row, x=there.x, y=y, error=error, field=mark)
     warn("" if bool(lost.any()) else back.shortfall("ways back"))
     whole = error[error.isfinite()]
     which = "" if len(whole) == len(x) else f" of {len(whole)} of {len(x)} points"
@@ -95,6 +97,9 @@ def decode_command(
     field = objective.field
     z, y = read_points(file, field.event_shape, classes)
     q = read_array(file, "q")
+    of = read_array(file, "field")
+    if of is not None and not torch.equal(of, _mark(field)):
+        warn(f"the latents in {file} are those of another field, or of other weights, than {run}")
     last: Literal["none", "denoise"] = "denoise" if final == "denoise" else "none"
     earlier = _earlier(file, len(z))
     parts: list[Solution] = []
@@ -111,6 +116,11 @@ def decode_command(
     status = torch.maximum(back.status, earlier.to(back.status))
     deliver(out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
     typer.echo(f"wrote {out} ({len(z)} points)")
+
+
+def _mark(field: Field) -> Tensor:
+    """A number that tells a field's weights from others, shape ()."""
+    return torch.tensor(int(fingerprint(*field.state_dict().values()), 16))
 
 
 def _joined(parts: Sequence[Solution]) -> Solution:
