@@ -85,8 +85,8 @@ def levels_of(x: Tensor) -> Levels | None:
     rounding of single precision (of half precision for data of that type): gray values 0, 3 and 5
     lie on a grid of 1.
     """
-    half = x.dtype in (torch.float16, torch.bfloat16)
     x = as_state(x)
+    half = x.dtype in (torch.float16, torch.bfloat16)
     rows = some_rows(len(x), max(1, _LOOKED_AT // max(1, x[0].numel())))
     values = x[rows].unique().double()  # type: ignore[no-untyped-call]
     if not 2 <= len(values) <= _MOST_LEVELS:
