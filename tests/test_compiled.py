@@ -142,7 +142,8 @@ def test_a_compiled_network_samples_and_has_a_density(place):
 
 
 @pytest.mark.slow
-def test_inductor_trains_saves_and_samples(tmp_path):
+def test_inductor_trains_saves_and_samples(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # of this processor
     try:
         torch.compile(lambda x: x * torch.arange(3.0) + 1)(torch.ones(3))
     except Exception as error:
