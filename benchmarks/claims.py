@@ -28,14 +28,14 @@ from torch import Tensor
 
 from diffode import __version__
 from diffode.bench.config import digest, make_config
-from diffode.bench.metrics import frechet, precision_recall
 from diffode.bench.models import Model, fingerprint, model_of, plan_of, train_model
 from diffode.data import load
 from diffode.fields.base import AffineField
 from diffode.files import write_text
+from diffode.metrics import frechet, precision_recall
 from diffode.rng import Rng
-from diffode.run import load_data
-from diffode.sampling import sample
+from diffode.runs.run import load_data
+from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
 
 SEEDS = [0, 1, 2]

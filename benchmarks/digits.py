@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from diffode import recipes
-from diffode.bench.metrics import floor, quality
 from diffode.data import load
 from diffode.files import write_text
-from diffode.run import fit
-from diffode.sampling import sample
+from diffode.metrics import floor, quality
+from diffode.runs.run import fit
+from diffode.sampling.drawing import sample
 from diffode.viz import samples_picture
 from tests.judge import classifier
 

@@ -20,13 +20,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from diffode.bench.metrics import floor, nearest, quality
 from diffode.data import load
 from diffode.data.toys import EIGHT_GAUSSIANS, MOONS, eight_gaussians, moons
 from diffode.files import write_text
+from diffode.metrics import floor, nearest, quality
 from diffode.rng import Rng
-from diffode.run import fit
-from diffode.sampling import sample
+from diffode.runs.run import fit
+from diffode.sampling.drawing import sample
 from diffode.viz import samples_picture
 
 COUNT = 2000

@@ -33,7 +33,7 @@ from benchmarks.peers_tables import HEUN, LOG_Z, leaders, report
 from diffode.fields import PoissonField
 from diffode.fields.base import Start
 from diffode.files import write_text
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
 from diffode.solvers.fitting import fit_grid
 
 USUAL = (

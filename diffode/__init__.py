@@ -19,35 +19,35 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffode.building import build
-    from diffode.card import likelihood_card
-    from diffode.encoding import decode
+    from diffode.data.stats import data_stats
+    from diffode.likelihood.card import likelihood_card
+    from diffode.likelihood.density import log_prob
     from diffode.recipes import recipe
     from diffode.rng import Rng
-    from diffode.run import Run, fit
-    from diffode.sampling import encode, sample
+    from diffode.runs.building import build
+    from diffode.runs.run import Run, fit
+    from diffode.sampling.drawing import encode, sample
+    from diffode.sampling.encoding import decode
     from diffode.solvers.fitting import fit_grid
-    from diffode.solvers.likelihood import log_prob
     from diffode.training.checkpoint import load, save
-    from diffode.training.stats import data_stats
     from diffode.training.trainer import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Rng": "diffode.rng",
-    "Run": "diffode.run",
-    "build": "diffode.building",
-    "data_stats": "diffode.training.stats",
-    "decode": "diffode.encoding",
-    "encode": "diffode.sampling",
-    "fit": "diffode.run",
+    "Run": "diffode.runs.run",
+    "build": "diffode.runs.building",
+    "data_stats": "diffode.data.stats",
+    "decode": "diffode.sampling.encoding",
+    "encode": "diffode.sampling.drawing",
+    "fit": "diffode.runs.run",
     "fit_grid": "diffode.solvers.fitting",
-    "likelihood_card": "diffode.card",
+    "likelihood_card": "diffode.likelihood.card",
     "load": "diffode.training.checkpoint",
-    "log_prob": "diffode.solvers.likelihood",
+    "log_prob": "diffode.likelihood.density",
     "recipe": "diffode.recipes",
-    "sample": "diffode.sampling",
+    "sample": "diffode.sampling.drawing",
     "save": "diffode.training.checkpoint",
     "train": "diffode.training.trainer",
 }

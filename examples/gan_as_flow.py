@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from diffode import Rng, build, sample, train
+from diffode.analysis.history import Followed, GeneratorHistory, followed
 from diffode.data import load
 from diffode.training import data_stats
 from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
-from diffode.training.history import Followed, GeneratorHistory, followed
 from diffode.viz import canvas
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 import torch
 
-from diffode.bench.metrics import floor, quality
 from diffode.data import load
+from diffode.metrics import floor, quality
 
 
 def classifier():

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import diffode
-from diffode.bench import error_budget
-from diffode.bench.budget import PARTS, ErrorBudget, lines
+from diffode.analysis import error_budget
+from diffode.analysis.budget import PARTS, ErrorBudget, lines
+from diffode.analysis.stages import affine_stages, exact_field
 from diffode.bench.budget_chart import chart
-from diffode.bench.stages import affine_stages, exact_field
 from diffode.data import Dataset, load
 from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField, Rectified
 from diffode.priors import Normal, StudentT

@@ -8,7 +8,7 @@ import torch
 
 from diffode.cli.app import run
 from diffode.data import load as load_data
-from diffode.encoding import decode
+from diffode.sampling.encoding import decode
 from diffode.training import checkpoint
 from tests.runs import LOOSE, arrays, refused
 

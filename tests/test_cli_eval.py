@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffode.bench import shards
 from diffode.cli.app import run
 from diffode.data import load
-from diffode.sampling import sample
+from diffode.runs import shards
+from diffode.sampling.drawing import sample
 from diffode.training import checkpoint
 from tests.runs import arrays, beside, figures, made, refused
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from diffode.card import likelihood_card
 from diffode.cli.app import run
 from diffode.data import load as load_data
 from diffode.data.base import some_rows
-from diffode.likelihood import dequantise, law_at_prior, levels_of
+from diffode.likelihood.card import likelihood_card
+from diffode.likelihood.density import log_prob
+from diffode.likelihood.dequantisation import dequantise, law_at_prior, levels_of
 from diffode.rng import Rng
 from diffode.solvers import get_solver
-from diffode.solvers.likelihood import log_prob
 from diffode.training import checkpoint
 from tests.runs import LOOSE, arrays, figures, made, refused
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from diffode import sample
-from diffode.bench import shards
 from diffode.cli import encoding, sampling
 from diffode.cli.app import run
 from diffode.cli.outcome import deliver
+from diffode.runs import shards
 from diffode.solvers.base import Solution
 from diffode.training import checkpoint
 from tests.runs import arrays, figures, made, refused

@@ -11,10 +11,10 @@ from torch import nn
 
 import diffode
 from diffode import encode, log_prob, sample
-from diffode.card import likelihood_card
 from diffode.data import load
-from diffode.encoding import decode
 from diffode.fields import VP, AffineField, Field, Mixture, rescheduled
+from diffode.likelihood.card import likelihood_card
+from diffode.sampling.encoding import decode
 from diffode.training import checkpoint, data_stats
 from diffode.training.trainer import train
 

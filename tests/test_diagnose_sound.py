@@ -5,7 +5,6 @@ import torch
 
 import diffode
 from diffode import recipes
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import (
     VE,
@@ -24,6 +23,7 @@ from diffode.fields import (
 )
 from diffode.fields.base import right
 from diffode.priors import StudentT
+from diffode.runs.building import build
 from diffode.testing import diagnose
 from diffode.training import checkpoint, data_stats
 from tests.broken import BETAS, exact, points

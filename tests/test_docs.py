@@ -10,14 +10,14 @@ import pytest
 from typer.main import get_command
 
 import diffode
-import diffode.bench
+import diffode.analysis
 from diffode.bench.config import make_config
 from diffode.bench.config_file import read_config
 from diffode.bench.models import plan_of
-from diffode.bench.panel import Panel
 from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 from diffode.cli.app import app
 from diffode.data import load
+from diffode.metrics.panel import Panel
 from diffode.recipes import names, registry
 from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, spans, steps
 
@@ -39,10 +39,13 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     assert names()  # so that ours are registered
     monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
-    fit, budget = diffode.fit, diffode.bench.error_budget
+    fit, budget = diffode.fit, diffode.analysis.error_budget
     monkeypatch.setattr(diffode, "fit", lambda *a, **k: fit(*a, **TINY | k), raising=False)
     monkeypatch.setattr(
-        diffode.bench, "error_budget", lambda *a, **k: budget(*a, **k | {"n": 40}), raising=False
+        diffode.analysis,
+        "error_budget",
+        lambda *a, **k: budget(*a, **k | {"n": 40}),
+        raising=False,
     )
     return tmp_path
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from diffode.bench.estimates import share, stated
-from diffode.bench.metrics import (
+from diffode.metrics import (
     bandwidth,
     copying,
     energy_distance,
@@ -16,6 +15,7 @@ from diffode.bench.metrics import (
     nearest,
     precision_recall,
 )
+from diffode.metrics.estimates import share, stated
 from diffode.rng import Rng
 from tests.draws import Quick
 from tests.test_metrics import draw, spread

@@ -5,7 +5,9 @@ import builtins
 import pytest
 import torch
 
-from diffode.bench.classifier import (
+from diffode.cli.app import run
+from diffode.data import load
+from diffode.metrics.classifier import (
     Classifier,
     accuracy,
     load_classifier,
@@ -13,9 +15,7 @@ from diffode.bench.classifier import (
     train_classifier,
     weights_hash,
 )
-from diffode.bench.features import find, principal, usual
-from diffode.cli.app import run
-from diffode.data import load
+from diffode.metrics.features import find, principal, usual
 from tests.draws import Quick
 from tests.runs import refused
 

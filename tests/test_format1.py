@@ -10,7 +10,7 @@ import torch
 
 import diffode
 from diffode.cli.app import run
-from diffode.run import Plan, execute
+from diffode.runs.run import Plan, execute
 from diffode.training import checkpoint
 
 RUNS = {"edm-moons": None, "poisson-digits": torch.arange(4)}

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
-from diffode.bench import metrics
-from diffode.bench.metrics import (
+from diffode import metrics
+from diffode.metrics import (
     energy_distance,
     frechet,
     kernel_distance,

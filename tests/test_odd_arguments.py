@@ -9,7 +9,7 @@ import torch
 from diffode import build, decode, encode, fit, log_prob, sample, train
 from diffode.data import Dataset
 from diffode.fields import VP, Empirical
-from diffode.run import execute
+from diffode.runs.run import execute
 from diffode.training import data_stats
 
 POINTS = torch.tensor([[0.0, 1.0], [2.0, -1.0], [-1.0, 0.5], [0.5, 0.5], [1.0, 1.5], [-2.0, 0.0]])

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from diffode.bench.cells import split
-from diffode.bench.estimates import Estimate
-from diffode.bench.evaluation import Evaluation
-from diffode.bench.metrics import class_variation, copying, straightness
-from diffode.bench.panel import Panel
 from diffode.bench.results import Results
 from diffode.bench.tables import notes, rows
 from diffode.data import Dataset, load
+from diffode.metrics import class_variation, copying, straightness
+from diffode.metrics.estimates import Estimate
+from diffode.metrics.panel import Panel
 from diffode.rng import Rng
+from diffode.runs.evaluation import Evaluation
 from tests.draws import Quick
 
 COUNT = 1000

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from diffode.bench.metrics import gaussian_fit, nearest, quality
 from diffode.data import load
+from diffode.metrics import gaussian_fit, nearest, quality
 from diffode.rng import Rng
-from diffode.run import fit
-from diffode.sampling import sample
+from diffode.runs.run import fit
+from diffode.sampling.drawing import sample
 from tests.judge import verdict
 
 

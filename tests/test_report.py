@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from diffode.report import curve
+from diffode.runs.report import curve
 
 
 @pytest.mark.parametrize(("count", "points"), [(2, 2), (150, 150), (1000, 143)])

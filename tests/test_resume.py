@@ -11,8 +11,8 @@ from diffode import Rng
 from diffode.cli.app import run
 from diffode.data import Dataset, load
 from diffode.data.fingerprint import Fingerprint, Split
-from diffode.plan import Plan
-from diffode.run import execute, fit, home, load_data
+from diffode.runs.plan import Plan
+from diffode.runs.run import execute, fit, home, load_data
 from diffode.training import checkpoint
 from tests.runs import figures, refused
 
@@ -152,7 +152,7 @@ def test_a_finished_run_is_left_alone(tmp_path, capsys):
 
 
 def test_python_refuses_other_options_too(tmp_path):
-    from diffode.building import build
+    from diffode.runs.building import build
     from diffode.training import data_stats
     from diffode.training.trainer import train
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffode.bench.metrics import bandwidth, floor
-from diffode.bench.panel import Panel
 from diffode.cli.likelihood import _points
 from diffode.data import load
 from diffode.data.base import Dataset, held_out, some_rows
-from diffode.likelihood import levels_of
+from diffode.likelihood.dequantisation import levels_of
+from diffode.metrics import bandwidth, floor
+from diffode.metrics.panel import Panel
 from diffode.rng import Rng
 from diffode.viz.points import principal_axes
 

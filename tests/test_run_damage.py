@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from diffode.cli.app import run
-from diffode.plan import Plan
-from diffode.run import execute
+from diffode.runs.plan import Plan
+from diffode.runs.run import execute
 from diffode.training import checkpoint
 from diffode.training.checkpoint import Damaged
 from diffode.training.record import logged

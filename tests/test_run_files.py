@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from diffode.building import build
 from diffode.cli.app import run
 from diffode.data import load
 from diffode.files import replacing
-from diffode.plan import Plan
-from diffode.run import execute
+from diffode.runs.building import build
+from diffode.runs.plan import Plan
+from diffode.runs.run import execute
 from diffode.training import data_stats
 from diffode.training.record import logged
 from diffode.training.trainer import train

@@ -11,11 +11,11 @@ import torch
 import diffode
 from diffode.bench.comparison import compare
 from diffode.bench.config import make_config
-from diffode.card import likelihood_card
 from diffode.data import Dataset, load
 from diffode.fields import Karras, Mixture, PoissonField
+from diffode.likelihood.card import likelihood_card
 from diffode.priors import Normal, StudentT
-from diffode.run import Plan, execute
+from diffode.runs.run import Plan, execute
 from diffode.training import data_stats, suitability
 from diffode.training.trainer import train
 from tests.runs import made

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import Field
 from diffode.priors import Normal
 from diffode.rng import Rng
+from diffode.runs.building import build
 from diffode.training import Objective, Phase, checkpoint, data_stats
 from diffode.training.batches import Batches
 from diffode.training.trainer import train

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from diffode.building import build
 from diffode.cli.app import run
 from diffode.data import load
 from diffode.fields import Field
 from diffode.priors import Normal
+from diffode.runs.building import build
 from diffode.training import Objective, Phase, checkpoint, data_stats
 from diffode.training.batches import Batches
 from diffode.training.denoising import Denoising

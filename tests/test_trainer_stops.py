@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import Field
 from diffode.priors import Normal
+from diffode.runs.building import build
 from diffode.training import Objective, checkpoint, data_stats
 from diffode.training.trainer import Diverged, train
 

@@ -1,38 +1,13 @@
-"""Fair comparison: metrics, error budgets, measured orders, and runs of many cells."""
+"""Fair comparison: the same data, budgets and measures for every field, in cells that resume."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffode.bench.bound import Bound, wasserstein_bound
-    from diffode.bench.budget import ErrorBudget, error_budget
     from diffode.bench.comparison import compare
-    from diffode.bench.orders import Convergence, convergence
-    from diffode.bench.panel import Panel
 
-_HOMES = {
-    "Bound": "bound",
-    "Convergence": "orders",
-    "ErrorBudget": "budget",
-    "Panel": "panel",
-    "compare": "comparison",
-    "convergence": "orders",
-    "error_budget": "budget",
-    "wasserstein_bound": "bound",
-}
-
-__all__ = [
-    "Bound",
-    "Convergence",
-    "ErrorBudget",
-    "Panel",
-    "compare",
-    "convergence",
-    "error_budget",
-    "wasserstein_bound",
-]
+__all__ = ["compare"]
 
 
 def __dir__() -> list[str]:
@@ -40,6 +15,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name not in _HOMES:
+    if name != "compare":
         raise AttributeError(f"module 'diffode.bench' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"diffode.bench.{_HOMES[name]}"), name)
+    from diffode.bench.comparison import compare
+
+    return compare

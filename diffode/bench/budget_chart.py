@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from diffode.bench.budget import PARTS, ErrorBudget
+from diffode.analysis.budget import PARTS, ErrorBudget
 
 _COLOURS = dict(zip(PARTS, ("#8a63c9", "#e07b39", "#2f6fb5"), strict=True))
 _ROW, _GAP, _LEFT, _WIDE = 15, 8, 100, 270  # a bar, between fields, labels, a panel

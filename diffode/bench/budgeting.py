@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffode.bench.bound import wasserstein_bound
-from diffode.bench.budget import error_budget
+from diffode.analysis.bound import wasserstein_bound
+from diffode.analysis.budget import error_budget
+from diffode.analysis.stages import exact_field
 from diffode.bench.config import BenchConfig, digest
 from diffode.bench.models import Model, fingerprint
-from diffode.bench.stages import exact_field
 from diffode.bench.stored import BudgetFigures, read_part
 from diffode.data import Dataset
 from diffode.fields import PoissonField

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from diffode import __version__
 from diffode.bench.config import BenchConfig, SolverSpec, digest
-from diffode.bench.estimates import Estimate
 from diffode.bench.models import Model, machine, peak_memory, reset_peak_memory
-from diffode.bench.panel import Panel
 from diffode.data import Dataset
 from diffode.fields.base import Field
 from diffode.files import write_text
 from diffode.inputs import file_word
-from diffode.sampling import sample
+from diffode.metrics.estimates import Estimate
+from diffode.metrics.panel import Panel
+from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
 from diffode.solvers.status import LOST, SPENT, refusal
 from diffode.viz import canvas

@@ -23,7 +23,6 @@ from diffode.bench.models import (
     plan_of,
     train_model,
 )
-from diffode.bench.panel import Panel
 from diffode.bench.pictures import SHOWN, thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
@@ -33,7 +32,8 @@ from diffode.data.base import some_rows
 from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
-from diffode.run import load_data, start
+from diffode.metrics.panel import Panel
+from diffode.runs.run import load_data, start
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 

@@ -32,9 +32,9 @@ from diffode.fields.critics import CriticBank
 from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.options import options_of
-from diffode.plan import CONFIG, FREE, Plan
 from diffode.recipes.compose import given
-from diffode.run import execute
+from diffode.runs.plan import CONFIG, FREE, Plan
+from diffode.runs.run import execute
 from diffode.training import checkpoint, record
 from diffode.training.trainer import Diverged, TrainState
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from diffode.bench.metrics import straightness
 from diffode.bench.models import Model
 from diffode.bench.stored import Portrait, read_part
 from diffode.data import Dataset
 from diffode.fields.base import AffineField
 from diffode.files import write_text
-from diffode.sampling import sample
+from diffode.metrics import straightness
+from diffode.sampling.drawing import sample
 from diffode.viz import plot_trajectories, shown
 
 ROWS, NFE, DRAWN = 256, 64, 48  # paths measured, evaluations of each, paths drawn

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from diffode.bench.budget import PARTS, STAGES
+from diffode.analysis.budget import PARTS, STAGES
 from diffode.files import read_json
 from diffode.inputs import quoted
 from diffode.options import problem

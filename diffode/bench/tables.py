@@ -13,8 +13,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from diffode.bench import budget
-from diffode.bench.budget import ErrorBudget
+from diffode.analysis import budget
+from diffode.analysis.budget import ErrorBudget
 from diffode.bench.results import Results
 from diffode.markup import grid, words
 

@@ -19,7 +19,7 @@ from diffode.data import Dataset, load
 from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.options import counted
-from diffode.run import CONFIG
+from diffode.runs.run import CONFIG
 from diffode.testing import diagnose
 from diffode.testing.attributes import require_stated
 from diffode.training import checkpoint

@@ -17,10 +17,10 @@ from diffode.cli.app import pairs
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.points import BATCH, opened, read_array, read_points
 from diffode.cli.progress import progress_bar
-from diffode.encoding import decode, round_trip_error
 from diffode.fields.base import Field
 from diffode.files import require_writable
-from diffode.sampling import concatenated, encode
+from diffode.sampling.drawing import concatenated, encode
+from diffode.sampling.encoding import decode, round_trip_error
 from diffode.solvers import Solution, get_solver
 from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture

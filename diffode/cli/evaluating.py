@@ -9,11 +9,7 @@ import torch
 import typer
 
 from diffode.bench.config import digest
-from diffode.bench.evaluation import Evaluation, evaluated
 from diffode.bench.models import fingerprint
-from diffode.bench.panel import Panel
-from diffode.bench.shards import Drawn, draw
-from diffode.card import LikelihoodCard, likelihood_card
 from diffode.cli.app import pairs
 from diffode.cli.likelihood import BATCH, prepared
 from diffode.cli.lists import show
@@ -26,12 +22,16 @@ from diffode.data import Dataset, source_of
 from diffode.data.base import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
-from diffode.likelihood import Levels
-from diffode.run import home
-from diffode.sampling import solver_for
+from diffode.likelihood.card import LikelihoodCard, likelihood_card
+from diffode.likelihood.dequantisation import Levels
+from diffode.likelihood.transport import Transport
+from diffode.metrics.panel import Panel
+from diffode.runs.evaluation import Evaluation, evaluated
+from diffode.runs.run import home
+from diffode.runs.shards import Drawn, draw
+from diffode.sampling.drawing import solver_for
 from diffode.solvers import get_solver
 from diffode.solvers.status import refusal
-from diffode.solvers.transport import Transport
 from diffode.training import checkpoint
 
 POINTS = 200  # whose likelihood is measured

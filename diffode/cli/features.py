@@ -7,15 +7,15 @@ from pathlib import Path
 import typer
 
 from diffode import data as datasets
-from diffode.bench.classifier import (
+from diffode.cli.app import pairs
+from diffode.cli.progress import progress_bar
+from diffode.files import require_writable
+from diffode.metrics.classifier import (
     accuracy,
     save_classifier,
     train_classifier,
     weights_hash,
 )
-from diffode.cli.app import pairs
-from diffode.cli.progress import progress_bar
-from diffode.files import require_writable
 from diffode.options import validate
 
 

@@ -11,7 +11,6 @@ from typing import cast
 import typer
 from torch import Tensor
 
-from diffode.card import LikelihoodCard, likelihood_card
 from diffode.cli.app import pairs
 from diffode.cli.outcome import require_sound, warn
 from diffode.cli.points import opened, read_points, write_arrays
@@ -21,12 +20,13 @@ from diffode.data import Dataset
 from diffode.data.base import some_rows
 from diffode.fields.base import AffineField, Field
 from diffode.files import require_writable, write_text
-from diffode.likelihood import Levels, dequantise, law_at_prior, levels_of
+from diffode.likelihood.card import LikelihoodCard, likelihood_card
+from diffode.likelihood.dequantisation import Levels, dequantise, law_at_prior, levels_of
+from diffode.likelihood.divergence import Trace, check
+from diffode.likelihood.transport import Transport
 from diffode.rng import Rng
-from diffode.run import CONFIG, home
+from diffode.runs.run import CONFIG, home
 from diffode.solvers import get_solver
-from diffode.solvers.divergence import Trace, check
-from diffode.solvers.transport import Transport
 
 BATCH = 20
 SPLITS = ("test", "train")

@@ -15,8 +15,8 @@ from diffode.cli.progress import progress_bar
 from diffode.devices import choose
 from diffode.files import require_writable
 from diffode.options import counted
-from diffode.run import CONFIG, Plan, home
-from diffode.sampling import sample, solver_for
+from diffode.runs.run import CONFIG, Plan, home
+from diffode.sampling.drawing import sample, solver_for
 from diffode.training import checkpoint
 from diffode.viz import samples_picture
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from diffode.cli.outcome import warn
 from diffode.data import Dataset, load
 from diffode.data.fingerprint import Fingerprint
-from diffode.plan import Plan
-from diffode.run import home, load_data
+from diffode.runs.plan import Plan
+from diffode.runs.run import home, load_data
 
 
 def data_of(run: Path, given: str | None = None) -> tuple[Plan, Dataset]:

@@ -10,8 +10,6 @@ from typing import Any
 
 import typer
 
-from diffode.assess import Assessment, assess, save_samples
-from diffode.bench.panel import Panel
 from diffode.cli.app import pairs
 from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
@@ -21,10 +19,12 @@ from diffode.cli.signals import Ended, stopping
 from diffode.cli.sources import unknown
 from diffode.data import names, source_of
 from diffode.files import is_main_process
-from diffode.plan import Plan, changes
+from diffode.metrics.panel import Panel
 from diffode.recipes import find
-from diffode.report import write_report
-from diffode.run import Run, execute, home, load_data
+from diffode.runs.assess import Assessment, assess, save_samples
+from diffode.runs.plan import Plan, changes
+from diffode.runs.report import write_report
+from diffode.runs.run import Run, execute, home, load_data
 from diffode.training.checkpoint import find as find_checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState

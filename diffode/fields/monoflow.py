@@ -76,7 +76,7 @@ class MonoFlow(Field):
 
     `diffode.log_prob` follows the flow in continuous time, for critics that declare themselves
     smooth. Samples that a bank makes in Euler steps follow another law, that of the maps
-    :math:`x \mapsto x + (t_{k+1} - t_k) v_k(x)`: `diffode.solvers.maps.euler_log_prob` is its
+    :math:`x \mapsto x + (t_{k+1} - t_k) v_k(x)`: `diffode.likelihood.maps.euler_log_prob` is its
     density.
 
     Arguments:

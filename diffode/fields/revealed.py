@@ -24,8 +24,8 @@ import math
 import torch
 from torch import Tensor
 
+from diffode.data.stats import Stats, spectral
 from diffode.fields.precond import Coefficients, Prediction
-from diffode.training.stats import Stats, spectral
 
 _GROUPS = 64
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from diffode.nn.critic import CriticNetwork
 
 if TYPE_CHECKING:
-    from diffode.training.stats import Stats
+    from diffode.data.stats import Stats
 
 LARGEST = 256  # coordinates, beyond which the covariance is left to the network
 

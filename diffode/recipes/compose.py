@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import nn
 
+from diffode.data.stats import Stats
 from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
@@ -17,7 +18,6 @@ from diffode.nn.critic import Activation
 from diffode.nn.embeddings import without_null
 from diffode.options import Count, Share
 from diffode.priors import Normal, Spherical
-from diffode.training.stats import Stats
 
 _CONVOLUTIONS: dict[str, Literal["auto", "mlp", "conv"]] = {
     "auto": "auto",

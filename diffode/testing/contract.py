@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField, Field, right
 from diffode.rng import Rng
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
 from diffode.solvers.grids import KINDS
 from diffode.testing.findings import Mistake

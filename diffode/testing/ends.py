@@ -13,7 +13,7 @@ from diffode.fields.base import Field
 from diffode.fields.exact import Empirical
 from diffode.fields.schedules import Schedule
 from diffode.rng import Rng
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver
 from diffode.testing.findings import Finding
 from diffode.testing.mistakes import MISTAKES

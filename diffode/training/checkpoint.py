@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from diffode.compiled import plain_names
 from diffode.data.fingerprint import Split
+from diffode.data.stats import Stats
 from diffode.files import is_main_process
 from diffode.inputs import quoted
 from diffode.options import validate
@@ -26,7 +27,6 @@ from diffode.training import container
 from diffode.training.container import Damaged
 from diffode.training.objective import Objective
 from diffode.training.state import fill, idle, load_average, named, part, slots, state
-from diffode.training.stats import Stats
 
 NAMES = "step-*.safetensors"
 __all__ = ["Damaged", "fill", "find", "load", "load_average", "newest", "part", "read", "save"]
@@ -194,7 +194,7 @@ def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
     Raises:
         ValueError: tensors that do not fit the spec.
     """
-    from diffode.building import build
+    from diffode.runs.building import build
 
     stats = _stats(tensors)
     shape, classes = tuple(header["shape"]), header["classes"]

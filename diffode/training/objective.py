@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from diffode.data.stats import Stats
 from diffode.fields.base import Field
 from diffode.rng import Rng
-from diffode.training.stats import Stats
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from diffode.data.stats import Stats
 from diffode.fields.base import right
 from diffode.fields.critics import CriticBank, ascent
 from diffode.fields.monoflow import Mobility, MonoFlow
@@ -27,7 +28,6 @@ from diffode.nn.residual import ResidualCritic
 from diffode.rng import Rng
 from diffode.training.denoising import drop_labels
 from diffode.training.objective import Objective, Phase
-from diffode.training.stats import Stats
 
 BETAS = (0.5, 0.99)  # of Adam: what a critic sees changes as it learns
 _FIRST = 4  # shares of the updates that the first stage gets: its critic starts from nothing

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from diffode import recipes
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import (
     VP,
@@ -22,6 +21,7 @@ from diffode.fields import (
 )
 from diffode.nn import critic_network
 from diffode.priors import Normal, StudentT
+from diffode.runs.building import build
 from diffode.testing import CHECKS, check_field, check_objective
 from diffode.training import data_stats
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffode.bench.bound import wasserstein_bound
+from diffode.analysis.bound import wasserstein_bound
 from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField
 from diffode.priors import StudentT
 from diffode.rng import Rng

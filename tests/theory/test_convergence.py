@@ -8,7 +8,7 @@ import torch
 from test_orders import smooth
 from test_solvers import Rotation
 
-from diffode.bench import convergence
+from diffode.analysis import convergence
 from diffode.fields import VP, Field, Karras, Rectified
 from diffode.priors import Normal
 from diffode.rng import Rng

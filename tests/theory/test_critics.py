@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from diffode import encode, log_prob, sample
-from diffode.encoding import decode, round_trip
 from diffode.fields import VP, CriticBank, Empirical, MonoFlow
+from diffode.likelihood.maps import euler_log_prob
 from diffode.nn import critic_network
 from diffode.priors import Normal
 from diffode.rng import Rng
+from diffode.sampling.encoding import decode, round_trip
 from diffode.solvers import get_solver, grid
-from diffode.solvers.maps import euler_log_prob
 
 
 def critic(seed=0, **options):

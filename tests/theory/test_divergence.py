@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from diffode.building import build
+from diffode.data.stats import data_stats
 from diffode.fields import VP, Empirical, Field, Karras, Mixture, PoissonField, Rectified
+from diffode.likelihood import divergence as module
+from diffode.likelihood.divergence import divergence, stated_error
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.solvers import divergence as module
-from diffode.solvers.divergence import divergence, stated_error
-from diffode.training.stats import data_stats
+from diffode.runs.building import build
 
 
 class Linear(Field):

@@ -5,11 +5,8 @@ import pytest
 import torch
 
 from diffode import Rng, build, data_stats, decode, encode, fit, log_prob, sample, train
-from diffode.bench.metrics import class_accuracy, energy_distance, frechet, nearest
-from diffode.bench.metrics.labels import class_variation
 from diffode.data import Dataset, load
 from diffode.doors import as_labels, as_state, as_time, as_times
-from diffode.encoding import round_trip
 from diffode.fields import (
     VP,
     Empirical,
@@ -21,10 +18,13 @@ from diffode.fields import (
     rescheduled,
 )
 from diffode.fields.ratios import ExactRatio
+from diffode.likelihood.divergence import divergence
+from diffode.metrics import class_accuracy, energy_distance, frechet, nearest
+from diffode.metrics.labels import class_variation
 from diffode.nn.critic import critic_network
 from diffode.priors import Normal, StudentT
+from diffode.sampling.encoding import round_trip
 from diffode.solvers import get_solver
-from diffode.solvers.divergence import divergence
 
 WHOLE = torch.tensor([[1, 0], [-1, 0], [1, 1]])
 MEANS, STDS = torch.tensor([[-1.0, 0.0], [1.0, 0.5]]), torch.tensor([0.3, 0.4])

@@ -9,9 +9,9 @@ from diffode import decode, encode, likelihood_card, log_prob, sample
 from diffode.fields import VP, Empirical, Karras, PoissonField, discriminator_guided, rescheduled
 from diffode.fields.kernels import Points, kernel_means
 from diffode.fields.ratios import ExactRatio
-from diffode.likelihood import law_at_prior
+from diffode.likelihood.dequantisation import law_at_prior
+from diffode.likelihood.divergence import divergence
 from diffode.priors import Normal, StudentT
-from diffode.solvers.divergence import divergence
 
 POINTS = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)).double()
 LABELS = torch.arange(12) % 3

@@ -9,7 +9,7 @@ import torch
 from diffode.fields import VP, Field, Karras, Mixture, PoissonField
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
 from diffode.solvers import fitting, get_solver, grid
 from diffode.solvers.fitted import fingerprint, read_grid
 from diffode.solvers.fitting import fit_grid

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from diffode.data.toys import BLOBS
-from diffode.run import fit
-from diffode.sampling import sample
+from diffode.runs.run import fit
+from diffode.sampling.drawing import sample
 
 WANTED = torch.tensor([0.50, 0.25, 0.15, 0.10])
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from diffode import Rng, build, train
+from diffode.analysis.history import GeneratorHistory, followed
 from diffode.fields.generated import Generated
 from diffode.nn import critic_network, generator_network
 from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
-from diffode.training.history import GeneratorHistory, followed
 
 EPSILON = 0.1
 CHOICES = ("logit", "ns", "vanilla", "shifted", "arcsinh", "lsgan")

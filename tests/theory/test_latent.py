@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from diffode import Rng, decode, encode, sample
-from diffode.assess import save_samples
-from diffode.bench.budget import error_budget
+from diffode.analysis.budget import error_budget
 from diffode.data import Dataset
 from diffode.fields import (
     Empirical,
@@ -22,6 +21,7 @@ from diffode.fields import (
 from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
 from diffode.fields.ratios import ExactRatio
 from diffode.priors import Normal, StudentT
+from diffode.runs.assess import save_samples
 
 POINTS = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).double()
 FINE = {"rtol": 1e-6, "atol": 1e-6}

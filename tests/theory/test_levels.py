@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from diffode.likelihood import Levels, levels_of
+from diffode.likelihood.dequantisation import Levels, levels_of
 from diffode.rng import Rng
 
 

@@ -18,12 +18,12 @@ from diffode.fields import (
     Rectified,
     SubVP,
 )
-from diffode.likelihood import law_at_prior
+from diffode.likelihood.density import log_prob
+from diffode.likelihood.dequantisation import law_at_prior
+from diffode.likelihood.transport import Transport
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers import get_solver, names
-from diffode.solvers.likelihood import log_prob
-from diffode.solvers.transport import Transport
 
 TIGHT = {"solver": "dopri8", "rtol": 3e-7, "atol": 3e-7}
 SCHEDULES = [

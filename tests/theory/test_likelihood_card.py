@@ -6,23 +6,23 @@ import pytest
 import torch
 from test_likelihood import Spiral, draws, mixture, points, tensor, wide
 
-from diffode.building import build
-from diffode.card import likelihood_card
-from diffode.encoding import decode, round_trip
+from diffode.data.stats import data_stats
 from diffode.fields import (
     Empirical,
     Karras,
     PoissonField,
 )
-from diffode.likelihood import Levels, bits_per_dim, dequantise, law_at_prior
+from diffode.likelihood.card import likelihood_card
+from diffode.likelihood.density import log_prob
+from diffode.likelihood.dequantisation import Levels, bits_per_dim, dequantise, law_at_prior
+from diffode.likelihood.divergence import Probes
+from diffode.likelihood.transport import Transport
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling import encode, sample
+from diffode.runs.building import build
+from diffode.sampling.drawing import encode, sample
+from diffode.sampling.encoding import decode, round_trip
 from diffode.solvers import get_solver
-from diffode.solvers.divergence import Probes
-from diffode.solvers.likelihood import log_prob
-from diffode.solvers.transport import Transport
-from diffode.training.stats import data_stats
 
 # -------------------------------------------------------------------------------------- gradients
 

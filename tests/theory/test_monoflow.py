@@ -18,11 +18,11 @@ from diffode.fields import (
     MonoFlow,
 )
 from diffode.fields.divergences import DIVERGENCES
+from diffode.likelihood.divergence import divergence
 from diffode.nn import critic_network
 from diffode.priors import Normal
 from diffode.rng import Rng
 from diffode.solvers import get_solver
-from diffode.solvers.divergence import divergence
 
 ALL = list(DIVERGENCES)
 MEAN, STD = torch.tensor([1.0, -1.0]), torch.tensor([0.7, 0.5])

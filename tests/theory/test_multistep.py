@@ -10,7 +10,7 @@ from test_orders import SCHEDULES, smooth, tensor
 from diffode.fields import VP, Empirical, Karras, Mixture, Rectified
 from diffode.priors import StudentT
 from diffode.rng import Rng
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
 from diffode.solvers.forms import Nodes, interpolatory
 from diffode.solvers.multistep import Method

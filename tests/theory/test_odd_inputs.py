@@ -9,10 +9,8 @@ import pytest
 import torch
 
 import diffode
-from diffode import Rng, build, decode, encode, log_prob, sample
-from diffode.bench import metrics
+from diffode import Rng, build, decode, encode, log_prob, metrics, sample
 from diffode.data import Dataset
-from diffode.encoding import round_trip
 from diffode.fields import (
     VP,
     CriticBank,
@@ -27,11 +25,12 @@ from diffode.fields import (
     discriminator_guided,
     rescheduled,
 )
-from diffode.likelihood import Levels, dequantise, law_at_prior, levels_of
+from diffode.likelihood.dequantisation import Levels, dequantise, law_at_prior, levels_of
+from diffode.likelihood.divergence import divergence
 from diffode.nn.critic import critic_network
 from diffode.priors import Normal, StudentT
+from diffode.sampling.encoding import round_trip
 from diffode.solvers import get_solver, grid
-from diffode.solvers.divergence import divergence
 
 X = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
 WEIGHTS, MEANS, STDS = torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.5]]), torch.ones(2)

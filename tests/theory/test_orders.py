@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffode.bench import convergence
+from diffode.analysis import convergence
 from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified, SubVP
 from diffode.priors import StudentT
 from diffode.solvers import get_solver

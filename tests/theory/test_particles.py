@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from diffode import sample
-from diffode.building import build
 from diffode.fields.monoflow import Mobility
 from diffode.nn import critic_network
 from diffode.nn.residual import LARGEST, ResidualCritic
 from diffode.rng import Rng
-from diffode.run import fit
+from diffode.runs.building import build
+from diffode.runs.run import fit
 from diffode.solvers import get_solver, grid
 from diffode.training import data_stats
 from diffode.training.trainer import train

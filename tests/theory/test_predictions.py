@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified
 from diffode.fields.learned import Learned
@@ -17,6 +16,7 @@ from diffode.fields.precond import (
 )
 from diffode.priors import Normal
 from diffode.rng import Rng
+from diffode.runs.building import build
 from diffode.training import data_stats
 
 STD = 0.7

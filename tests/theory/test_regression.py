@@ -8,14 +8,14 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import Empirical, Karras
 from diffode.fields.normalised import invert_norm
 from diffode.priors import StudentT
 from diffode.rng import Rng
-from diffode.run import fit
-from diffode.sampling import sample
+from diffode.runs.building import build
+from diffode.runs.run import fit
+from diffode.sampling.drawing import sample
 from diffode.training import checkpoint, data_stats
 from diffode.training.regression import extent, field_target, force_target
 from diffode.training.trainer import train

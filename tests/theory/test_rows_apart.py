@@ -8,7 +8,7 @@ import torch
 from diffode.fields import VE, VP, Field, Karras, Mixture, PoissonField, Rectified, SubVP
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver
 
 NAMES = ["dopri5-rows", "tsit5-rows"]

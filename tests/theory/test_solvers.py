@@ -8,11 +8,11 @@ import pytest
 import torch
 from test_orders import METHODS as MULTISTEP
 
-from diffode.bench import convergence
+from diffode.analysis import convergence
 from diffode.fields import VE, VP, Cosine, Empirical, Field, Karras, Mixture, Rectified, SubVP
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling import encode, sample
+from diffode.sampling.drawing import encode, sample
 from diffode.solvers import get_solver, grid, names
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffode import sample
-from diffode.bench.stages import exact_field
+from diffode.analysis.stages import exact_field
 from diffode.data import load
 from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField, discriminator_guided
 from diffode.fields.ratios import ExactRatio

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.stats import beta, kstest, logistic, spearmanr
 
-from diffode.building import build
 from diffode.data import load
 from diffode.fields import Empirical, Karras
 from diffode.priors import StudentT
 from diffode.rng import Rng
+from diffode.runs.building import build
 from diffode.training import data_stats
 from diffode.training.denoising import Logistic
 

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from diffode.encoding import decode, encode, round_trip
 from diffode.fields import VP, Field, Mixture, Rectified
+from diffode.likelihood.adjoint import integrate
+from diffode.likelihood.density import log_prob
 from diffode.priors import Normal
 from diffode.rng import Rng
-from diffode.sampling import sample
+from diffode.sampling.drawing import sample
+from diffode.sampling.encoding import decode, encode, round_trip
 from diffode.solvers import get_solver, grid, names
-from diffode.solvers.adjoint import integrate
-from diffode.solvers.likelihood import log_prob
 from diffode.solvers.ode import ADAPTIVE_RK
 
 ROWS = ["dopri5-rows", "tsit5-rows"]

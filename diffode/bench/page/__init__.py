@@ -9,8 +9,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from diffode.analysis.budget import lines
 from diffode.bench import tables
-from diffode.bench.budget import lines
 from diffode.bench.budget_chart import chart
 from diffode.bench.config_file import dump
 from diffode.bench.results import Results

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from diffode.compiled import uncompiled
 from diffode.fields.base import Field
-from diffode.solvers.divergence import check
-from diffode.solvers.likelihood import LogProb
+from diffode.likelihood.density import LogProb
+from diffode.likelihood.divergence import check
 
 _Products = Callable[[Tensor], tuple[Tensor, ...]]
 _EXACT, _TOLERANCE, _MOST = 1e-13, 1e-5, 50

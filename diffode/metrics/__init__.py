@@ -4,19 +4,19 @@ Each number means little alone: read it beside the same number for two sets of r
 its standard error.
 """
 
-from diffode.bench.metrics.kernels import bandwidth, energy_distance, kernel_distance, mmd
-from diffode.bench.metrics.labels import class_accuracy, class_variation
-from diffode.bench.metrics.modes import modes
-from diffode.bench.metrics.moments import (
+from diffode.metrics.kernels import bandwidth, energy_distance, kernel_distance, mmd
+from diffode.metrics.labels import class_accuracy, class_variation
+from diffode.metrics.modes import modes
+from diffode.metrics.moments import (
     MOST_COORDINATES,
     frechet,
     gaussian_fit,
     require_second_moment,
 )
-from diffode.bench.metrics.neighbours import copying, nearer, nearest, precision_recall
-from diffode.bench.metrics.paths import straightness
-from diffode.bench.metrics.quality import Quality, floor, quality
-from diffode.bench.metrics.transport import sliced_wasserstein2, wasserstein2
+from diffode.metrics.neighbours import copying, nearer, nearest, precision_recall
+from diffode.metrics.paths import straightness
+from diffode.metrics.quality import Quality, floor, quality
+from diffode.metrics.transport import sliced_wasserstein2, wasserstein2
 
 __all__ = [
     "MOST_COORDINATES",

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.bench.classifier import Classifier, load_classifier, shipped
 from diffode.data import Dataset
 from diffode.inputs import quoted
+from diffode.metrics.classifier import Classifier, load_classifier, shipped
 
 PCA = 32  # coordinates of the principal axes, at most
 

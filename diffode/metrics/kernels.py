@@ -20,9 +20,9 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, centred, pair, root, stated
 from diffode.data.base import some_rows
 from diffode.fields.exact import squared_distances
+from diffode.metrics.estimates import Estimate, centred, pair, root, stated
 
 _MOST = 2000  # points whose distances give a width
 _SAME = 1e-12  # of the largest squared distance from the centre: what rounding leaves of 0

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from diffode.bench.evaluation import Evaluation
-from diffode.bench.panel import Panel
 from diffode.fields.base import Field
 from diffode.files import replacing, write_text
-from diffode.sampling import sample, solver_for
+from diffode.metrics.panel import Panel
+from diffode.runs.evaluation import Evaluation
+from diffode.sampling.drawing import sample, solver_for
 from diffode.solvers import Solution
 from diffode.solvers.status import refusal
 from diffode.viz.images import is_image

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, mean_share
 from diffode.data.toys import Gaussians
 from diffode.doors import as_state
+from diffode.metrics.estimates import Estimate, mean_share
 
 NEAR = 3.0  # standard deviations from a centre within which a sample is of high quality
 COVERED = 0.2  # of its weight that a mode must have

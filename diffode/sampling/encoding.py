@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffode.doors import as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
-from diffode.sampling import _denoise, _times, encode, solver_for
+from diffode.sampling.drawing import _denoise, _times, encode, solver_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 from diffode.solvers.status import DONE

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, pair, stated
+from diffode.metrics.estimates import Estimate, pair, stated
 
 MOST_COORDINATES = 2048  # beyond which covariances are not computed
 _NULL = 1e-12  # of the largest variance, below which there is none

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.bench.metrics.paths import straight
 from diffode.data.npy import load_arrays
 from diffode.fields.base import Field
 from diffode.files import replacing
-from diffode.sampling import sample
+from diffode.metrics.paths import straight
+from diffode.sampling.drawing import sample
 from diffode.solvers import Solver
 from diffode.solvers.status import DONE, shortfall, with_lost
 

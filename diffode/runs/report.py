@@ -12,10 +12,10 @@ from string import Template
 
 from torch import Tensor
 
-from diffode.assess import Assessment
-from diffode.bench.metrics import nearest
 from diffode.files import write_text
-from diffode.run import Run
+from diffode.metrics import nearest
+from diffode.runs.assess import Assessment
+from diffode.runs.run import Run
 from diffode.training.suitability import WARNED, signal
 from diffode.viz import data_uri, image_grid, samples_picture
 from diffode.viz.images import is_image

@@ -10,16 +10,16 @@ from typing import Any
 from torch import nn
 
 from diffode import data as datasets
-from diffode.building import build
 from diffode.data import Dataset
 from diffode.data.fingerprint import Fingerprint
+from diffode.data.stats import Stats, data_stats
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
-from diffode.plan import CONFIG, MEMORY, Plan, changes
+from diffode.runs.building import build
+from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
 from diffode.training import checkpoint
 from diffode.training.lock import hold
 from diffode.training.objective import Objective
-from diffode.training.stats import Stats, data_stats
 from diffode.training.suitability import remarks
 from diffode.training.trainer import TrainState, train
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, mean_share, stated
 from diffode.doors import as_labels
+from diffode.metrics.estimates import Estimate, mean_share, stated
 
 
 def class_variation(answers: Tensor, reference: Tensor, classes: int) -> Estimate:

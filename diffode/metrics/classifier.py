@@ -188,5 +188,5 @@ def shipped(data: str) -> Path | None:
     """The classifier of a data set that comes with the package, if there is one."""
     if file_word(data) != data:
         return None
-    path = Path(str(files("diffode.bench") / "weights" / f"{data}.safetensors"))
+    path = Path(str(files("diffode.metrics") / "weights" / f"{data}.safetensors"))
     return path if path.is_file() else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, mean
 from diffode.doors import as_state
+from diffode.metrics.estimates import Estimate, mean
 
 
 def straightness(path: Tensor) -> Estimate:

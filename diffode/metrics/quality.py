@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from diffode.bench.metrics.moments import MOST_COORDINATES, frechet
-from diffode.bench.metrics.neighbours import nearest, precision_recall
 from diffode.data.base import some_rows
+from diffode.metrics.moments import MOST_COORDINATES, frechet
+from diffode.metrics.neighbours import nearest, precision_recall
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
 from diffode.options import options_of, validate
 from diffode.recipes import find
 from diffode.recipes.compose import given
 from diffode.training.objective import Objective, Spec
-from diffode.training.stats import Stats
 
 
 def build(

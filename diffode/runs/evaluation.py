@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffode.bench.estimates import FEWEST, Estimate, mean
-from diffode.bench.panel import Panel
-from diffode.bench.shards import Drawn
 from diffode.bench.tables import figure
-from diffode.card import LikelihoodCard
 from diffode.files import write_text
+from diffode.likelihood.card import LikelihoodCard
 from diffode.markup import grid, words
+from diffode.metrics.estimates import FEWEST, Estimate, mean
+from diffode.metrics.panel import Panel
+from diffode.runs.shards import Drawn
 from diffode.solvers.status import refusal
 
 BITS = "bits/dim"

@@ -14,9 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate, centred, root
-from diffode.bench.metrics.moments import require_second_moment
 from diffode.fields.exact import squared_distances
+from diffode.metrics.estimates import Estimate, centred, root
+from diffode.metrics.moments import require_second_moment
 from diffode.rng import Rng
 
 _CHUNK = 2**21  # numbers held at once

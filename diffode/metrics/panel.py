@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.bench import metrics as measures
-from diffode.bench.columns import (
+from diffode import metrics as measures
+from diffode.data import Dataset
+from diffode.data.base import some_rows
+from diffode.metrics.columns import (
     CLASSES,
     DISTANCES,
     MODES,
@@ -22,10 +24,8 @@ from diffode.bench.columns import (
     SHARES,
     Metric,
 )
-from diffode.bench.estimates import Estimate, attempted, pair
-from diffode.bench.features import Features, find, naming, usual
-from diffode.data import Dataset
-from diffode.data.base import some_rows
+from diffode.metrics.estimates import Estimate, attempted, pair
+from diffode.metrics.features import Features, find, naming, usual
 from diffode.rng import Rng
 
 MOST_EXACT = 256  # coordinates up to which the exact W2 is computed
@@ -45,7 +45,7 @@ class Panel:
         dataset: the data.
         count: samples to measure; no more than the training split has, so that the floor has as
             many.
-        features: names of feature spaces, see `diffode.bench.features.find`; None are the usual
+        features: names of feature spaces, see `diffode.metrics.features.find`; None are the usual
             ones of the data set.
         seed: chooses the rows of the splits.
         labels: whether samples are drawn with labels, each class in its share: then reference and

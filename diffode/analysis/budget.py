@@ -1,6 +1,6 @@
 r"""The error budget: how far each imperfection moves a sample, and what it does to the score.
 
-Two tables from the same paired runs (see `diffode.bench.stages`):
+Two tables from the same paired runs (see `diffode.analysis.stages`):
 
 1. **Paired end points.** The root mean square distance from stage to stage: prior mismatch,
    solver, model. Each is at least 0, and the way from end to end is at most their sum.
@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.bench.estimates import Estimate
-from diffode.bench.metrics import sliced_wasserstein2
-from diffode.bench.metrics.transport import sliced_potentials
-from diffode.bench.stages import Stages, stages_of
+from diffode.analysis.stages import Stages, stages_of
 from diffode.data import Dataset
 from diffode.doors import as_state
 from diffode.fields.base import AffineField, Field
+from diffode.metrics import sliced_wasserstein2
+from diffode.metrics.estimates import Estimate
+from diffode.metrics.transport import sliced_potentials
 from diffode.rng import Rng
 from diffode.solvers import Solver
 

@@ -29,11 +29,8 @@ from torch import Tensor
 
 from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
-from diffode.rng import Rng
-from diffode.solvers import get_solver
-from diffode.solvers.adjoint import Gradient, integrate
-from diffode.solvers.base import Solver
-from diffode.solvers.divergence import (
+from diffode.likelihood.adjoint import Gradient, integrate
+from diffode.likelihood.divergence import (
     PROBES,
     Trace,
     check,
@@ -41,8 +38,11 @@ from diffode.solvers.divergence import (
     sketch,
     stated_error,
 )
+from diffode.likelihood.transport import Transport
+from diffode.rng import Rng
+from diffode.solvers import get_solver
+from diffode.solvers.base import Solver
 from diffode.solvers.status import DONE, LOST, shortfall
-from diffode.solvers.transport import Transport
 
 TOLERANCE, STEPS, PILOT = 1e-6, 64, 16
 
@@ -56,7 +56,7 @@ class LogProb:
         prior: the log-density of the prior, or of ``terminal``, where the points came from.
         divergence: the change on the way: the integral of the divergence.
         stderr: the error of ``nats`` by the probes' spread: nats +- 1.96 stderr covers the exact
-            trace's answer in about 95 % of cases (`diffode.solvers.divergence.stated_error`; 89
+            trace's answer in about 95 % of cases (`diffode.likelihood.divergence.stated_error`; 89
             to 98 % on exact fields); 0 for the exact trace, infinite for fewer than 10 probes,
             whose spread says too little. The solver's tolerance is not in it.
         nfe: evaluations of the velocity with its divergence, the most of any batch.
@@ -117,7 +117,7 @@ def log_prob(
         x: points at t_data, shape (B, *event); integrated in float64 whatever their type.
         trace: "exact" (N products with the Jacobian an evaluation), "hutchinson" (K) or
             "hutch++" (2 K; its range is found once, in a coarse solve before), see
-            `diffode.solvers.divergence`.
+            `diffode.likelihood.divergence`.
         terminal: a log-density at t_prior, (B, *event) -> (B,), in place of the prior's, such as
             ``lambda x: mixture.log_marginal(x, mixture.span[0])``.
         solver: a solver of any `Field`, or its name; None is dopri5 at rtol = atol = 1e-6.

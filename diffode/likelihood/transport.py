@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffode.fields.base import Field
 from diffode.fields.reschedule import Rescheduled, rescheduled
-from diffode.solvers.divergence import Probes, products, trace
+from diffode.likelihood.divergence import Probes, products, trace
 from diffode.solvers.grids import grid
 
 

@@ -15,10 +15,10 @@ from diffode.fields.base import AffineField, Field
 from diffode.fields.exact import Empirical
 from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField
-from diffode.likelihood import Levels, bits_per_dim
+from diffode.likelihood.density import STEPS, TOLERANCE, LogProb, log_prob
+from diffode.likelihood.dequantisation import Levels, bits_per_dim
+from diffode.likelihood.divergence import FEWEST, PROBES, Trace
 from diffode.solvers import Solver, get_solver
-from diffode.solvers.divergence import FEWEST, PROBES, Trace
-from diffode.solvers.likelihood import STEPS, TOLERANCE, LogProb, log_prob
 from diffode.solvers.status import DONE
 
 LOOSER = 10.0

@@ -1,0 +1,6 @@
+"""Along a field's flow: from the prior to data, from data to the prior, and back."""
+
+from diffode.sampling.drawing import encode, sample
+from diffode.sampling.encoding import decode, round_trip
+
+__all__ = ["decode", "encode", "round_trip", "sample"]
