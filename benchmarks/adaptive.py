@@ -39,7 +39,7 @@ from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver
 from diffode.solvers.adaptive import METHODS, Adaptive
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.ode import ADAPTIVE_RK
 
 ROWS = 256
@@ -52,12 +52,12 @@ CLOCKS: dict[Literal["native", "auto"], str] = {"native": "own", "auto": "angle"
 class Shipped(Solver):
     """torchdiffeq's dopri5 as it comes, told to step on the end: errors averaged over rows."""
 
-    name, adaptive, couples_rows = "torchdiffeq as it comes", True, True
+    name, adaptive, batch_coupled = "torchdiffeq as it comes", True, True
 
     def __init__(self, tolerance: float, clock: str) -> None:
         self.tolerance, self.clock = tolerance, clock
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the state at the last time."""
         tol, options = self.tolerance, {"step_t": times[1:]}
         path = odeint(lambda t, z: f.velocity(z, t), x, times, rtol=tol, atol=tol, options=options)

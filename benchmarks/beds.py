@@ -28,7 +28,7 @@ from torchdiffeq import odeint
 
 from benchmarks.laws import LAWS, DiagonalMixture, Law
 from diffode.fields import VP, Karras, Mixture, PoissonField, Rectified
-from diffode.fields.base import AffineField, right
+from diffode.fields.base import AffineField, expand_like
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
@@ -80,7 +80,7 @@ class Bed:
         if isinstance(field, PoissonField) and field.q is not None:
             scale = field.q.double() / math.sqrt(field.dof)
             x0, n = field.inner.posterior(x, t * scale)
-            return x0, n * right(scale, n)
+            return x0, n * expand_like(scale, n)
         return field.posterior(x, t)
 
     def component(self, y: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
-Share = Annotated[float, Ge(0), Lt(1)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
 NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
 

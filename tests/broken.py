@@ -13,10 +13,10 @@ from diffode.fields import (
     Empirical,
     Field,
     Karras,
-    Own,
     Rectified,
+    SamplingDefaults,
 )
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.priors import Normal
 
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -60,7 +60,7 @@ class Posterior(AffineField):
 
 def halves(field, x, t):
     """Alpha, sigma, x_0 and n, to be combined wrongly."""
-    alpha, sigma = (right(v, x) for v in field.level(t, x))
+    alpha, sigma = (expand_like(v, x) for v in field.level(t, x))
     return alpha, sigma, *field.posterior(x, t)
 
 
@@ -79,7 +79,7 @@ def by_score(wrong):
     """The probability flow f x - g^2 / 2 s of a wrong score s."""
 
     def rule(field, x, t):
-        alpha, sigma, d_alpha, d_sigma = (right(v, x) for v in field.schedule.rates(t))
+        alpha, sigma, d_alpha, d_sigma = (expand_like(v, x) for v in field.schedule.rates(t))
         drift = d_alpha / alpha
         half_square = sigma * (d_sigma - sigma * drift)
         return drift * x - half_square * wrong(sigma, field.noise_part(x, t))
@@ -95,7 +95,7 @@ class Scored(Empirical):
         self.wrong = wrong
 
     def score(self, x, t, y=None):
-        return self.wrong(right(self.level(t, x)[1], x), self.noise_part(x, t))
+        return self.wrong(expand_like(self.level(t, x)[1], x), self.noise_part(x, t))
 
 
 class LateGrid(Empirical):
@@ -104,7 +104,7 @@ class LateGrid(Empirical):
     def __init__(self):
         super().__init__(points(), Karras())
         times = torch.linspace(80, 0.002, 11, dtype=torch.float64).tolist()
-        self.own = Own("heun", (*times[1:], 0.001))
+        self.sampling_defaults = SamplingDefaults("heun", (*times[1:], 0.001))
 
 
 class Chain(AffineField):
@@ -118,7 +118,7 @@ class Chain(AffineField):
     def posterior(self, x, t, y=None):
         t = torch.as_tensor(t, dtype=torch.float64)
         n = self.inner.noise_part(x, (t + self.offset).clamp(0, 999))
-        alpha, sigma = (right(v, x) for v in self.level(t, x))
+        alpha, sigma = (expand_like(v, x) for v in self.level(t, x))
         return (x - sigma * n) / alpha, n
 
 
@@ -177,7 +177,7 @@ def rates_of(field, t):
 
 def swapped_rates(field, x, t):
     x0, n = field.posterior(x, t)
-    _, _, d_alpha, d_sigma = (right(r, x) for r in field.schedule.rates(t))
+    _, _, d_alpha, d_sigma = (expand_like(r, x) for r in field.schedule.rates(t))
     return d_sigma * x0 + d_alpha * n
 
 
@@ -284,5 +284,8 @@ BROKEN = {
     "data in [0, 1]": ("data scale", lambda: Empirical((points() + 1) / 2, VP())),
     "unit prior": ("prior scale", narrow),
     "factor": ("constant factor", lambda: Flow(VP(), lambda f, x, t: 0.7 * f.velocity(x, t))),
-    "square clock": ("speed", lambda: Flow(VP(), lambda f, x, t: f.velocity(x, t) * right(t, x))),
+    "square clock": (
+        "speed",
+        lambda: Flow(VP(), lambda f, x, t: expand_like(t, x) * f.velocity(x, t)),
+    ),
 }

@@ -17,7 +17,7 @@ from diffode.fields import (
     Rectified,
     SubVP,
 )
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.priors import Normal
 from diffode.rng import Rng
 from diffode.solvers.churn import Churn
@@ -61,7 +61,7 @@ class Gaussian(AffineField):
 
     def posterior(self, x, t, y=None):
         self.calls += 1
-        alpha, sigma = (right(v, x) for v in self.level(t, x))
+        alpha, sigma = (expand_like(v, x) for v in self.level(t, x))
         m, s = self.mean.to(x), self.std.to(x)
         if y is not None:
             m = m * (1 - 2 * y[:, None]).to(x)

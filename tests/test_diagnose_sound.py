@@ -21,7 +21,7 @@ from diffode.fields import (
     Rectified,
     SubVP,
 )
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.priors import StudentT
 from diffode.runs.building import build
 from diffode.testing import diagnose
@@ -135,7 +135,7 @@ def test_a_trained_network_agrees(trained):
         ("sign", lambda f, x, t: -f.velocity(x, t)),
         ("reversed time", lambda f, x, t: f.velocity(x, 80.002 - t)),
         ("missing 1/sigma", lambda f, x, t: x - f.denoise(x, t)),
-        ("eps as score", lambda f, x, t: -right(t, x) * f.noise_part(x, t)),
+        ("eps as score", lambda f, x, t: -expand_like(t, x) * f.noise_part(x, t)),
         ("float16 time", lambda f, x, t: f.velocity(x, t.half().double())),
     ],
 )

@@ -112,8 +112,8 @@ def wasserstein_bound(
     times = torch.linspace(*v.span, steps + 1, dtype=torch.float64)
     (y_start, x_start), t = _starts(begin, trained, x0), trained.span[0]
     solver = get_solver("heun")
-    y = solver(v, v.enter(y_start, t), times, path=True).path
-    x = solver(u, u.enter(x_start, t), times).x
+    y = solver(v, v.to_state(y_start, t), times, path=True).path
+    x = solver(u, u.to_state(x_start, t), times).x
     assert y is not None
     sign = math.copysign(1.0, v.span[1] - v.span[0])
     error = torch.stack([
@@ -124,7 +124,7 @@ def wasserstein_bound(
     width = float(times.diff().abs()[0])
     rest = _integral_from(steep, width)
     scale = _scale(u)
-    begun = (y[0] - u.enter(x_start, t)).flatten(1).square().sum(1).mean().sqrt()
+    begun = (y[0] - u.to_state(x_start, t)).flatten(1).square().sum(1).mean().sqrt()
     start = scale * float(rest[0].exp() * begun)
     model = scale * float(torch.trapezoid(rest.exp() * error, dx=width))
     ended = scale * float((y[-1] - x).flatten(1).square().sum(1).mean().sqrt())
@@ -142,7 +142,7 @@ def _scale(field: Rescheduled) -> float:
     """Units of x in one of the state, at the end."""
     unit = torch.zeros(2, *field.event_shape, dtype=torch.float64)
     unit[1].view(-1)[0] = 1
-    ends = field.leave(unit, field.span[1])
+    ends = field.from_state(unit, field.span[1])
     return float((ends[1] - ends[0]).norm())
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from diffode.data import Dataset
 from diffode.fields import Empirical, Mixture, MonoFlow, PoissonField
-from diffode.fields.base import AffineField, Field, Start, right
+from diffode.fields.base import AffineField, Field, Start, expand_like
 from diffode.fields.critics import CriticBank
 from diffode.fields.schedules import Karras
 from diffode.priors import is_normal, is_student
@@ -124,7 +124,7 @@ def affine_stages(
                 f"{type(field).__name__} wraps a Poisson flow, whose rows have noise of their "
                 "own; ask for the budget of the PoissonField, or pass exact= as one"
             )
-        shift = (x - mean) * right(math.sqrt(exact.dof) / q.double(), x)
+        shift = (x - mean) * expand_like(math.sqrt(exact.dof) / q.double(), x)
         truth, prior = Start(x0 + shift, exact), Start(x, exact.bind(q))
     else:
         truth = Start(alpha * x0 + (x - alpha * mean), exact)
@@ -187,7 +187,7 @@ def march_stages(field: MonoFlow, dataset: Dataset, n: int, seed: int) -> Stages
         ValueError: a flow without a bank, or data whose law is not known.
     """
     law = dataset.law
-    if not isinstance(field.critic, CriticBank) or field.own is None:
+    if not isinstance(field.critic, CriticBank) or field.sampling_defaults is None:
         raise ValueError("an error budget of MonoFlow needs a bank of critics; train monoflow")
     if law is None:
         raise ValueError(
@@ -197,7 +197,7 @@ def march_stages(field: MonoFlow, dataset: Dataset, n: int, seed: int) -> Stages
     x = field.start(n, Rng(seed)).x
     stds = torch.full((len(law.weights),), law.std, dtype=torch.float64)
     mixture = Mixture(law.weights, law.means, stds, Karras())
-    times = torch.tensor(field.own.times, dtype=torch.float64)
+    times = torch.tensor(field.sampling_defaults.times, dtype=torch.float64)
     count = len(times) - 1
     fine, finer = (
         _march(field, mixture, x, _filled(times, k * count)) for k in (FINER, 2 * FINER)
@@ -224,7 +224,7 @@ def _march(flow: MonoFlow, law: Mixture, x: Tensor, times: Tensor) -> Tensor:
         cloud = Empirical(x, law.schedule)
         d = law.log_marginal(x, sigma) - cloud.log_marginal(x, sigma)
         rise = law.score(x, sigma) - cloud.score(x, sigma)
-        x = x + step * flow.rate_at(t) * right(flow.h.slope(d), x) * rise
+        x = x + step * flow.rate_at(t) * expand_like(flow.h.slope(d), x) * rise
     return x
 
 

@@ -47,7 +47,7 @@ def _measured(model: Model, dataset: Dataset, config: BenchConfig) -> dict[str, 
     if model.plan.labels:
         return {"refused": "trained on labels: its exact field is one for each class"}
     spec, nfe = config.budgeted()
-    own = field.own is not None
+    own = field.sampling_defaults is not None
     try:
         made = error_budget(
             field,

@@ -104,7 +104,9 @@ class _Part:
         self.pieces += 0 if config.budget is None else len(config.fields)
 
     def _own_steps(self, field: str) -> int | None:
-        own = start(plan_of(self.config, field, self.name, 0), self.dataset).field.own
+        own = start(
+            plan_of(self.config, field, self.name, 0), self.dataset
+        ).field.sampling_defaults
         return None if own is None else len(own.times) - 1
 
     def _model(self, field: str, seed: int) -> Model:

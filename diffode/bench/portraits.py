@@ -31,7 +31,7 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
     if not path.exists() or (planar and not picture.exists()):
         field = model.field().eval()
         labels = dataset.labels(ROWS) if model.plan.labels else None
-        nfe, seed = None if field.own is not None else NFE, model.plan.seed
+        nfe, seed = None if field.sampling_defaults is not None else NFE, model.plan.seed
         figure = None
         solution = sample(field, ROWS, nfe=nfe, y=labels, seed=seed, path=True)
         assert solution.path is not None

@@ -35,8 +35,8 @@ def command(data: str, assignments: list[str], out: Path) -> None:
             bar.advance(step, f"loss {loss:.3f}", steps)
 
         net = train_classifier(dataset, **options, progress=show)
-    share = accuracy(net, dataset.test, dataset.test_labels)
-    about = {"data": dataset.name, "accuracy": share, "options": options}
+    fraction = accuracy(net, dataset.test, dataset.test_labels)
+    about = {"data": dataset.name, "accuracy": fraction, "options": options}
     save_classifier(net, out, about)
-    typer.echo(f"{share:.1%} of {len(dataset.test)} held-out images named rightly")
+    typer.echo(f"{fraction:.1%} of {len(dataset.test)} held-out images named rightly")
     typer.echo(f"wrote {out}, features {dataset.name}-cnn@{weights_hash(net)}")

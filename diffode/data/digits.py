@@ -32,11 +32,11 @@ def dataset() -> Dataset:
     return Dataset("digits", x[~held], x[held], y[~held], y[held], classes=10)
 
 
-def held_out(labels: Tensor, share: float = 0.2) -> Tensor:
+def held_out(labels: Tensor, fraction: float = 0.2) -> Tensor:
     """Which rows are the test set, (M,) bool: a rounded share of each class, always the same."""
     order = Rng(SPLIT_SEED).permutation("split", len(labels))
     held = torch.zeros(len(labels), dtype=torch.bool)
     for c, count in enumerate(labels.bincount().tolist()):
         rows = order[labels[order] == c]
-        held[rows[: round(share * count)]] = True
+        held[rows[: round(fraction * count)]] = True
     return held

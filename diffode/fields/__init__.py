@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from diffode.fields.base import AffineField, Field, Latent, Own, Start
+from diffode.fields.base import AffineField, Field, Latent, SamplingDefaults, Start
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned
@@ -63,10 +63,10 @@ __all__ = [
     "Mixture",
     "Mobility",
     "MonoFlow",
-    "Own",
     "PoissonField",
     "Rectified",
     "Rescheduled",
+    "SamplingDefaults",
     "Schedule",
     "Start",
     "SubVP",

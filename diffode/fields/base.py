@@ -26,13 +26,13 @@ from diffode.priors import Spherical, is_normal
 from diffode.rng import Rng
 
 
-def right(t: Tensor, like: Tensor) -> Tensor:
+def expand_like(t: Tensor, like: Tensor) -> Tensor:
     """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``."""
     t = t.to(like)
     return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
 
 
-class Own(NamedTuple):
+class SamplingDefaults(NamedTuple):
     """How a field is sampled if nothing else is asked for.
 
     Attributes:
@@ -67,7 +67,7 @@ class Field(Tables, metaclass=SeenThrough):
         prior: the law of x at ``span[0]``.
         span: the times (t_prior, t_data); either may be the larger.
         event_shape: the shape of one sample.
-        own: the solver and the times that it was made for, if it was.
+        sampling_defaults: the solver and the times that it was made for, if it was.
         smooth: whether derivatives of the velocity tell its divergence, as a likelihood needs.
         classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
             (unconditional). None where the field does not say.
@@ -76,7 +76,7 @@ class Field(Tables, metaclass=SeenThrough):
     prior: Spherical | None
     span: tuple[float, float]
     event_shape: tuple[int, ...]
-    own: Own | None = None
+    sampling_defaults: SamplingDefaults | None = None
     smooth: bool = True
     classes: int | None = None
 
@@ -196,7 +196,7 @@ class AffineField(Field):
         t = as_time(t, x)
         _, _, d_alpha, d_sigma = self.schedule.rates(t)
         x0, n = self.posterior(x, t, y)
-        return right(d_alpha, x) * x0 + right(d_sigma, x) * n
+        return expand_like(d_alpha, x) * x0 + expand_like(d_sigma, x) * n
 
     def score(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         r"""The gradient of the log-density of x_t, :math:`-E[n | x] / \sigma`, for normal noise.
@@ -211,14 +211,14 @@ class AffineField(Field):
             )
         x = self.as_state(x)
         _, sigma = self.level(t, x)
-        return -self.noise_part(x, t, y) / right(sigma, x)
+        return -self.noise_part(x, t, y) / expand_like(sigma, x)
 
     def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
         """Draw x_t given x_0, and the noise n that it was made with."""
         x0 = as_state(x0, self.event_shape, "x0")
         alpha, sigma = self.level(t, x0)
         n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
-        return right(alpha, x0) * x0 + right(sigma, x0) * n, n
+        return expand_like(alpha, x0) * x0 + expand_like(sigma, x0) * n, n
 
     def _ends(self) -> list[tuple[float, float]]:
         t = torch.tensor(self.span, dtype=torch.float64)

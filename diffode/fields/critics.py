@@ -105,8 +105,8 @@ class CriticBank(Tables):
             return d
         following = (k + 1).clamp_max(self.stages - 1)
         start, end = _pick(self.edges, k), _pick(self.edges, k + 1)
-        share = ((t - start) / (end - start)).clamp(0, 1).to(d)
-        return (1 - share) * d + share * self._rows_of(following, x, t, y)
+        weight = ((t - start) / (end - start)).clamp(0, 1).to(d)
+        return (1 - weight) * d + weight * self._rows_of(following, x, t, y)
 
     def stage_at(self, t: Tensor) -> Tensor:
         """The index of the stage at time t; a time within rounding of :math:`t_k` has stage k."""

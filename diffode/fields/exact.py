@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_count, as_labels, as_state, transformed
-from diffode.fields.base import AffineField, right
+from diffode.fields.base import AffineField, expand_like
 from diffode.fields.kernels import (
     Points,
     kernel_means,
@@ -136,9 +136,9 @@ class Empirical(AffineField):
         spread = self._spread(alpha, sigma)
         flat, labels = x.flatten(1), self.as_labels(y, len(x))
         near = kernel_means(flat, self._points(), alpha, spread, self.noise, labels).view_as(x)
-        rest = x - right(alpha, x) * near  # of the noise, and of the bandwidth's jitter
+        rest = x - expand_like(alpha, x) * near  # of the noise, and of the bandwidth's jitter
         jitter, noise = alpha * self.bandwidth**2 / spread.square(), sigma / spread.square()
-        return near + right(jitter, x) * rest, right(noise, x) * rest
+        return near + expand_like(jitter, x) * rest, expand_like(noise, x) * rest
 
     def sample(self, n: int, rng: Rng) -> Tensor:
         """Draw n points of the law, shape (n, *event)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_labels, as_state
-from diffode.fields.base import Field, Own
+from diffode.fields.base import Field, SamplingDefaults
 from diffode.nn.generator import Generator
 from diffode.priors import Normal
 
@@ -42,7 +42,11 @@ class Generated(Field):
             )
         self.generator, self.event_shape = generator, generator.event_shape
         self.classes = getattr(generator, "classes", None)
-        self.prior, self.span, self.own = Normal(), (0.0, 1.0), Own("euler", (0.0, 1.0))
+        self.prior, self.span, self.sampling_defaults = (
+            Normal(),
+            (0.0, 1.0),
+            SamplingDefaults("euler", (0.0, 1.0)),
+        )
         mean = torch.as_tensor(mean, dtype=torch.float32).expand(self.event_shape)
         self.register_buffer("mean", mean.clone(), persistent=False)
         self.std = float(std)

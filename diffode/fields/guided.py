@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_time
-from diffode.fields.base import AffineField, right
+from diffode.fields.base import AffineField, expand_like
 from diffode.fields.critics import ascent, is_smooth
 from diffode.fields.poisson import PoissonField
 from diffode.fields.wrapped import Wrapped
@@ -86,15 +86,15 @@ class DiscriminatorGuided(Wrapped):
         x0, n = self.inner.posterior(x, t, y)
         alpha, sigma = self.level(t, x)
         on = sigma <= self.max_rho * alpha
-        slope = right(self.weight * on, x) * ascent(self.critic, x, t, y).to(x)
-        pull = self._pull(slope, x - right(alpha, x) * x0, sigma)
+        slope = expand_like(self.weight * on, x) * ascent(self.critic, x, t, y).to(x)
+        pull = self._pull(slope, x - expand_like(alpha, x) * x0, sigma)
         divisor = torch.where(on, alpha, 1.0)
-        return x0 + pull / right(divisor, x), n - pull / right(sigma, x)
+        return x0 + pull / expand_like(divisor, x), n - pull / expand_like(sigma, x)
 
     def _pull(self, slope: Tensor, rest: Tensor, sigma: Tensor) -> Tensor:
         """The change g of alpha E[x_0 | x] from w grad d and x - alpha E[x_0 | x]."""
         if not is_student(self.noise):  # then it is normal
-            return right(sigma.square(), rest) * slope
+            return expand_like(sigma.square(), rest) * slope
         u, g, near = rest.flatten(1), slope.flatten(1), self.noise.dof * sigma.square().to(rest)
         length = u.square().sum(1)
         along = (g * u).sum(1) / length.clamp_min(torch.finfo(u.dtype).tiny)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_time
-from diffode.fields.base import AffineField, right
+from diffode.fields.base import AffineField, expand_like
 from diffode.fields.precond import Coefficients, Prediction
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
@@ -59,11 +59,11 @@ class Learned(AffineField):
         x = self.as_state(x)
         t, y = as_time(t, x), as_labels(y, len(x))
         alpha, sigma = self.level(t, x)
-        u = x - right(alpha, x) * self.mean.to(x)
+        u = x - expand_like(alpha, x) * self.mean.to(x)
         c = self.prediction.coefficients(u, alpha, sigma, t)
         dtype = next(self.network.parameters()).dtype
         answer = self.network(
-            (right(c.in_, u) * u).to(dtype),
+            (expand_like(c.in_, u) * u).to(dtype),
             c.cond.to(torch.promote_types(dtype, torch.float32)),
             y,
         )
@@ -87,4 +87,4 @@ class Learned(AffineField):
         target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
         error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))
         scale = self.prediction.loss_scale(o.coefficients)
-        return error if scale is None else error * right(scale, error), o
+        return error if scale is None else error * expand_like(scale, error), o

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_time
-from diffode.fields.base import Field, Own, right
+from diffode.fields.base import Field, SamplingDefaults, expand_like
 from diffode.fields.critics import CriticBank, is_smooth
 from diffode.fields.divergences import Divergence, Elementwise, get_divergence
 from diffode.priors import Normal, Spherical
@@ -121,7 +121,7 @@ class MonoFlow(Field):
         self.prior, self.span = prior or Normal(), (0.0, float(horizon))
         self.event_shape = tuple(shape)
         self.smooth, self.classes = is_smooth(critic), getattr(critic, "classes", None)
-        self.own = Own("euler", times) if times else None
+        self.sampling_defaults = SamplingDefaults("euler", times) if times else None
 
     def potential(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """What samples climb, h(d(x, t)), shape (B,)."""
@@ -134,7 +134,7 @@ class MonoFlow(Field):
         x = self.as_state(x)
         t = as_time(t, x)
         slope: Tensor = torch.func.grad(lambda z: self.potential(z, t, y).sum())(x)
-        return right(self.rate_at(t), x) * slope
+        return expand_like(self.rate_at(t), x) * slope
 
     def rate_at(self, t: Tensor) -> Tensor:
         """The speed eta at time t, in float64, shape () or (B,)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.precond import Coefficients, Prediction
 
 
@@ -74,5 +74,5 @@ class NormalisedField(Prediction):
             distance = torch.where(z < self.z_exact, invert_norm(n1, z, self.gamma), by_ratio)
         else:
             distance = by_ratio
-        v = out * right(distance / length.clamp_min(tiny), out)
-        return u + v, right(c.noise_out, u) * v
+        v = out * expand_like(distance / length.clamp_min(tiny), out)
+        return u + v, expand_like(c.noise_out, u) * v

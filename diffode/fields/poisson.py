@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_state, as_time
-from diffode.fields.base import AffineField, Latent, Start, right
+from diffode.fields.base import AffineField, Latent, Start, expand_like
 from diffode.fields.schedules import Karras
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_student
@@ -115,7 +115,7 @@ class PoissonField(Wrapped):
         if self.radius == "fixed" or (self.radius == "auto" and dim <= 16):
             length = (normal.flatten(1).square().sum(1) + chi.square()).sqrt()
             stretch = math.sqrt(dim + self.dof) / length
-            normal, chi = normal * right(stretch, normal), chi * stretch
+            normal, chi = normal * expand_like(stretch, normal), chi * stretch
         x = mean.double() + self.span[0] * normal
         return Start(x.to(torch.float32), self.bind(chi))
 
@@ -132,7 +132,7 @@ class PoissonField(Wrapped):
                 f"got {len(x)} rows for a field bound to {len(self.q)}; call field.rows(index)"
             )
         x0 = self.inner.denoise(x, t * self.q / math.sqrt(self.dof), y)
-        return x0, (x - x0) / right(t, x)
+        return x0, (x - x0) / expand_like(t, x)
 
     def _describe(self) -> list[str]:
         form = "plane form" if self.q is None else f"bound to {len(self.q)} rows"

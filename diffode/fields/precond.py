@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.tables import Tables
 
 
@@ -59,15 +59,15 @@ class Prediction(Tables):
         self, u: Tensor, out: Tensor, extra: Tensor | None, c: Coefficients, sigma: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The centred data estimate and the noise estimate from the network's output."""
-        x0 = right(c.skip, u) * u + right(c.out, u) * out
-        return x0, right(c.noise_skip, u) * u + right(c.noise_out, u) * out
+        x0 = expand_like(c.skip, u) * u + expand_like(c.out, u) * out
+        return x0, expand_like(c.noise_skip, u) * u + expand_like(c.noise_out, u) * out
 
     def target(
         self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
     ) -> Tensor:
         """What the output should be for centred data x0 and noise n: (x0 - c_skip u) / c_out."""
         keep, noise = (1 - alpha * c.skip) / c.out, -sigma * c.skip / c.out
-        return right(keep, x0) * x0 + right(noise, x0) * n
+        return expand_like(keep, x0) * x0 + expand_like(noise, x0) * n
 
     def loss_scale(self, c: Coefficients) -> Tensor | None:
         """What an error of the network counts in the loss, shape () or (B,); None for 1."""
@@ -119,7 +119,7 @@ class VPrediction(Prediction):
         self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
     ) -> Tensor:
         """Alpha n - sigma x_0."""
-        return right(alpha, n) * n - right(sigma, x0) * x0
+        return expand_like(alpha, n) * n - expand_like(sigma, x0) * x0
 
 
 class VelocityPrediction(Prediction):

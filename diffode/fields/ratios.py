@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_state, as_time
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.tables import Tables
 from diffode.priors import Normal, Spherical
 
@@ -115,7 +115,7 @@ class GaussianFlow(Tables):
 
     def law(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the standard deviation at time t, to broadcast with ``like``."""
-        t = right(as_time(t, like), like.double())
+        t = expand_like(as_time(t, like), like.double())
         variance = self.std.square()
         decay = torch.exp(-t / variance)
         spread = variance + (self.prior.scale**2 - variance) * decay.square()

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_time
-from diffode.fields.base import AffineField, Field, Start, right
+from diffode.fields.base import AffineField, Field, Start, expand_like
 from diffode.fields.schedules import Karras, Rates, Schedule
 from diffode.fields.wrapped import Wrapped
 from diffode.rng import Rng
@@ -137,19 +137,19 @@ class Rescheduled(Wrapped):
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """The starting points of the field itself, in this state."""
         x, moved = super().start(n, rng, y)
-        return Start(self.enter(x, self.inner.span[0]), moved)
+        return Start(self.to_state(x, self.inner.span[0]), moved)
 
-    def enter(self, x: Tensor, t: Tensor | float) -> Tensor:
+    def to_state(self, x: Tensor, t: Tensor | float) -> Tensor:
         """This field's state for the point x of the field itself at its time t."""
         x = self.as_state(x)
         t = as_time(t, x)
         alpha, _ = self.inner.level(t, x)
         ratio = self._size(self.schedule, self.times(t)) / self._size(self.inner.schedule, t)
         if self.shift is None:
-            return right(ratio, x) * x
-        return right(ratio, x) * (x - right(alpha, x) * self.shift.to(x))
+            return expand_like(ratio, x) * x
+        return expand_like(ratio, x) * (x - expand_like(alpha, x) * self.shift.to(x))
 
-    def leave(self, x: Tensor, t: Tensor | float) -> Tensor:
+    def from_state(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The point of the field itself for this field's state x at this field's time t."""
         x = self.as_state(x)
         return self._leave(x, self.native(as_time(t, x)), as_time(t, x))
@@ -174,10 +174,10 @@ class Rescheduled(Wrapped):
 
     def _leave(self, x: Tensor, native: Tensor, t: Tensor) -> Tensor:
         ratio = self._size(self.inner.schedule, native) / self._size(self.schedule, t)
-        out = right(ratio, x) * x
+        out = expand_like(ratio, x) * x
         if self.shift is None:
             return out
-        return out + right(self.inner.schedule.alpha(native), x) * self.shift.to(x)
+        return out + expand_like(self.inner.schedule.alpha(native), x) * self.shift.to(x)
 
     def _size(self, schedule: Schedule, t: Tensor) -> Tensor:
         return ((schedule.alpha(t) * self.moments[1]).square() + schedule.sigma(t).square()).sqrt()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import Field
-from diffode.solvers.base import Calls, Solution, Solver
+from diffode.solvers.base import CountedField, Solution, Solver
 from diffode.solvers.ode import ADAPTIVE_RK, TorchDiffEq, Watched
 
 Gradient = Literal["direct", "adjoint", "none"]
@@ -61,7 +61,7 @@ def integrate(
     from torchdiffeq import odeint_adjoint
 
     solver.check(field)
-    calls = Calls(field, y)
+    calls = CountedField(field, y)
     velocity = Watched(calls, x, times, solver.max_nfe, tells=False)
     end = odeint_adjoint(
         velocity,

@@ -164,13 +164,13 @@ def log_prob(
         for first in range(0, len(x), size):
             index = torch.arange(first, min(len(x), first + size), device=x.device)
             points, labels = x[index].double(), None if y is None else y[index]
-            rng, moved = Rng(seed).rows(index), Transport(field, None, clock)
-            moved, spent = _prepared(moved, points, labels, trace, probes, rng)
-            times = moved.times(1 if solver.adaptive else steps or STEPS)
-            end = integrate(solver, moved, moved.enter(points), times, labels, gradient)
-            latent, change = moved.leave(end.x)
+            rng, transport = Rng(seed).rows(index), Transport(field, None, clock)
+            transport, spent = _prepared(transport, points, labels, trace, probes, rng)
+            times = transport.times(1 if solver.adaptive else steps or STEPS)
+            end = integrate(solver, transport, transport.to_state(points), times, labels, gradient)
+            latent, change = transport.from_state(end.x)
             prior, mean = (terminal or field.prior.log_prob)(latent), change.mean(1)
-            exact = moved.probes is None
+            exact = transport.probes is None
             error = torch.zeros_like(mean) if exact else stated_error(change.detach())
             done = end.status == DONE
             nats = (prior + mean).where(done, math.nan)
@@ -193,7 +193,7 @@ def log_prob(
 
 
 def _prepared(
-    moved: Transport,
+    transport: Transport,
     points: Tensor,
     y: Tensor | None,
     trace: Trace,
@@ -201,14 +201,16 @@ def _prepared(
     rng: Rng,
 ) -> tuple[Transport, int]:
     """The flow with the directions of its estimate, and the evaluations that they cost."""
-    if trace == "exact" or probes >= moved.dim:
-        return moved, 0
+    if trace == "exact" or probes >= transport.dim:
+        return transport, 0
     if trace == "hutchinson":
-        return moved.estimated(plain(rng, points, probes)), 0
+        return transport.estimated(plain(rng, points, probes)), 0
     directions = sketch(rng, points, probes)
     with torch.no_grad():
-        pulled = moved.pulled(directions, points, moved.times(PILOT), y)
-    return moved.estimated(plain(rng, points, probes, "sphere").beyond(directions, pulled)), PILOT
+        pulled = transport.pulled(directions, points, transport.times(PILOT), y)
+    return transport.estimated(
+        plain(rng, points, probes, "sphere").beyond(directions, pulled)
+    ), PILOT
 
 
 def _chosen(

@@ -93,9 +93,9 @@ def levels_of(x: Tensor) -> Levels | None:
         return None
     low, high = float(values[0]), float(values[-1])
     reach = max(abs(low), abs(high)) / (high - low)
-    share = (values - low) / (high - low)
+    fraction = (values - low) / (high - low)
     cells = torch.arange(len(values) - 1, _MOST_LEVELS, dtype=torch.float64)
-    k = cells[:, None] * share
+    k = cells[:, None] * fraction
     off = (k - k.round()).abs().amax(1)
     good = off <= (_HELD * 0.9 if half else (8 * _SINGLE * reach * cells).clamp_max(0.01))
     return Levels(int(cells[good][0]) + 1, low, high) if bool(good.any()) else None

@@ -33,8 +33,8 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
     Each step costs N products with the Jacobian a Newton iteration, and memory (B, N, N).
 
     Arguments:
-        field: with times of its own (``Field.own``), such as a `MonoFlow` on a bank, its rows
-            treated apart.
+        field: with times of its own (``Field.sampling_defaults``), such as a `MonoFlow` on a
+            bank, its rows treated apart.
         x: points at t_data, shape (B, *event); computed in float64 whatever their type.
         y: labels, shape (B,).
 
@@ -47,7 +47,7 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
             divergence.
         ValueError: points that do not fit the field, or a field without a prior.
     """
-    if field.own is None or field.own.solver != "euler":
+    if field.sampling_defaults is None or field.sampling_defaults.solver != "euler":
         raise TypeError(
             f"{type(field).__name__} has no Euler steps of its own; use diffode.log_prob"
         )
@@ -60,7 +60,7 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
     change, found = points.new_zeros(len(x)), torch.ones(len(x), dtype=torch.bool)
     found, spent = found.to(points.device), 0
     with torch.no_grad():
-        for t, end in reversed(list(pairwise(field.own.times))):
+        for t, end in reversed(list(pairwise(field.sampling_defaults.times))):
             points, log_det, ok, used = _undo(field, points, t, end - t, y)
             change, found, spent = change - log_det, found & ok, spent + used
         prior = field.prior.log_prob(points)

@@ -34,8 +34,8 @@ class Transport(Field):
     def __init__(self, field: Field, probes: Probes | None, clock: str = "native") -> None:
         super().__init__()
         self.field, self.clock, self.probes = field, clock, probes
-        self.moved = rescheduled(field, clock)
-        self.span = self.moved.span
+        self.rescheduled = rescheduled(field, clock)
+        self.span = self.rescheduled.span
         self.dim = torch.Size(field.event_shape).numel()
         self.event_shape = (self.dim + (1 if probes is None else probes.test.shape[1]),)
 
@@ -50,7 +50,7 @@ class Transport(Field):
 
     def times(self, steps: int) -> Tensor:
         """Times from t_data to t_prior, equal steps in the clock."""
-        return grid(self.moved, steps).flip(0)
+        return grid(self.rescheduled, steps).flip(0)
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The velocity of the points, and the estimates of its divergence."""
@@ -69,37 +69,37 @@ class Transport(Field):
             times: from t_data to t_prior.
             y: labels, shape (B,).
         """
-        points, total = self._points(self.enter(x)), torch.zeros_like(sketch)
+        points, total = self._points(self.to_state(x)), torch.zeros_like(sketch)
         for t, t_next in pairwise(times):
             h = (t_next - t).item()
             v, pulled = products(partial(self._velocity, t, y), points, sketch)
             points, total = points + h * v, total + h * pulled
         return total
 
-    def enter(self, x: Tensor) -> Tensor:
+    def to_state(self, x: Tensor) -> Tensor:
         """The state of points at t_data."""
-        if isinstance(self.moved, Rescheduled):
-            x = self.moved.enter(x, self.field.span[1])
+        if isinstance(self.rescheduled, Rescheduled):
+            x = self.rescheduled.to_state(x, self.field.span[1])
         return torch.cat((x.flatten(1), x.new_zeros(len(x), self.event_shape[0] - self.dim)), 1)
 
-    def leave(self, state: Tensor) -> tuple[Tensor, Tensor]:
+    def from_state(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """The points at t_prior, and log p(x at t_data) - log p(x at t_prior), shape (B, K)."""
         x, change = self._points(state), state[:, self.dim :]
-        if isinstance(self.moved, Rescheduled):
-            x = self.moved.leave(x, self.span[0])
+        if isinstance(self.rescheduled, Rescheduled):
+            x = self.rescheduled.from_state(x, self.span[0])
             change = change + self.dim * (self._log_factor(1) - self._log_factor(0))
         return x, change
 
     def _velocity(self, t: Tensor | float, y: Tensor | None, x: Tensor) -> Tensor:
-        return self.moved.velocity(x, t, y)
+        return self.rescheduled.velocity(x, t, y)
 
     def _points(self, state: Tensor) -> Tensor:
         return state[:, : self.dim].reshape(-1, *self.field.event_shape)
 
     def _log_factor(self, end: int) -> float:
         """The logarithm of the factor from the field's points to the clock's, at an end."""
-        assert isinstance(self.moved, Rescheduled)
+        assert isinstance(self.rescheduled, Rescheduled)
         one = torch.ones(1, *self.field.event_shape, dtype=torch.float64, device=self.device)
         t = self.field.span[end]
-        first, second = self.moved.enter(one, t), self.moved.enter(-one, t)
+        first, second = self.rescheduled.to_state(one, t), self.rescheduled.to_state(-one, t)
         return float(((first - second).flatten()[0] / 2).log())

@@ -88,12 +88,12 @@ def mean(values: Tensor) -> Estimate:
 
 
 def mean_share(hit: Tensor) -> Estimate:
-    """The share of rows that are true, from independent rows (n,), its error as of `share`."""
+    """The share of rows that are true, from independent rows (n,), its error as of `fraction`."""
     p, n = float(hit.double().mean()), len(hit)
-    return share(p, p * (1 - p) / n, n)
+    return fraction(p, p * (1 - p) / n, n)
 
 
-def share(p: float, variance: float, count: int) -> Estimate:
+def fraction(p: float, variance: float, count: int) -> Estimate:
     r"""A share of draws with an error that does not end at 0 and 1.
 
     It is the larger of the plain one and of the one whose 1.96-fold reaches the farther end of

@@ -78,7 +78,7 @@ def _median(flat: Tensor) -> tuple[float, Tensor]:
     known = distances[apart.triu(1)].sort().values
     n = len(known)
     width = float(known[(n - 1) // 2])
-    near = known[[int(share * (n - 1)) for share in (0.4, 0.6)]]
+    near = known[[int(q * (n - 1)) for q in (0.4, 0.6)]]
     slope = float(near[1] - near[0]) / 0.2
     below = ((distances <= width) & apart).sum(1).double() / apart.sum(1).clamp_min(1)
     return width, 2 * (0.5 - below) * slope

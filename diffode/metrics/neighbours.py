@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffode.doors import as_count, as_state
 from diffode.fields.exact import squared_distances
-from diffode.metrics.estimates import FEWEST, Estimate, centred, pair, share, stated
+from diffode.metrics.estimates import FEWEST, Estimate, centred, fraction, pair, stated
 from diffode.rng import Rng
 
 _SPLITS, _ROWS = 5, 1000  # into halves, for standard errors, and more of them for few rows
@@ -66,7 +66,7 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Esti
             variance += (one - other).square() / (4 * splits)
     names, counts = ("precision", "recall", "coverage"), (len(a), len(b), len(b))
     parts = zip(names, values.tolist(), variance.tolist(), counts, strict=False)
-    found = {name: share(p, v, count) for name, p, v, count in parts}
+    found = {name: fraction(p, v, count) for name, p, v, count in parts}
     value, error = float(values[3]), float(variance[3].sqrt())
     return {k: found[k] for k in ("precision", "recall")} | {
         "density": stated(value, error, len(a), len(b)) if value > 0 else found["precision"],
@@ -156,7 +156,7 @@ def nearer(a: Tensor, b: Tensor) -> Estimate:
     over_a, over_b = _share_above(a, b), 1 - _share_above(b, a)
     variance = over_a.var() / len(a) + over_b.var() / len(b)
     if not variance and min(len(a), len(b)) >= FEWEST:
-        return share(float(over_a.mean()), 0.0, min(len(a), len(b)))
+        return fraction(float(over_a.mean()), 0.0, min(len(a), len(b)))
     return stated(float(over_a.mean()), math.sqrt(float(variance)), len(a), len(b))
 
 

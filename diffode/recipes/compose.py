@@ -16,7 +16,7 @@ from diffode.nn import CriticNetwork, Generator, critic_network, generator_netwo
 from diffode.nn import network as make_network
 from diffode.nn.critic import Activation
 from diffode.nn.embeddings import without_null
-from diffode.options import Count, Share
+from diffode.options import Count, Fraction
 from diffode.priors import Normal, Spherical
 
 _CONVOLUTIONS: dict[str, Literal["auto", "mlp", "conv"]] = {
@@ -115,7 +115,7 @@ def given(
     network: Literal["auto", "mlp", "unet"] = "auto",
     width: Count | None = None,
     depth: Count | None = None,
-    label_drop: Share = 0.1,
+    label_drop: Fraction = 0.1,
 ) -> Given:
     """What a recipe is given; its keyword-only parameters are options of every recipe.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Lt
 
-from diffode.options import Finite, Positive, Share
+from diffode.options import Finite, Fraction, Positive
 from diffode.recipes.registry import recipe
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def ddpm(
     given: Given,
     *,
     timesteps: Annotated[int, Ge(2)] = 1000,
-    beta_start: Share | None = None,
-    beta_end: Share | None = None,
+    beta_start: Fraction | None = None,
+    beta_end: Fraction | None = None,
 ) -> Objective:
     """DDPM: the noise regressed at integer times, betas linear from beta_start to beta_end.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_count, as_final
-from diffode.fields.base import AffineField, Field, Latent, right
+from diffode.fields.base import AffineField, Field, Latent, expand_like
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver, grid
 from diffode.solvers.base import Final
@@ -42,9 +42,9 @@ def _times(
                 "or steps for the times to report"
             )
         return grid(field, 1 if steps is None else steps, kind or "native")
-    if field.own is not None:
+    if field.sampling_defaults is not None:
         if nfe is None and steps is None:
-            steps = len(field.own.times) - 1
+            steps = len(field.sampling_defaults.times) - 1
         kind = kind or "own"
     if steps is None:
         extra = final == "denoise"
@@ -67,7 +67,7 @@ def _plan(
     final: Final,
 ) -> tuple[Tensor, bool]:
     """The times, and whether the last step lands on the data."""
-    if final == "denoise" and solver.lands and (nfe is None or steps is None):
+    if final == "denoise" and solver.reaches_zero_noise and (nfe is None or steps is None):
         assert isinstance(field, AffineField)  # by sample
         count = solver.steps(DEFAULT_NFE if nfe is None else nfe) if steps is None else steps
         times = landing(field, count, kind or solver.grid)
@@ -96,7 +96,11 @@ def solver_for(
         return solver
     if solver in (None, "default"):
         usual = "default" if isinstance(field, AffineField) else "heun"
-        solver = field.own.solver if field.own is not None and not back else usual
+        solver = (
+            field.sampling_defaults.solver
+            if field.sampling_defaults is not None and not back
+            else usual
+        )
     return get_solver(solver, **options)
 
 
@@ -153,8 +157,8 @@ def sample(
     Arguments:
         field: what to sample.
         n: how many.
-        solver: a solver or its name; None is the default: the field's own (``Field.own``), else
-            "trig" for affine fields and "heun" for others.
+        solver: a solver or its name; None is the default: the field's own, as in
+            ``Field.sampling_defaults``, else "trig" for affine fields and "heun" for others.
         nfe: the most evaluations to spend, a final denoising included; the solution says how
             many were.
         steps: the number of steps instead; with neither, the field's own, else 35 evaluations.
@@ -191,11 +195,11 @@ def sample(
     solver.check(field)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     if fitted is not None:
-        times, land = torch.tensor(fitted.times, dtype=torch.float64), final == "denoise"
-        land = land and solver.lands
+        times, to_zero_noise = torch.tensor(fitted.times, dtype=torch.float64), final == "denoise"
+        to_zero_noise = to_zero_noise and solver.reaches_zero_noise
     else:
         assert grid is None or isinstance(grid, str)  # by _fitted
-        times, land = _plan(field, solver, nfe, steps, grid, final)
+        times, to_zero_noise = _plan(field, solver, nfe, steps, grid, final)
     parts = []
     with torch.no_grad():
         for done in range(0, n, batch or n):
@@ -203,8 +207,8 @@ def sample(
             labels = None if y is None else y[index].to(field.device)
             rng = Rng(seed).rows(first + index)
             start = field.start(len(index), rng, labels)
-            part = solver(start.field, start.x, times, labels, rng, path, land)
-            if final == "denoise" and not land:
+            part = solver(start.field, start.x, times, labels, rng, path, to_zero_noise)
+            if final == "denoise" and not to_zero_noise:
                 part = _denoise(start.field, part, labels)
             parts.append(replace(part, latent=start.field.latent(start.x)))
             if progress is not None:
@@ -216,7 +220,7 @@ def _denoise(field: Field, s: Solution, y: Tensor | None) -> Solution:
     """The rows that have finished moved to E[x_0 | x], and the end of their path with them."""
     assert isinstance(field, AffineField)
     done = s.status == DONE
-    x = torch.where(right(done, s.x).bool(), field.denoise(s.x, s.t_end, y), s.x)
+    x = torch.where(expand_like(done, s.x).bool(), field.denoise(s.x, s.t_end, y), s.x)
     return replace(
         s,
         x=x,

@@ -7,7 +7,7 @@ from typing import Any, cast
 from diffode.inputs import quoted
 from diffode.options import suggest, validate
 from diffode.solvers import adaptive, ode
-from diffode.solvers.base import Calls, Solution, Solver
+from diffode.solvers.base import CountedField, Solution, Solver
 from diffode.solvers.churn import Churn
 from diffode.solvers.ddim import DDIM
 from diffode.solvers.families import DEIS, DPM, AdamsBashforth, DPMpp, UniPC
@@ -19,7 +19,7 @@ from diffode.solvers.singlestep import SingleStep
 from diffode.solvers.stochastic import Ancestral, SDEDPMpp
 from diffode.solvers.trig import Trig
 
-__all__ = ["Calls", "Solution", "Solver", "get_solver", "grid", "names"]
+__all__ = ["CountedField", "Solution", "Solver", "get_solver", "grid", "names"]
 
 DEFAULT = "trig"
 _ABOUT = {

@@ -28,12 +28,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
 from diffode.options import Count, Positive
 from diffode.rng import Rng
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 from diffode.solvers.status import DONE, LOST, MOST_NFE, SPENT, finite
 from diffode.solvers.tableaus import DOPRI5, TSIT5
 
@@ -120,7 +120,7 @@ class Adaptive(Solver):
             raise ValueError(f"got max_nfe {max_nfe}; one step of {method} takes {least}")
         self.rtol, self.atol, self.clock, self.max_nfe = float(rtol), float(atol), clock, max_nfe
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         way = (times[-1] - times[0]).abs()
         rows = self._start(f, x, times[0], times[-1])
@@ -131,7 +131,7 @@ class Adaptive(Solver):
             f.at = None if bool((rows.t == end).all()) else rows.t
             yield rows.x
 
-    def _start(self, f: Calls, x: Tensor, start: Tensor, end: Tensor) -> _Rows:
+    def _start(self, f: CountedField, x: Tensor, start: Tensor, end: Tensor) -> _Rows:
         """The rows at their start, with a first step by the velocity and its change."""
         t, way = start.repeat(len(x)), end - start
         slope = f.velocity(x, t)
@@ -141,7 +141,7 @@ class Adaptive(Solver):
             h = 0.01 * _norm(x / scale) / speed
             h = h.nan_to_num(1.0, 1.0).clamp(1e-6 * way.abs(), 0.1 * way.abs())
             ahead = h * way.sign()
-            trial = f.velocity(x + right(ahead, x) * slope, t + ahead)
+            trial = f.velocity(x + expand_like(ahead, x) * slope, t + ahead)
             change = _norm((trial - slope) / scale) / h
             power = 1 / (self.tableau.order + 1)
             h = torch.minimum(100 * h, (0.01 / torch.maximum(speed, change)) ** power)
@@ -151,7 +151,7 @@ class Adaptive(Solver):
         nfe = torch.full_like(index, 2)
         return _Rows(index, x, slope, t, h, torch.full_like(t, _AIM), nfe, status)
 
-    def _reach(self, f: Calls, rows: _Rows, end: Tensor, way: Tensor) -> _Rows:
+    def _reach(self, f: CountedField, rows: _Rows, end: Tensor, way: Tensor) -> _Rows:
         """Step all rows until they have arrived at the time ``end`` or stopped."""
         calls, parts = f, []
         while True:
@@ -167,15 +167,15 @@ class Adaptive(Solver):
                 return _join(parts)
             rows = self._step(calls, rows, end, way)
 
-    def _step(self, f: Calls, rows: _Rows, end: Tensor, way: Tensor) -> _Rows:
+    def _step(self, f: CountedField, rows: _Rows, end: Tensor, way: Tensor) -> _Rows:
         """Try one step of each row."""
         x, t = rows.x, rows.t
         left = (end - t).abs()
         wish = rows.h.clamp_max(_LONGEST * way)
-        lands = wish >= left
-        h = torch.where(lands, left, torch.minimum(wish, left / 2))  # no sliver is left over
+        arrives = wish >= left
+        h = torch.where(arrives, left, torch.minimum(wish, left / 2))  # no sliver is left over
         ahead = h * (end - t).sign()
-        stride, t_new = right(ahead, x), torch.where(lands, end, t + ahead)
+        stride, t_new = expand_like(ahead, x), torch.where(arrives, end, t + ahead)
         slopes, state = [rows.slope], x
         for c, row in zip(self.tableau.c, self.tableau.a, strict=True):
             state = torch.addcmul(x, stride, _sum(row, slopes))
@@ -190,7 +190,7 @@ class Adaptive(Solver):
             grown = grown * last ** (_MEMORY / self.tableau.order)
             factor = torch.where(good, grown, ratio ** (-1 / self.tableau.order))
             h = h * factor.clamp(_SHRINK, _GROW).where(whole, 0.1)
-            h = torch.where(good & lands, torch.maximum(h, rows.h), h)
+            h = torch.where(good & arrives, torch.maximum(h, rows.h), h)
             t = torch.where(good, t_new, t)
             nfe = rows.nfe + self.tableau.evaluations
             spent = nfe + self.tableau.evaluations > self.max_nfe

@@ -59,11 +59,11 @@ class Solution:
         return shortfall(self.status, self.nfe_per_row, what)
 
 
-class Calls:
+class CountedField:
     """A field seen by a solver: labels bound, evaluations counted.
 
     Attributes:
-        land: whether the last step shall end at the data itself, where sigma is 0.
+        to_zero_noise: whether the last step shall end at the data itself, where sigma is 0.
         nfe: evaluations so far.
         nfe_per_row, status: set by a solver whose rows may stop, each of shape (B,).
         at: the time that each row is at, in the clock integrated in, shape (B,): set before a
@@ -75,12 +75,12 @@ class Calls:
     status: Tensor | None = None
     at: Tensor | None = None
 
-    def __init__(self, field: Field, y: Tensor | None, land: bool = False) -> None:
-        self.field, self.y, self.land, self.nfe = field, y, land, 0
+    def __init__(self, field: Field, y: Tensor | None, to_zero_noise: bool = False) -> None:
+        self.field, self.y, self.to_zero_noise, self.nfe = field, y, to_zero_noise, 0
 
-    def rows(self, index: Tensor) -> Calls:
+    def rows(self, index: Tensor) -> CountedField:
         """The same for these rows of the batch, counting anew."""
-        return Calls(self.field.rows(index), None if self.y is None else self.y[index])
+        return CountedField(self.field.rows(index), None if self.y is None else self.y[index])
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """The field's velocity: one evaluation."""
@@ -107,14 +107,14 @@ class Solver:
         name: as in ``diffode solvers``.
         needs: the kind of field it can use, `Field` or `AffineField`.
         normal_only: whether it adds noise that must be normal.
-        couples_rows: whether the result of a row depends on the others.
+        batch_coupled: whether the result of a row depends on the others.
         adaptive: whether it chooses its own steps between the times.
         clock: the clock that it integrates in, see `diffode.fields.rescheduled`; "auto" is the
             angle for affine fields and their own time for others.
         grid: the kind of time grid that it likes best.
         nfe_per_step: evaluations that a step spends.
-        lands: whether its last step can end at the data itself, where sigma is 0, so that no
-            evaluation is needed to denoise.
+        reaches_zero_noise: whether its last step can end at the data itself, where sigma
+            is 0, so that no evaluation is needed to denoise.
         along_a_path: whether its noise is that of one `BrownianPath` for each row, the same
             whatever the steps, so that more steps come closer to one end.
     """
@@ -122,15 +122,15 @@ class Solver:
     name = ""
     needs: type[Field] = Field
     normal_only = False
-    couples_rows = False
+    batch_coupled = False
     adaptive = False
     clock: str = "native"
     grid = "native"
     nfe_per_step = 1
-    lands = False
+    reaches_zero_noise = False
     along_a_path = False
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:], starting from x at times[0]."""
         raise NotImplementedError
 
@@ -164,7 +164,7 @@ class Solver:
         y: Tensor | None = None,
         rng: Rng | None = None,
         path: bool = False,
-        land: bool = False,
+        to_zero_noise: bool = False,
     ) -> Solution:
         """Integrate x, shape (B, *event), along times, shape (K + 1,), in either direction.
 
@@ -175,31 +175,32 @@ class Solver:
             y: labels, shape (B,).
             rng: where a stochastic solver's numbers come from.
             path: keep the states at all times.
-            land: end at the data itself instead of times[-1], if the solver ``lands``.
+            to_zero_noise: end at the data itself instead of times[-1], if it
+                ``reaches_zero_noise``.
 
         Raises:
             TypeError: a field that the solver cannot use.
             ValueError: times that are not strictly monotone, or labels that do not fit x.
         """
         self.check(field)
-        if land and not self.lands:
+        if to_zero_noise and not self.reaches_zero_noise:
             raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
         x = field.as_state(x)
         y = field.as_labels(y, len(x))
         times = as_times(times, x)
-        moved = self._moved(field)
-        if moved is None:
+        inner = self._rescheduled(field)
+        if inner is None:
             clock, state = times, x
         else:
-            clock, state = moved.times(times), moved.enter(x, times[0])
-        f = Calls(field if moved is None else moved, y, land)
+            clock, state = inner.times(times), inner.to_state(x, times[0])
+        f = CountedField(field if inner is None else inner, y, to_zero_noise)
         kept: list[tuple[Tensor, Tensor]] = [(state, clock[0])]
         for t, last in zip(clock[1:], self.states(f, state, clock, rng or Rng()), strict=True):
             now = (last, t if f.at is None else f.at)
             kept = [*kept, now] if path else [now]
         ends = kept[-1][1]
-        if moved is not None:
-            kept = [(moved.leave(s, t), t) for s, t in kept]
+        if inner is not None:
+            kept = [(inner.from_state(s, t), t) for s, t in kept]
         end, rows = kept[-1][0], torch.full((len(x),), f.nfe, device=x.device)
         status = with_lost(torch.zeros_like(rows) if f.status is None else f.status, end)
         return Solution(
@@ -210,16 +211,16 @@ class Solver:
             status=status,
             path=torch.stack([s for s, _ in kept]) if path else None,
             t_end=float(times[-1]),
-            final="denoise" if land else "none",
-            t_per_row=None if f.at is None else ends if moved is None else moved.native(ends),
+            final="denoise" if to_zero_noise else "none",
+            t_per_row=None if f.at is None else ends if inner is None else inner.native(ends),
         )
 
-    def _moved(self, field: Field) -> Rescheduled | None:
+    def _rescheduled(self, field: Field) -> Rescheduled | None:
         if self.clock == "native" or (self.clock == "auto" and not isinstance(field, AffineField)):
             return None
-        moved = rescheduled(field, "theta" if self.clock == "auto" else self.clock)
-        assert isinstance(moved, Rescheduled)
-        return moved
+        found = rescheduled(field, "theta" if self.clock == "auto" else self.clock)
+        assert isinstance(found, Rescheduled)
+        return found
 
     def __repr__(self) -> str:
         options = [f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float)]

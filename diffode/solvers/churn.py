@@ -13,7 +13,7 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.options import Positive
 from diffode.rng import Rng
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.reverse import INVISIBLE, Level, Reverse
 
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
@@ -69,7 +69,7 @@ class Churn(Reverse):
         """Whether it adds noise that must be normal."""
         return self.s_churn > 0
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         schedule = f.field.schedule

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.options import Finite
 from diffode.rng import Rng
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 
 
 class DDIM(Solver):
@@ -27,7 +27,7 @@ class DDIM(Solver):
     Reference: Song et al. (2021), https://arxiv.org/abs/2010.02502, eq. 12 and 16.
 
     Arguments:
-        eta: the share of fresh noise, in [0, 1]; above 0 for normal noise only.
+        eta: the fraction of fresh noise, in [0, 1]; above 0 for normal noise only.
     """
 
     name, needs, grid = "ddim", AffineField, "logsnr"
@@ -42,7 +42,7 @@ class DDIM(Solver):
         """Whether it adds noise that must be normal."""
         return self.eta > 0
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         for k, (t, t_next) in enumerate(pairwise(times)):
             x0, n = f.posterior(x, t)

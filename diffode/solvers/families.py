@@ -22,7 +22,7 @@ class AdamsBashforth(Multistep):
 
     Arguments:
         form: noise, data, velocity or trig.
-        variable: of the polynomials: time, rho, logsnr (log rho), or share (rho / (1 + rho)).
+        variable: of the polynomials: time, rho, logsnr (log rho), or fraction (rho / (1 + rho)).
         order: 1 to 4.
         corrected: use the free corrector, undamped; it adds 1 to the order.
         lower: in how many of the last steps the order falls, to 1 in the last.

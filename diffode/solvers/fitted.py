@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from diffode.fields.base import AffineField, Field, right
+from diffode.fields.base import AffineField, Field, expand_like
 from diffode.files import write_text
 from diffode.inputs import read_text
 from diffode.options import problem
@@ -128,7 +128,7 @@ def fingerprint(field: Field) -> list[float]:
     shares = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64, device=field.device)
     t = first + (last - first) * shares
     if isinstance(field, AffineField):
-        x = right(field.schedule.sigma(t), x) * x
+        x = expand_like(field.schedule.sigma(t), x) * x
     index = torch.arange(_PROBES, device=field.device)
     norms: list[float] = field.rows(index).velocity(x, t).flatten(1).norm(dim=1).tolist()
     return norms

@@ -162,8 +162,8 @@ class _Task:
         logits = (gaps / gaps.sum()).log().numpy()
 
         def times(point: Array) -> Tensor:
-            share = torch.softmax(torch.from_numpy(logits + point - _BASE), 0).cumsum(0)
-            u = warped[0] + (warped[-1] - warped[0]) * share
+            fraction = torch.softmax(torch.from_numpy(logits + point - _BASE), 0).cumsum(0)
+            u = warped[0] + (warped[-1] - warped[0]) * fraction
             out = self.own.clone()
             out[1:-1] = self.schedule.time(self.spacing.inverse(u[:-1])).to(out)
             return out

@@ -36,7 +36,7 @@ import torch
 from diffode.fields.schedules import Schedule
 
 Form = Literal["noise", "data", "velocity", "trig"]
-Variable = Literal["time", "rho", "logsnr", "share"]
+Variable = Literal["time", "rho", "logsnr", "fraction"]
 Array = Any  # numpy float64, shape (K + 1,) for shared times and (K + 1, B) for times of each row
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
@@ -121,7 +121,7 @@ class Nodes:
                 return rho
             if self.variable == "logsnr":
                 return np.log(rho)
-            if self.variable == "share":
+            if self.variable == "fraction":
                 return 1 / (1 + 1 / rho)
         return self.schedule.time(torch.from_numpy(rho)).numpy()
 

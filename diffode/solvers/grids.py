@@ -77,8 +77,8 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
         field: whose span and schedule are used.
         steps: the number of intervals, at least 1.
         kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta"; or "own",
-            the times that the field was made for (``Field.own``), evenly thinned out or filled
-            in where their number differs.
+            the times that the field was made for (``Field.sampling_defaults``), evenly thinned
+            out or filled in where their number differs.
 
     Raises:
         ValueError: an unknown kind, or fewer than one step.
@@ -102,12 +102,12 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
 
 
 def _own(field: Field, steps: int) -> Tensor:
-    if field.own is None:
+    if field.sampling_defaults is None:
         raise TypeError(
             f"grid 'own' needs a field with times of its own, which {type(field).__name__} has "
             "not; use 'native'"
         )
-    times = torch.tensor(field.own.times, dtype=torch.float64)
+    times = torch.tensor(field.sampling_defaults.times, dtype=torch.float64)
     place = torch.arange(steps + 1, dtype=torch.float64) * ((len(times) - 1) / steps)
     left = place.floor().clamp_max(len(times) - 2).long()
     return torch.lerp(times[left], times[left + 1], place - left)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffode.fields.reschedule import Clock
 from diffode.rng import Rng
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 
 
 class Heun(Solver):
@@ -28,7 +28,7 @@ class Heun(Solver):
     def __init__(self, *, clock: Clock = "native") -> None:
         self.clock = clock
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         for t, t_next in pairwise(times):
             h = (t_next - t).item()

@@ -6,7 +6,7 @@ the `diffode.solvers.forms`,
 .. math:: S_{i+1} = S_i + \sum_{j<k} w_{ij} H_{i-j},
 
 at one evaluation a step. The corrector costs none: when the slope at the new point is known, the
-last step is repeated with a polynomial through it as well, and the state moves the share
+last step is repeated with a polynomial through it as well, and the state moves the fraction
 :math:`\beta` of the way to that result. A full move (UniPC) overshoots where steps are large:
 inside a cloud that shrinks to a point the state obeys :math:`dz/d\theta = z \cot\theta`, and
 solving the implicit equation for that rate gives, with w_0 the new slope's weight,
@@ -31,44 +31,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, right
+from diffode.fields.base import AffineField, expand_like
 from diffode.rng import Rng
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 from diffode.solvers.forms import Array, Form, Known, Nodes, Variable, contraction, interpolatory
 
 Number = Any  # a float, or a tensor (B, 1, ...) where rows have times of their own
 
 
 @dataclass(frozen=True)
-class Move:
-    """A linear combination: keep x + mean m + the sum of weights_j H_j, moved to by ``share``."""
+class Update:
+    """A linear combination, keep x + mean m + sum_j weights_j H_j, moved to by ``fraction``."""
 
     keep: Number
     mean: Number
     weights: list[Number]
-    share: Number = 1.0
+    fraction: Number = 1.0
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCoefficients:
     """What happens at a node.
 
     Attributes:
         x0, n: the factors of the two conditional means in the slope.
-        correct: the repeated last step, with the share of the way to move.
+        correct: the repeated last step, with the fraction of the way to move.
         go: the move on; None where the form has no number for it, because alpha is 0 at one end:
             that step is DDIM's, the first order of every form.
         level: alpha and sigma at the next node.
-        settle: a row whose E[x_0] moved by less than this factor of its correction takes DDIM's
-            step instead; None never.
+        freeze_threshold: a row whose E[x_0] moved by less than this factor of its correction
+            takes DDIM's step instead; None never.
     """
 
     x0: Number
     n: Number
-    correct: Move | None
-    go: Move | None
+    correct: Update | None
+    go: Update | None
     level: tuple[Number, Number]
-    settle: Number | None = None
+    freeze_threshold: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ class Method:
         return np.maximum(out, 1)
 
 
-def table(method: Method, nodes: Nodes) -> list[Step]:
+def table(method: Method, nodes: Nodes) -> list[StepCoefficients]:
     """The steps of a method on some times, with their coefficients."""
     steps = len(nodes.time) - 1
     orders = method.orders(nodes)
     factors = nodes.slope
-    moves: list[Move | None] = [None] * steps
-    corrections: list[Move | None] = [None] * (steps + 1)
+    moves: list[Update | None] = [None] * steps
+    corrections: list[Update | None] = [None] * (steps + 1)
     for order in range(1, method.order + 1):
         first = np.flatnonzero(orders == order)
         if len(first):
@@ -127,7 +127,7 @@ def table(method: Method, nodes: Nodes) -> list[Step]:
                 for k, move in zip(inner, damped, strict=True):
                     corrections[k + 1] = move
     plan = [
-        Step(
+        StepCoefficients(
             _number(factors[0][k]),
             _number(factors[1][k]),
             corrections[k],
@@ -139,17 +139,17 @@ def table(method: Method, nodes: Nodes) -> list[Step]:
     last = corrections[steps - 1]
     if method.settles and last is not None:
         reach = 0.1 * nodes.std * abs(nodes.tau[-1] - nodes.tau[-2])
-        plan[-1] = replace(plan[-1], settle=_number(reach) / abs(last.weights[0]))
+        plan[-1] = replace(plan[-1], freeze_threshold=_number(reach) / abs(last.weights[0]))
     return plan
 
 
-def _moves(nodes: Nodes, points: Array, first: Array, damping: float = 0.0) -> list[Move | None]:
+def _moves(nodes: Nodes, points: Array, first: Array, damping: float = 0.0) -> list[Update | None]:
     with np.errstate(divide="ignore", invalid="ignore"):
         w = interpolatory(nodes, points, first)
-        share = np.ones_like(w[:, 0])
+        fraction = np.ones_like(w[:, 0])
         if damping:
             shrink = -damping * w[:, 0] * contraction(nodes)[first + 1]
-            share = 1 / (1 + np.maximum(shrink, 0))
+            fraction = 1 / (1 + np.maximum(shrink, 0))
         keep = nodes.size[first + 1] / nodes.size[first]
         w = w * nodes.size[first + 1][:, None]
     mean = np.zeros_like(keep)
@@ -158,7 +158,9 @@ def _moves(nodes: Nodes, points: Array, first: Array, damping: float = 0.0) -> l
         mean = mean - (w * nodes.slope[0][points]).sum(1)
     good = np.isfinite(keep) & np.isfinite(w).all(1)
     return [
-        Move(_number(keep[k]), _number(mean[k]), [_number(c) for c in w[k]], _number(share[k]))
+        Update(
+            _number(keep[k]), _number(mean[k]), [_number(c) for c in w[k]], _number(fraction[k])
+        )
         if good[k].all()
         else None
         for k in range(len(first))
@@ -178,35 +180,35 @@ class Multistep(Solver):
         """The method for this many steps."""
         raise NotImplementedError
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         mean = f.field.moments[0].to(x)
         yield from walk(f, x, list(times[:-1]), self.plan(f, times), mean)
 
-    def plan(self, f: Calls, times: Tensor) -> list[Step]:
+    def plan(self, f: CountedField, times: Tensor) -> list[StepCoefficients]:
         """The steps on times that all rows share."""
         assert isinstance(f.field, AffineField)
         method, std = self.method(len(times) - 1), f.field.moments[1]
         schedule, t = f.field.schedule, times.cpu()
         alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
         alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
-        if f.land:
+        if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
         nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, method.form, method.variable)
         return _shared_table(method, Known.of(nodes))
 
 
 @lru_cache(maxsize=64)
-def _shared_table(method: Method, known: Known) -> list[Step]:
+def _shared_table(method: Method, known: Known) -> list[StepCoefficients]:
     return table(method, known.nodes)
 
 
 def walk(
-    f: Calls,
+    f: CountedField,
     x: Tensor,
     times: list[Tensor],
-    steps: list[Step],
+    steps: list[StepCoefficients],
     mean: Tensor,
     past: Sequence[Tensor] = (),
 ) -> Iterator[Tensor]:
@@ -227,9 +229,9 @@ def walk(
         slopes.appendleft(_sum(step.x0, x0, step.n, n))
         if k and step.correct is not None:
             goal = _apply(step.correct, before, mean, slopes)
-            if step.settle is not None:
-                settled = _length(x0 - last_x0) < step.settle * _length(goal - x)
-            x = _toward(x, goal, step.correct.share)
+            if step.freeze_threshold is not None:
+                settled = _length(x0 - last_x0) < step.freeze_threshold * _length(goal - x)
+            x = _toward(x, goal, step.correct.fraction)
         if k:
             yield x
         before, last_x0 = x, x0
@@ -240,7 +242,7 @@ def walk(
         else:
             x = _apply(step.go, x, mean, slopes)
             if settled is not None:
-                x = torch.where(right(settled, x).bool(), ddim, x)
+                x = torch.where(expand_like(settled, x).bool(), ddim, x)
     yield x
 
 
@@ -249,23 +251,25 @@ def _length(x: Tensor) -> Tensor:
     return length
 
 
-def _toward(x: Tensor, goal: Tensor, share: Number) -> Tensor:
-    return torch.lerp(x, goal, share if isinstance(share, float) else right(share, x))
+def _toward(x: Tensor, goal: Tensor, fraction: Number) -> Tensor:
+    return torch.lerp(
+        x, goal, fraction if isinstance(fraction, float) else expand_like(fraction, x)
+    )
 
 
 def _sum(a: Number, x: Tensor, b: Number, y: Tensor) -> Tensor:
     if isinstance(a, float):
         return torch.add(a * x, y, alpha=b) if a else b * y
-    return right(a, x) * x + right(b, x) * y
+    return expand_like(a, x) * x + expand_like(b, x) * y
 
 
-def _apply(move: Move, x: Tensor, mean: Tensor, slopes: deque[Tensor]) -> Tensor:
+def _apply(move: Update, x: Tensor, mean: Tensor, slopes: deque[Tensor]) -> Tensor:
     if isinstance(move.keep, float):
         out = torch.add(move.keep * x, mean, alpha=move.mean) if move.mean else move.keep * x
         for w, slope in zip(move.weights, slopes, strict=False):
             out = torch.add(out, slope, alpha=w)
         return out
-    out = right(move.keep, x) * x + right(move.mean, x) * mean
+    out = expand_like(move.keep, x) * x + expand_like(move.mean, x) * mean
     for w, slope in zip(move.weights, slopes, strict=False):
-        out = torch.addcmul(out, right(w, x), slope)
+        out = torch.addcmul(out, expand_like(w, x), slope)
     return out

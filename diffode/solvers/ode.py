@@ -13,7 +13,7 @@ from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
 from diffode.options import Count, Positive, counted
 from diffode.rng import Rng
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 from diffode.solvers.status import MOST_NFE, SPENT
 
 ADAPTIVE_RK = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -44,7 +44,9 @@ class Watched:
             of its furthest evaluation.
     """
 
-    def __init__(self, f: Calls, x: Tensor, times: Tensor, most: float, tells: bool) -> None:
+    def __init__(
+        self, f: CountedField, x: Tensor, times: Tensor, most: float, tells: bool
+    ) -> None:
         self.f, self.most, self.x, self.t = f, most, x, times[0]
         self._low, self._high = times.aminmax()
         self.before = f.nfe
@@ -115,8 +117,8 @@ class TorchDiffEq(Solver):
             raise ValueError(f"got max_nfe {max_nfe}; it counts from 1")
         self.name = method
         self.adaptive = method in ADAPTIVE_RK or method == "scipy_solver"
-        self.couples_rows = self.adaptive or method == "implicit_adams"
-        if self.couples_rows:
+        self.batch_coupled = self.adaptive or method == "implicit_adams"
+        if self.batch_coupled:
             self.rtol, self.atol, self.max_nfe = float(rtol), float(atol), max_nfe
         self.clock = "native" if clock == "auto" and not self.adaptive else clock
         self.nfe_per_step = FIXED.get(method, 1)
@@ -132,13 +134,13 @@ class TorchDiffEq(Solver):
             return nfe // 4 if nfe < 9 else nfe - 6
         return super().steps(nfe)
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         from torchdiffeq import odeint
 
         keywords: dict[str, Any] = {"method": self.name}
         most: float = math.inf
-        if self.couples_rows:
+        if self.batch_coupled:
             scale, most = _SCALE.get(self.name, 1), self.max_nfe
             keywords |= {"rtol": scale * self.rtol, "atol": scale * self.atol}
         velocity = Watched(f, x, times, most, tells=self.name in ADAPTIVE_RK)

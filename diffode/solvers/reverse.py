@@ -27,7 +27,7 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.options import Finite
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 from diffode.solvers.brownian import BrownianPath
 
 INVISIBLE = 999.0  # above this rho a state does not show the data: the conditional means stand
@@ -50,7 +50,7 @@ class Reverse(Solver):
 
     needs, normal_only, grid = AffineField, True, "f1.5"
 
-    def levels(self, f: Calls, times: Tensor) -> list[Level]:
+    def levels(self, f: CountedField, times: Tensor) -> list[Level]:
         """Alpha and sigma at the times.
 
         Raises:

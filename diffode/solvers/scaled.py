@@ -10,8 +10,8 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.rng import Rng
-from diffode.solvers.base import Calls
-from diffode.solvers.multistep import Method, Move, Multistep, Step, walk
+from diffode.solvers.base import CountedField
+from diffode.solvers.multistep import Method, Multistep, StepCoefficients, Update, walk
 
 
 class Scaled(Multistep):
@@ -25,13 +25,17 @@ class Scaled(Multistep):
 
     def __init__(self, solver: Multistep, scales: Sequence[Sequence[float | Tensor]]) -> None:
         self.solver, self.scales = solver, scales
-        self.name, self.lands, self.grid = solver.name, solver.lands, solver.grid
+        self.name, self.reaches_zero_noise, self.grid = (
+            solver.name,
+            solver.reaches_zero_noise,
+            solver.grid,
+        )
 
     def method(self, steps: int) -> Method:
         """The method for this many steps."""
         return self.solver.method(steps)
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:].
 
         Raises:
@@ -48,7 +52,7 @@ class Scaled(Multistep):
         yield from walk(f, x, list(times[:-1]), steps, mean)
 
 
-def _scaled(step: Step, factors: Sequence[float | Tensor]) -> Step:
+def _scaled(step: StepCoefficients, factors: Sequence[float | Tensor]) -> StepCoefficients:
     if step.go is None:
         return step
     go = step.go
@@ -56,5 +60,5 @@ def _scaled(step: Step, factors: Sequence[float | Tensor]) -> Step:
     if any(isinstance(w, Tensor) for w in weights):  # then all are, for one way to combine them
         weights = [torch.as_tensor(w, dtype=torch.float64) for w in weights]
         keep, mean = (torch.tensor(v, dtype=torch.float64) for v in (go.keep, go.mean))
-        return replace(step, go=Move(keep, mean, weights))
-    return replace(step, go=Move(go.keep, go.mean, weights))
+        return replace(step, go=Update(keep, mean, weights))
+    return replace(step, go=Update(go.keep, go.mean, weights))

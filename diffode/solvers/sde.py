@@ -13,7 +13,7 @@ from diffode.fields.base import AffineField
 from diffode.fields.reschedule import Clock
 from diffode.options import Count, Finite, Positive
 from diffode.rng import Rng
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
 from diffode.solvers.reverse import INVISIBLE, Family, Reverse, noised
 
@@ -47,7 +47,7 @@ class EulerMaruyama(Family):
         super().__init__(eta=eta)
         self.clock = clock
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
@@ -99,7 +99,7 @@ class PredictorCorrector(Reverse):
         self.snr, self.corrections = float(snr), int(corrections)
         self.nfe_per_step = 1 + self.corrections
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
         for k, (a, b) in enumerate(pairwise(self.levels(f, times))):

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.options import Finite
 from diffode.rng import Rng
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
 from diffode.solvers.reverse import Family
 
@@ -61,7 +61,7 @@ class TrigSDE(Family):
             raise ValueError(f"got order {order}; {self.name} has orders 1 and 2")
         self.order = order
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         std = f.field.moments[1]

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.rng import Rng
-from diffode.solvers.base import Calls, Solver
+from diffode.solvers.base import CountedField, Solver
 
 Level = tuple[float, float]  # alpha and sigma
 _STAGES: dict[int, tuple[float, ...]] = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
@@ -51,13 +51,13 @@ class SingleStep(Solver):
         self.form, self.order = form, order
         self.nfe_per_step = order
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         for t, t_next in pairwise(times):
             x = self._step(f, x, t, t_next)
             yield x
 
-    def _step(self, f: Calls, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+    def _step(self, f: CountedField, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
         assert isinstance(f.field, AffineField)
         first, last = f.level(t), f.level(t_next)
         x0, n = f.posterior(x, t)
@@ -66,12 +66,12 @@ class SingleStep(Solver):
         start, bend = (x0 if self.form == "data" else n), None
         log_rho = math.log(first[1] / first[0])
         h = math.log(last[1] / last[0]) - log_rho
-        for share in _STAGES[self.order]:
-            rho = torch.tensor(math.exp(log_rho + share * h), dtype=t.dtype, device=t.device)
+        for fraction in _STAGES[self.order]:
+            rho = torch.tensor(math.exp(log_rho + fraction * h), dtype=t.dtype, device=t.device)
             middle = f.field.schedule.time(rho)
             stage = self._move(x, start, bend, first, f.level(middle))
             means = f.posterior(stage, middle)
-            bend = ((means[0] if self.form == "data" else means[1]) - start) / (share * h)
+            bend = ((means[0] if self.form == "data" else means[1]) - start) / (fraction * h)
         return self._move(x, start, bend, first, last)
 
     def _move(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffode.options import Finite
 from diffode.rng import Rng
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
 from diffode.solvers.ddim import DDIM
 from diffode.solvers.reverse import Family, log_ratio, noised
@@ -72,7 +72,7 @@ class SDEDPMpp(Family):
             raise ValueError(f"got order {order}; {self.name} has orders 1 and 2")
         self.order = order
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
         before: Tensor | None = None
@@ -82,7 +82,7 @@ class SDEDPMpp(Family):
             h = -log_ratio(a, b)
             x = noised(x0, n, a, b, self.eta, path)
             if self.order == 2 and before is not None and math.isfinite(h / h_before):
-                share = -math.expm1(-(1 + self.eta**2) * h) * h / (2 * h_before)
-                x = x + (b.alpha * share) * (x0 - before)
+                weight = -math.expm1(-(1 + self.eta**2) * h) * h / (2 * h_before)
+                x = x + (b.alpha * weight) * (x0 - before)
             before, h_before = x0, h
             yield x

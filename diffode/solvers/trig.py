@@ -26,10 +26,10 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from diffode.fields.base import AffineField, right
+from diffode.fields.base import AffineField, expand_like
 from diffode.priors import is_student
 from diffode.rng import Rng
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.forms import Nodes
 from diffode.solvers.grids import SPACINGS
 from diffode.solvers.multistep import Method, Multistep, table, walk
@@ -48,7 +48,7 @@ class Trig(Multistep):
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 
-    name, lands = "trig", True
+    name, reaches_zero_noise = "trig", True
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Trig(Multistep):
         """The method for this many steps."""
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4
         order = auto if self.order == "auto" else self.order
-        return Method("trig", "share", order, self.corrected, DAMPING, settles=True)
+        return Method("trig", "fraction", order, self.corrected, DAMPING, settles=True)
 
-    def states(self, f: Calls, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
+    def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         field = f.field
         assert isinstance(field, AffineField)  # by Solver.check
@@ -75,27 +75,27 @@ class Trig(Multistep):
             yield from super().states(f, x, times, rng)
 
     def _rows_apart(
-        self, f: Calls, field: AffineField, x: Tensor, times: Tensor
+        self, f: CountedField, field: AffineField, x: Tensor, times: Tensor
     ) -> Iterator[Tensor]:
         assert is_student(field.noise)
         schedule, method = field.schedule, self.method(len(times) - 1)
         mean, std = field.moments
         rho = schedule.rho(times)
-        if f.land:
+        if f.to_zero_noise:
             rho = torch.cat((rho[:-1], torch.zeros_like(rho[-1:])))
-        y = (x / right(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
+        y = (x / expand_like(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
         square = y.square().sum(1) + field.noise.dof * rho[0].square()
         stretch = (square / (y.shape[1] + field.noise.dof)).sqrt() / rho[0]
         spacing = SPACINGS["f1.5"]
         shared = spacing.warp(rho)
-        share = (shared - shared[0]) / (shared[-1] - shared[0])
+        fraction = (shared - shared[0]) / (shared[-1] - shared[0])
         first, last = spacing.warp(stretch * rho[0]), spacing.warp(stretch * rho[-1])
-        own = spacing.inverse(torch.lerp(first, last, share[:, None])) / stretch
+        own = spacing.inverse(torch.lerp(first, last, fraction[:, None])) / stretch
         t = schedule.time(own).clamp(*sorted(field.span))
         t[0], t[-1] = times[0], times[-1]
         alpha = schedule.alpha(t)
         sigma = schedule.sigma(t) * stretch
-        if f.land:
+        if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
         time, level, noise = (v.cpu().numpy() for v in (t, alpha, sigma))
         nodes = Nodes(time, level, noise, std, schedule, method.form, method.variable)

@@ -191,8 +191,8 @@ def verdict(
     )
 
 
-def _percent(share: float) -> str:
-    return "under 0.01 %" if share < _EQUAL else f"{100 * share:.2g} %"
+def _percent(fraction: float) -> str:
+    return "under 0.01 %" if fraction < _EQUAL else f"{100 * fraction:.2g} %"
 
 
 def _stands_out(best: Fit, fits: list[Fit], error: float) -> bool:

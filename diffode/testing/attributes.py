@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffode.fields.base import Field, Own
+from diffode.fields.base import Field, SamplingDefaults
 from diffode.fields.schedules import Schedule
 from diffode.nn.embeddings import needs_labels
 from diffode.priors import Spherical
@@ -66,13 +66,13 @@ _WANTED = {
     "prior": "a law to start from, such as Normal()",
     "span": "two different numbers (t_prior, t_data)",
     "event_shape": "the shape of one sample, such as (2,)",
-    "own": "None or an Own(solver, times)",
+    "sampling_defaults": "None, or SamplingDefaults(solver, times)",
 }
 _FITS: dict[str, Callable[[Any], bool]] = {
     "prior": lambda v: isinstance(v, Spherical),
     "span": _is_span,
     "event_shape": _is_shape,
-    "own": lambda v: v is None or isinstance(v, Own),
+    "sampling_defaults": lambda v: v is None or isinstance(v, SamplingDefaults),
 }
 
 

@@ -210,10 +210,10 @@ class Family:
         yield Candidate("", "no noise", s.of_noise(x, torch.zeros_like(x)))
         yield Candidate("", "the mean", s.of_data(x, mean.expand_as(x)))
         for form, scale in (("a Gaussian", std), ("no v", 1.0)):
-            share = s.alpha * scale**2 / (s.alpha**2 * scale**2 + s.sigma**2)
-            yield Candidate("", form, s.of_data(x, mean + share * u))
-        share = 1 / (s.alpha + s.sigma)
-        yield Candidate("", "no straight velocity", s.of_data(x, mean + share * u))
+            weight = s.alpha * scale**2 / (s.alpha**2 * scale**2 + s.sigma**2)
+            yield Candidate("", form, s.of_data(x, mean + weight * u))
+        weight = 1 / (s.alpha + s.sigma)
+        yield Candidate("", "no straight velocity", s.of_data(x, mean + weight * u))
 
 
 def is_chain(schedule: Schedule) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Field, right
+from diffode.fields.base import AffineField, Field, expand_like
 from diffode.rng import Rng
 from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
@@ -153,7 +153,7 @@ def check_posterior(field: Field) -> None:
     moved, x = _points(field, 4)
     assert isinstance(moved, AffineField)
     t = torch.tensor(_middle(field), dtype=torch.float64)
-    alpha, sigma, d_alpha, d_sigma = (right(v, x) for v in field.schedule.rates(t))
+    alpha, sigma, d_alpha, d_sigma = (expand_like(v, x) for v in field.schedule.rates(t))
     x0, n = moved.posterior(x, t)
     gap = float((alpha * x0 + sigma * n - x).abs().max() / x.abs().max())
     assert gap < 1e-4, f"alpha E[x_0|x] + sigma E[n|x] differs from x by {gap:.1e}"
@@ -165,7 +165,7 @@ def check_posterior(field: Field) -> None:
 def check_grid(field: Field) -> None:
     """Every time grid starts and ends exactly on the span and is monotone."""
     kinds = KINDS if isinstance(field, AffineField) else ("native",)
-    if field.own is not None:
+    if field.sampling_defaults is not None:
         kinds = (*kinds, "own")
     for kind in kinds:
         times = grid(field, 9, kind)
@@ -186,9 +186,9 @@ def check_time_precision(field: Field) -> None:
 def _off_by_one(field: Field, kind: str, ends: tuple[float, float]) -> AssertionError:
     """Why a grid does not end where the span does."""
     words = f"grid {kind!r} runs from {ends[0]:g} to {ends[1]:g}, the span is {field.span}"
-    if kind != "own" or field.own is None:
+    if kind != "own" or field.sampling_defaults is None:
         return AssertionError(words)
-    steps = [abs(b - a) for a, b in pairwise(field.own.times)]
+    steps = [abs(b - a) for a, b in pairwise(field.sampling_defaults.times)]
     missing = [abs(end - s) for end, s in zip(ends, field.span, strict=True)]
     if any(0.3 * min(steps) <= m <= 3 * max(steps) for m in missing):
         advice = "the grid holds both ends of the span: its first time is t_prior, its last t_data"

@@ -153,7 +153,11 @@ def _steps(
     learned = any(p.numel() for p in field.parameters())
     near: Callable[[float, int], Tensor] | None = None
     if points is not None and schedule is not None:
-        times = None if field.own is None else torch.tensor(field.own.times, dtype=torch.float64)
+        times = (
+            None
+            if field.sampling_defaults is None
+            else torch.tensor(field.sampling_defaults.times, dtype=torch.float64)
+        )
         family = Family(points, schedule, noise, times)
         yield "direction", lambda: ends.direction(field, schedule)
         yield "prior", lambda: ends.prior(field, family.exact)

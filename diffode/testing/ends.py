@@ -133,7 +133,7 @@ class Turned(Field):
         super().__init__()
         self.inner, self.how = inner, how
         self.prior, self.span, self.event_shape = inner.prior, inner.span, inner.event_shape
-        self.own, self.smooth = inner.own, inner.smooth
+        self.sampling_defaults, self.smooth = inner.sampling_defaults, inner.smooth
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The inner velocity, turned, or at the mirrored time."""
@@ -146,7 +146,9 @@ class Turned(Field):
 def _run(field: Field, data: Tensor) -> _Flow:
     loose = get_solver("dopri5-rows", rtol=1e-2, atol=1e-2, max_nfe=300)
     try:
-        solution = sample(field, _N, None if field.own else loose, seed=6, final="none")
+        solution = sample(
+            field, _N, None if field.sampling_defaults else loose, seed=6, final="none"
+        )
     except (ValueError, RuntimeError):
         return _Flow(math.inf, math.inf)
     return _ended(field, solution.x, data)

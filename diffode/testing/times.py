@@ -107,12 +107,12 @@ def rounding(field: Field) -> Mistake | None:
         jumps = [_jump(field, float(first + s * (last - first)), dtype) for s in shares]
         found = [j for j in jumps if j is not None]
         if found and sum(j > _JUMP for j, _ in found) >= 0.75 * len(found):
-            share = sum(j > _JUMP for j, _ in found)
+            count = sum(j > _JUMP for j, _ in found)
             step = max(found, key=lambda j: j[1])[1]
             return Mistake(
                 f"{name} time",
                 f"the time is rounded to {name}",
-                f"the velocity jumps, by up to {100 * step:.2g} %, at {share} of {len(found)} "
+                f"the velocity jumps, by up to {100 * step:.2g} %, at {count} of {len(found)} "
                 f"times halfway between neighbours of {name}",
                 "keep t in float64 until it is scaled, float32 at least; never t.to(x.dtype)",
             )

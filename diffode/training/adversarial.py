@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.critics import ascent
 from diffode.fields.divergences import DIVERGENCES, get_divergence
 from diffode.fields.generated import Generated
@@ -153,8 +153,8 @@ class AlternatingGAN(Objective):
             return x.new_zeros(())
         at = made
         if self.name == "wgan-gp":
-            share = right(rng.uniform("between", (len(x),), device=x.device), x).to(x)
-            at = share * x + (1 - share) * made
+            weight = expand_like(rng.uniform("between", (len(x),), device=x.device), x).to(x)
+            at = weight * x + (1 - weight) * made
         at = at.detach().requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(at, 0.0, y).sum(), at, create_graph=True)
         square = slope.flatten(1).square().sum(1)
@@ -206,7 +206,7 @@ class GeneratorRegression(AlternatingGAN):
         if self.kappa != 1:
             slow = ascent(self.slow, x, t, y)
             v = slow + self.kappa * (v - slow)
-        return right(self.h.slope(d), x) * v
+        return expand_like(self.h.slope(d), x) * v
 
     def follow(self, z: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
         """The squared distance from where the samples are to where they should have moved."""

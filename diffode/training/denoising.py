@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.rng import Rng
@@ -74,11 +74,11 @@ class Logistic:
         return -z - 2 * torch.log1p(torch.exp(-z)) - math.log(self.width)
 
 
-def drop_labels(y: Tensor | None, null: int | None, share: float, rng: Rng) -> Tensor | None:
-    """Labels with a share of them replaced by the null label, which stands for "no label"."""
-    if y is None or null is None or not share:
+def drop_labels(y: Tensor | None, null: int | None, fraction: float, rng: Rng) -> Tensor | None:
+    """Labels with a fraction of them replaced by the null label, which stands for "no label"."""
+    if y is None or null is None or not fraction:
         return y
-    dropped = rng.uniform("label drop", (len(y),), device=y.device) < share
+    dropped = rng.uniform("label drop", (len(y),), device=y.device) < fraction
     return torch.where(dropped, torch.full_like(y, null), y)
 
 
@@ -94,7 +94,7 @@ class Denoising(Objective):
         field: a learned field of any noise law.
         times: maps a uniform number to a time.
         classes: the number of labels, None for unconditional.
-        label_drop: the share of labels replaced by "no label".
+        label_drop: the fraction of labels replaced by "no label".
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class PoissonDenoising(Objective):
         dim = normal[0].numel()
         length = (normal.flatten(1).square().sum(1) + chi.square()).sqrt()
         radius = torch.exp(log_s) * math.sqrt(dim + self.dof)
-        return normal * right(radius / length, normal), chi * radius / length, log_s
+        return normal * expand_like(radius / length, normal), chi * radius / length, log_s
 
     def weight(self, log_s: Tensor, log_level: Tensor) -> Tensor:
         """The loss's weight for the drawn scale and the level that (x, r) reveal: l / l(log s)."""
@@ -175,7 +175,7 @@ class PoissonDenoising(Objective):
         """The weighted mean squared error in network space."""
         shift, r, log_s = self.draw(x, rng)
         sigma = r / math.sqrt(self.dof)
-        n = (shift / right(sigma, shift)).to(x)
+        n = (shift / expand_like(sigma, shift)).to(x)
         x_t = x + shift.to(x)
         y = drop_labels(y, self.classes, self.label_drop, rng)
         error, out = self.learned.residual(x_t, x, n, sigma, y)

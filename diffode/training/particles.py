@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from diffode.data.stats import Stats
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.critics import CriticBank, ascent
 from diffode.fields.monoflow import Mobility, MonoFlow
 from diffode.nn.residual import ResidualCritic
@@ -90,7 +90,7 @@ class Particles(Objective):
         sigma = self.mobility.sigma(t / self.flow.span[1])
         labels = None if self.pool_labels is None else self.pool_labels[index]
         n = rng.normal("noise", (len(x), 2, *x.shape[1:]), device=x.device)
-        points = torch.stack((x, self.pool[index]), 1) + right(sigma, n) * n
+        points = torch.stack((x, self.pool[index]), 1) + expand_like(sigma, n) * n
         both = None
         if y is not None and labels is not None:
             kept = [drop_labels(of, self.classes, self.label_drop, rng) for of in (y, labels)]
@@ -162,9 +162,9 @@ class ParticleFlow(Particles):
     def advance(self, step: int, rng: Rng) -> None:
         """Average the critic; at the end of a stage record it and move the pool."""
         self.updates += 1
-        share = max(1 - self.ema, 1 / self.updates)
+        weight = max(1 - self.ema, 1 / self.updates)
         for a, p in zip(self.average.parameters(), self.critic.parameters(), strict=True):
-            a.lerp_(p, share)
+            a.lerp_(p, weight)
         while self.ends and self.stage < self.bank.stages and step + 1 >= self.ends[self.stage]:
             self._close()
 
@@ -266,7 +266,7 @@ class PooledFlow(Particles):
         assert self.flow.prior is not None
         fresh = self.flow.prior.sample(x.shape, rng, device=x.device).to(x)
         arrived = place == self.stages
-        self.pool[index] = torch.where(right(arrived, x) > 0, fresh, x)
+        self.pool[index] = torch.where(expand_like(arrived, x) > 0, fresh, x)
         self.places[index] = place.masked_fill(arrived, 0)
 
     def _times(self, index: Tensor) -> Tensor:

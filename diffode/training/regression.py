@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffode.fields.base import right
+from diffode.fields.base import expand_like
 from diffode.fields.kernels import Points, kernel_means, moments
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
@@ -161,7 +161,7 @@ class PoissonRegression(Objective):
         if self.restrict:
             top = torch.where(eps_z < self.sigma / 2, 0.7 * top, top)
         growth = (1 + self.tau) ** (top * rng.spread("time", len(y), y.device))
-        return y.double() + normal * right(growth, normal), (eps_z * growth).clamp_min(1e-10)
+        return y.double() + normal * expand_like(growth, normal), (eps_z * growth).clamp_min(1e-10)
 
     def forward(
         self, phase: str, x: Tensor, y: Tensor | None, rng: Rng

@@ -52,12 +52,12 @@ def test_the_velocity_is_the_same_curve(clock, schedule):
     first, last = field.span
     t = tensor(first + 0.45 * (last - first))[0]
     v = field.velocity(x, t)
-    state, rate = torch.func.jvp(moved.enter, (x, t), (v, torch.ones_like(t)))
+    state, rate = torch.func.jvp(moved.to_state, (x, t), (v, torch.ones_like(t)))
     _, speed = torch.func.jvp(moved.times, (t,), (torch.ones_like(t),))
     torch.testing.assert_close(
         moved.velocity(state, moved.times(t)) * speed, rate, rtol=1e-8, atol=1e-9
     )
-    torch.testing.assert_close(moved.leave(state, moved.times(t)), x, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(moved.from_state(state, moved.times(t)), x, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
@@ -102,7 +102,7 @@ def test_a_bound_poisson_field_keeps_its_rows():
     start = plane.start(6, Rng(5))
     moved = rescheduled(start.field, "theta")
     assert moved.prior is None
-    x, t = moved.enter(start.x.double(), 20.0), moved.span[0]
+    x, t = moved.to_state(start.x.double(), 20.0), moved.span[0]
     index = torch.tensor([4, 1])
     whole, part = moved.velocity(x, t), moved.rows(index).velocity(x[index], t)
     torch.testing.assert_close(part, whole[index])

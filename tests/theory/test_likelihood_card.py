@@ -122,7 +122,7 @@ def test_rows_of_the_transport_keep_their_probes():
     field, x = wide(3), draws(4, 3)
     test = Rng(0).normal("u", (4, 2, 3), torch.float64)
     whole = Transport(field, Probes(test[:, :0], test), "theta")
-    state = whole.enter(x)
+    state = whole.to_state(x)
     assert state.shape == (4, 5)
     index = torch.tensor([2, 0])
     t = whole.times(3)[1]

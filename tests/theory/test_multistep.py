@@ -25,7 +25,7 @@ def test_the_first_order_of_two_forms_is_ddim(schedule):
     times = grid(field, 7, "f1.5")
     ddim = get_solver("ddim")(field, x, times).x
     for form in ("noise", "data"):
-        end = get_solver("ab", form=form, variable="share", order=1)(field, x, times).x
+        end = get_solver("ab", form=form, variable="fraction", order=1)(field, x, times).x
         torch.testing.assert_close(end, ddim, rtol=1e-9, atol=1e-9)
 
 
@@ -67,7 +67,7 @@ def test_the_weights_integrate_polynomials_of_their_variable(form):
     """A slope that is a cubic in u is carried exactly by four weights; checked by a fine sum."""
     rho = np.geomspace(3.0, 0.2, 5)
     schedule = Karras()
-    nodes = Nodes(rho, np.ones(5), rho, 0.8, schedule, form, "share")
+    nodes = Nodes(rho, np.ones(5), rho, 0.8, schedule, form, "fraction")
     w = interpolatory(nodes, np.array([[3, 2, 1, 0]]), np.array([3]))[0]
     cubic = np.polynomial.Polynomial([0.3, -1.0, 2.0, 0.7])
     fine = np.linspace(nodes.tau[3], nodes.tau[4], 200_001)
@@ -121,7 +121,7 @@ def test_many_steps_denoise_at_the_end_of_the_span(steps):
 def test_a_solver_that_cannot_land_is_not_asked_to():
     field = smooth(Karras())
     with pytest.raises(TypeError, match="heun cannot end where sigma is 0"):
-        get_solver("heun")(field, torch.zeros(1, 2), grid(field, 3), land=True)
+        get_solver("heun")(field, torch.zeros(1, 2), grid(field, 3), to_zero_noise=True)
 
 
 def test_lowering_and_the_start_are_explicit():
@@ -137,8 +137,8 @@ def test_an_infinite_node_is_no_history():
     alpha = np.array([0.0, 0.2, 0.5, 0.8, 0.95])
     nodes = Nodes(1 - alpha, alpha, 1 - alpha, 1.0, Rectified(), "data", "logsnr")
     assert Method("data", "logsnr", 3).orders(nodes).tolist() == [1, 1, 2, 3]
-    shared = dataclasses.replace(nodes, form="trig", variable="share")
-    assert Method("trig", "share", 3).orders(shared).tolist() == [1, 2, 3, 3]
+    shared = dataclasses.replace(nodes, form="trig", variable="fraction")
+    assert Method("trig", "fraction", 3).orders(shared).tolist() == [1, 2, 3, 3]
 
 
 def test_the_path_holds_the_corrected_states():
@@ -192,6 +192,6 @@ def test_rows_of_a_heavy_tailed_prior_have_times_of_their_own():
     whole = solver(heavy, x, times).x
     alone = torch.cat([solver(heavy, x[i : i + 1], times).x for i in range(4)])
     torch.testing.assert_close(whole[:4], alone, rtol=1e-9, atol=1e-9)
-    shared = get_solver("ab", form="trig", variable="share", order=4, corrected=True)
+    shared = get_solver("ab", form="trig", variable="fraction", order=4, corrected=True)
     own, common = ((end - exact_end).norm(dim=1) for end in (whole, shared(heavy, x, times).x))
     assert float(own.median()) < float(common.median())

@@ -13,7 +13,7 @@ from diffode.analysis import convergence
 from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified, SubVP
 from diffode.priors import StudentT
 from diffode.solvers import get_solver
-from diffode.solvers.base import Calls
+from diffode.solvers.base import CountedField
 from diffode.solvers.forms import Nodes
 from diffode.solvers.multistep import table, walk
 
@@ -23,14 +23,14 @@ FORMS = [
     ("noise", "logsnr"),
     ("data", "logsnr"),
     ("velocity", "time"),
-    ("velocity", "share"),
-    ("trig", "share"),
+    ("velocity", "fraction"),
+    ("trig", "fraction"),
     ("trig", "rho"),
 ]
 # name, options, order with the history filled
 METHODS = [
     *[("ab", {"form": f, "variable": v, "order": k}, k) for f, v in FORMS for k in (1, 2, 3, 4)],
-    *[("ab", {"form": "trig", "variable": "share", "order": k, "corrected": True}, k + 1)
+    *[("ab", {"form": "trig", "variable": "fraction", "order": k, "corrected": True}, k + 1)
       for k in (1, 2, 3)],
     *[("deis", {"order": k}, k) for k in (1, 2, 3, 4)],
     *[("dpm", {"order": k}, k) for k in (1, 2, 3)],
@@ -81,7 +81,7 @@ def filled(solver, schedule, steps, noise=None, fine=320):
     for k in range(start):
         x0, n = field.posterior(alpha[k] * y[k], times[k])
         past.insert(0, plan[k].x0 * x0 + plan[k].n * n)
-    f = Calls(field, None)
+    f = CountedField(field, None)
     *_, x = walk(f, alpha[start] * y[start], list(times[start:-1]), plan[start:], mean, past)
     return float((x / alpha[-1] - y[-1]).abs().max())
 

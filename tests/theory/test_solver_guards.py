@@ -84,7 +84,7 @@ def test_a_step_costs_what_it_says(name):
 def test_a_budget_is_kept_and_used(name, nfe):
     """The final denoising is one of the evaluations; what is left does not pay for a step more."""
     field, solver = Spy(Karras()), get_solver(name)
-    for final, spare in (("denoise", 0 if solver.lands else 1), ("none", 0)):
+    for final, spare in (("denoise", 0 if solver.reaches_zero_noise else 1), ("none", 0)):
         field.calls.clear()
         if solver.steps(nfe - spare) < 1:
             with pytest.raises(ValueError, match=rf"nfe={nfe} does not pay for one step of"):
