@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from diffode.data.laws import Gaussians
 from diffode.doors import as_labels, as_state
 from diffode.rng import Rng
-
-if TYPE_CHECKING:
-    from diffode.data.toys import Gaussians
 
 
 @dataclass(frozen=True, eq=False, repr=False)

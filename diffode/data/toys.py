@@ -6,7 +6,7 @@ Four of the six are the same object, a (perhaps continuous) mixture of round Gau
 
 with finitely many centres for `eight_gaussians` and `blobs`, and centres along a curve for `moons`
 and `swiss_roll`. A Gauss-Legendre rule turns the integral along a curve into a finite mixture too,
-good to 1e-9, so `Gaussians` is all that their densities need.
+good to 1e-9, so `laws.Gaussians` is all that their densities need.
 
 A toy is a function of (n, rng) that returns points (n, 2), float32, and labels (n,) or None. Row i
 depends on the generator's seed and on i alone: ten points are the first ten of a hundred.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,67 +23,11 @@ import torch
 from torch import Tensor
 
 from diffode.data.base import Dataset
+from diffode.data.laws import Gaussians, noisy, pick
 from diffode.doors import as_state
 from diffode.rng import Rng
 
 Draw = tuple[Tensor, Tensor | None]
-
-
-@dataclass(frozen=True, eq=False)
-class Gaussians:
-    r"""A mixture of round Gaussians, :math:`p(x) = \sum_k w_k N(x; m_k, s^2 I)`.
-
-    Arguments:
-        weights: :math:`w_k`, shape (K,), float64, of sum 1.
-        means: :math:`m_k`, shape (K, 2), float64.
-        std: :math:`s`.
-        modes: how many clusters they form, each a run of K / modes successive components; None is
-            one for each component.
-    """
-
-    weights: Tensor
-    means: Tensor
-    std: float
-    modes: int | None = None
-
-    def sample(self, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Points (n, 2), float32, and the component that each came from (n,)."""
-        k = _pick(n, rng, self.weights)
-        return _noisy(self.means[k], self.std, rng), k
-
-    @property
-    def mode_weights(self) -> Tensor:
-        """The weight of each mode, shape (modes,)."""
-        return self.weights.view(self.modes or len(self.weights), -1).sum(1)
-
-    def nearest_mode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The mode of the centre that each point is nearest to, and its distance, both (B,)."""
-        plain = "donot_use_mm_for_euclid_dist"  # a product loses the digits of small distances
-        distance, k = torch.cdist(x.double(), self.means, compute_mode=plain).min(1)
-        return k // (len(self.weights) // len(self.mode_weights)), distance
-
-    def log_density(self, x: Tensor) -> Tensor:
-        """Log-density in nats, (B, 2) -> (B,)."""
-        x = as_state(x, (2,))
-        log_p = torch.cat([self._log_density(rows) for rows in torch.split(x.double(), 4096)])
-        return log_p.to(x.dtype)
-
-    def _log_density(self, x: Tensor) -> Tensor:
-        weights, means, x = self.weights.to(x.device), self.means.to(x) / self.std, x / self.std
-        bias = weights.log() - means.square().sum(-1) / 2
-        log_p = torch.addmm(bias, x, means.T).logsumexp(-1) - x.square().sum(-1) / 2
-        return log_p - math.log(2 * math.pi * self.std**2)
-
-
-def _pick(n: int, rng: Rng, weights: Tensor) -> Tensor:
-    """Which component each point comes from, (n,): k with probability w_k."""
-    edges = weights.cumsum(0)[:-1]
-    return torch.searchsorted(edges, rng.uniform("component", (n,)))
-
-
-def _noisy(centre: Tensor, std: float, rng: Rng) -> Tensor:
-    noise = rng.normal("noise", centre.shape, torch.float64)
-    return (centre + std * noise).float()
 
 
 def _polar(angle: Tensor) -> Tensor:
@@ -151,8 +94,8 @@ def moons(n: int, rng: Rng) -> Draw:
     Reference: the two moons of scikit-learn (Pedregosa et al., 2011), centred and twice as large.
     """
     arc = _moon(math.pi * rng.uniform("angle", (n,)))
-    moon = _pick(n, rng, arc.new_tensor([0.5, 0.5]))
-    return _noisy(arc * (1 - 2 * moon[:, None]), MOONS.std, rng), moon
+    moon = pick(n, rng, arc.new_tensor([0.5, 0.5]))
+    return noisy(arc * (1 - 2 * moon[:, None]), MOONS.std, rng), moon
 
 
 def _spiral(angle: Tensor) -> Tensor:
@@ -172,7 +115,7 @@ def swiss_roll(n: int, rng: Rng) -> Draw:
     Reference: Sohl-Dickstein et al. (2015), https://arxiv.org/abs/1503.03585, figure 1.
     """
     angle = math.pi * (1.5 + 3 * rng.uniform("angle", (n,)))
-    return _noisy(_spiral(angle), SWISS_ROLL.std, rng), None
+    return noisy(_spiral(angle), SWISS_ROLL.std, rng), None
 
 
 ARMS, TWIST = 5, 0.6
@@ -195,7 +138,7 @@ def pinwheel(n: int, rng: Rng) -> Draw:
 
     Reference: after the pinwheel of Johnson et al. (2016), https://arxiv.org/abs/1603.06277.
     """
-    arm = _pick(n, rng, torch.full((ARMS,), 1 / ARMS, dtype=torch.float64))
+    arm = pick(n, rng, torch.full((ARMS,), 1 / ARMS, dtype=torch.float64))
     noise = rng.normal("noise", (n, 2), torch.float64)
     z = noise * noise.new_tensor(ARM_STD) + noise.new_tensor(ARM_MEAN)
     return _turn(z, arm * (2 * math.pi / ARMS) + TWIST * z.norm(dim=-1)).float(), arm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffode.data.toys import Gaussians
+from diffode.data.laws import Gaussians
 from diffode.doors import as_state
 from diffode.metrics.estimates import Estimate, mean_share
 
