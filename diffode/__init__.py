@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from diffode.recipes import recipe
     from diffode.rng import Rng
     from diffode.runs.building import build
+    from diffode.runs.loading import load
     from diffode.runs.run import Run, fit
     from diffode.sampling.drawing import encode, sample
     from diffode.sampling.encoding import decode
     from diffode.solvers.fitting import fit_grid
-    from diffode.training.checkpoint import load, save
+    from diffode.training.checkpoint import save
     from diffode.training.trainer import train
 
 __version__ = "0.1.0"
@@ -44,7 +45,7 @@ _HOMES = {
     "fit": "diffode.runs.run",
     "fit_grid": "diffode.solvers.fitting",
     "likelihood_card": "diffode.likelihood.card",
-    "load": "diffode.training.checkpoint",
+    "load": "diffode.runs.loading",
     "log_prob": "diffode.likelihood.density",
     "recipe": "diffode.recipes",
     "sample": "diffode.sampling.drawing",

@@ -13,6 +13,7 @@ import diffode
 from diffode import recipes
 from diffode.data import load
 from diffode.rng import Rng
+from diffode.runs import loading
 from diffode.training import checkpoint, data_stats
 from diffode.training.trainer import train
 from tests.runs import edited
@@ -66,7 +67,7 @@ def no_pickle(monkeypatch):
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
 def test_a_field_is_rebuilt_bit_for_bit(tmp_path, name, options):
     objective = make(name, **options)
-    again = checkpoint.load(checkpoint.save(objective, tmp_path / "x.safetensors"))
+    again = loading.load(checkpoint.save(objective, tmp_path / "x.safetensors"))
     assert type(again) is type(objective) and again.spec == objective.spec
     assert repr(again.field) == repr(objective.field)
     assert torch.equal(velocity(again), velocity(objective))
@@ -91,14 +92,14 @@ def test_the_spec_and_the_statistics_come_back(tmp_path):
     assert (header["classes"], header["step"], header["format"]) == (10, 12, 2)
     assert header["options"] == dict(objective.spec.options)
     assert header["options"]["dof"] == 7.0 and header["options"]["sigma_max"] == 80.0
-    one, two = objective.stats.tensors(), checkpoint.load(path).stats.tensors()
+    one, two = objective.stats.tensors(), loading.load(path).stats.tensors()
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_trained_run_is_a_plain_safetensors_file(tmp_path):
     list(train(make("poisson"), MOONS.train, steps=2, batch=16, out=tmp_path, device="cpu"))
-    path = checkpoint.find(tmp_path)
+    path = checkpoint.file_at(tmp_path)
     with safe_open(path, "pt") as file:
         names, metadata = list(file.keys()), file.metadata()
     assert list(metadata) == ["diffode"] and json.loads(metadata["diffode"])["step"] == 2
@@ -135,7 +136,7 @@ def test_tied_parameters_are_stored_once(tmp_path):
 
 def test_averaged_and_raw_weights(tmp_path):
     state = list(train(make(), MOONS.train, steps=4, batch=16, out=tmp_path, device="cpu"))[-1]
-    raw, ema = checkpoint.load(tmp_path, "raw"), checkpoint.load(tmp_path)
+    raw, ema = loading.load(tmp_path, "raw"), loading.load(tmp_path)
     pairs = {"raw": (raw.field, state.objective.field), "ema": (ema.field, state.averaged)}
     for kind, (loaded, trained) in pairs.items():
         for name, p in trained.named_parameters():
@@ -146,7 +147,7 @@ def test_averaged_and_raw_weights(tmp_path):
 def test_without_an_average_the_weights_are_raw(tmp_path):
     objective = make()
     path = checkpoint.save(objective, tmp_path / "x.safetensors")
-    assert torch.equal(velocity(checkpoint.load(path, "ema")), velocity(objective))
+    assert torch.equal(velocity(loading.load(path, "ema")), velocity(objective))
 
 
 def test_a_run_gives_its_newest_checkpoint(tmp_path):
@@ -157,10 +158,10 @@ def test_a_run_gives_its_newest_checkpoint(tmp_path):
         checkpoint.save(make(seed=step), path, step=step)
         os.utime(path, (age, age))
     (folder / ".step-00000999.safetensors.1.tmp").write_bytes(b"half")
-    assert checkpoint.find(tmp_path).name == "step-00000100.safetensors"
-    assert torch.equal(velocity(checkpoint.load(tmp_path)), velocity(make(seed=100)))
+    assert checkpoint.file_at(tmp_path).name == "step-00000100.safetensors"
+    assert torch.equal(velocity(loading.load(tmp_path)), velocity(make(seed=100)))
     older = folder / "step-00000009.safetensors"
-    assert torch.equal(velocity(checkpoint.load(older)), velocity(make(seed=9)))
+    assert torch.equal(velocity(loading.load(older)), velocity(make(seed=9)))
 
 
 # -------------------------------------------------------------------------------------- bad files
@@ -207,7 +208,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, kind):
     path = checkpoint.save(make(), tmp_path / "x.safetensors")
     edited(path, path, change)
     with pytest.raises(ValueError, match=message):
-        checkpoint.load(path)
+        loading.load(path)
 
 
 def test_a_pickled_file_is_refused_unopened(tmp_path):
@@ -218,4 +219,4 @@ def test_a_pickled_file_is_refused_unopened(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
     with pytest.raises(ValueError, match="is damaged or not a safetensors file"):
-        checkpoint.load(path)
+        loading.load(path)

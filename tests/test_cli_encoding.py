@@ -8,8 +8,8 @@ import torch
 
 from diffode.cli.app import run
 from diffode.data import load as load_data
+from diffode.runs.loading import load
 from diffode.sampling.encoding import decode
-from diffode.training import checkpoint
 from tests.runs import LOOSE, arrays, refused
 
 
@@ -50,7 +50,7 @@ def test_labels_travel_with_the_latents(poisson, images, tmp_path):
     assert list(there) == ["x", "y", "error", "field", "status"]
     np.testing.assert_array_equal(there["y"], arrays(images)["y"])
     assert run(["decode", str(poisson), str(latents), *steps, "--out", str(back)]) == 0
-    field = checkpoint.load(poisson).field
+    field = load(poisson).field
     x, y = torch.from_numpy(there["x"]), torch.from_numpy(there["y"])
     np.testing.assert_allclose(
         arrays(back)["x"], decode(field, x, "heun", steps=20, y=y).x, rtol=1e-4, atol=1e-5
@@ -77,7 +77,7 @@ def test_a_latent_with_a_radius_of_its_own(poisson, tmp_path):
     assert (
         run(["decode", str(poisson), str(tmp_path / "pair.npz"), *given, "--out", str(out)]) == 0
     )
-    field = checkpoint.load(poisson).field
+    field = load(poisson).field
     expected = decode(field, z, "heun", nfe=7, q=q, final="denoise").x
     np.testing.assert_allclose(arrays(out)["x"], expected, rtol=1e-4, atol=1e-5)
     assert (

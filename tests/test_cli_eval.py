@@ -11,9 +11,8 @@ import torch
 
 from diffode.cli.app import run
 from diffode.data import load
-from diffode.runs import shards
+from diffode.runs import loading, shards
 from diffode.sampling.drawing import sample
-from diffode.training import checkpoint
 from tests.runs import arrays, beside, figures, made, refused
 
 FAST = ["--nfe", "3", "--device", "cpu", "--samples", "60"]
@@ -229,7 +228,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(ring, tmp_path, capsys)
 
 
 def test_a_part_of_a_set_is_drawn_by_its_numbers(ring):
-    field = checkpoint.load(ring).field
+    field = loading.load(ring).field
     whole = sample(field, 10, nfe=3, seed=2).x
     assert torch.allclose(sample(field, 4, nfe=3, seed=2, first=5).x, whole[5:9], atol=1e-6)
     with pytest.raises(ValueError, match="got first=-1, n=4; samples count from 0"):

@@ -12,7 +12,7 @@ from diffode.cli import app
 from diffode.cli.failing import explained, fail
 from diffode.cli.signals import Stop
 from diffode.inputs import quoted
-from diffode.training.checkpoint import find
+from diffode.training.checkpoint import file_at
 
 ERRORS = {
     "key": lambda: {}["solver"],
@@ -51,7 +51,7 @@ def test_any_error_is_one_sentence(failing, capsys, monkeypatch, kind):
 
 def test_the_packages_own_sentences_are_said_as_they_are(tmp_path):
     with pytest.raises(ValueError, match="does not exist") as caught:
-        find(tmp_path / "none")
+        file_at(tmp_path / "none")
     assert explained(caught.value) == str(caught.value)
 
 

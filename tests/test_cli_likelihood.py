@@ -14,8 +14,8 @@ from diffode.likelihood.card import likelihood_card
 from diffode.likelihood.density import log_prob
 from diffode.likelihood.dequantisation import dequantise, law_at_prior, levels_of
 from diffode.rng import Rng
+from diffode.runs.loading import load
 from diffode.solvers import get_solver
-from diffode.training import checkpoint
 from tests.runs import LOOSE, arrays, figures, made, refused
 
 
@@ -33,7 +33,7 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "10/10" in printed.err, "no progress"
 
-    field, dataset = checkpoint.load(edm).field, load_data("digits")
+    field, dataset = load(edm).field, load_data("digits")
     levels = levels_of(dataset.train)
     rows = some_rows(len(dataset.test), 5, dataset.test_labels, seed=3)
     x = dequantise(dataset.test[rows], levels, Rng(3))
@@ -118,7 +118,7 @@ def test_a_labelled_run_is_measured_with_its_labels(poisson, tmp_path):
     y = dataset.test_labels[torch.from_numpy(each["row"])]
     np.testing.assert_array_equal(each["y"], y.numpy())
     assert len(y.unique()) == 3
-    field, x = checkpoint.load(poisson).field, torch.from_numpy(each["x"])
+    field, x = load(poisson).field, torch.from_numpy(each["x"])
     solver = get_solver("dopri5", rtol=1e-2, atol=1e-2)
     with_labels = log_prob(field, x, y=y, solver=solver).nats
     np.testing.assert_allclose(each["nats"], with_labels, rtol=1e-6)

@@ -12,6 +12,7 @@ from diffode.cli import encoding, sampling
 from diffode.cli.app import run
 from diffode.cli.outcome import deliver
 from diffode.runs import shards
+from diffode.runs.loading import load
 from diffode.solvers.base import Solution
 from diffode.training import checkpoint
 from tests.runs import arrays, figures, made, refused
@@ -28,7 +29,7 @@ def moons(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sick(moons, tmp_path_factory):
     """A checkpoint whose network answers NaN."""
-    objective = checkpoint.load(moons)
+    objective = load(moons)
     with torch.no_grad():
         for parameter in objective.parameters():
             parameter.fill_(math.nan)
@@ -105,7 +106,7 @@ def test_no_command_hands_over_what_is_not_finite(moons, sick, points, tmp_path,
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     (folder.parent / "config.json").write_bytes((moons / "config.json").read_bytes())
-    inside = folder / checkpoint.find(moons).name
+    inside = folder / checkpoint.file_at(moons).name
     inside.write_bytes(sick.read_bytes())
     card = ["--solver", "heun", "--steps", "3", "--device", "cpu"]
     for arguments in (

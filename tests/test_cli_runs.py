@@ -266,7 +266,7 @@ def test_an_interrupt_leaves_a_run_that_can_go_on(tmp_path):
     message, command = stdout.splitlines()
     stopped = int(re.fullmatch(r"stopped at step (\d+); go on with", message).group(1))
     assert 3 <= stopped < total
-    assert int(checkpoint.find(out).stem.removeprefix("step-")) == stopped
+    assert int(checkpoint.file_at(out).stem.removeprefix("step-")) == stopped
     assert steps_of(metrics) == list(range(1, stopped + 1))
     assert not (out / "samples.npz").exists()
 
@@ -274,5 +274,5 @@ def test_an_interrupt_leaves_a_run_that_can_go_on(tmp_path):
     assert program == "diffode"
     assert run([*arguments, *TINY[-2:]]) == 0
     assert steps_of(metrics) == list(range(1, total + 1))
-    assert checkpoint.read(checkpoint.find(out))[0]["step"] == total
+    assert checkpoint.read(checkpoint.file_at(out))[0]["step"] == total
     assert samples(out / "samples.npz")["x"].shape == (20, 1, 8, 8)

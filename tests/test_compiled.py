@@ -51,8 +51,8 @@ def files(tmp_path_factory):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_checkpoints_have_the_names_of_a_plain_objective(files, place):
-    kept = load_file(checkpoint.find(files / place))
-    plain = load_file(checkpoint.find(files / "plain"))
+    kept = load_file(checkpoint.file_at(files / place))
+    plain = load_file(checkpoint.file_at(files / "plain"))
     assert kept.keys() == plain.keys()
     for name in plain:
         torch.testing.assert_close(kept[name], plain[name], rtol=1e-4, atol=1e-6)
@@ -74,7 +74,7 @@ def test_a_run_goes_on_with_or_without_the_compiler(tmp_path, files, place, othe
 @pytest.mark.parametrize("inside", ["field.network.", ""])
 def test_a_file_with_the_wrappers_names_is_read(tmp_path, files, inside):
     """Older versions wrote the names as torch.compile shows them."""
-    path = checkpoint.find(files / "plain")
+    path = checkpoint.file_at(files / "plain")
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["diffode"])
     header = {k: v for k, v in header.items() if k not in ("digest", "idle", "training")}

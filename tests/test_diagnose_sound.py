@@ -23,9 +23,10 @@ from diffode.fields import (
 )
 from diffode.fields.base import expand_like
 from diffode.priors import StudentT
+from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.testing import diagnose
-from diffode.training import checkpoint, data_stats
+from diffode.training import data_stats
 from tests.broken import BETAS, exact, points
 from tests.contract.test_registry import VARIANTS, perturbed
 
@@ -113,7 +114,7 @@ def test_no_alarm_on_images_with_labels(name):
 
 @pytest.mark.parametrize("run", ["edm", "poisson"])
 def test_a_hardly_trained_run_gets_no_verdict(run, request):
-    field = checkpoint.load(request.getfixturevalue(run)).field
+    field = loading.load(request.getfixturevalue(run)).field
     found = finding(diagnose(field, "digits"), "velocity")
     assert found.ok is not False and not found.mistake
     assert found.ok or "not trained enough to tell" in found.message

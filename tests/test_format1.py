@@ -31,7 +31,7 @@ def drawn(field, y):
 
 def test_a_run_loads_and_samples(kept):
     folder, y, expected = kept
-    header, _ = checkpoint.read(checkpoint.find(folder))
+    header, _ = checkpoint.read(checkpoint.file_at(folder))
     assert header["format"] == 1 and "digest" not in header
     np.testing.assert_allclose(drawn(diffode.load(folder).field, y), expected["half"], atol=1e-4)
 
@@ -44,7 +44,7 @@ def test_a_run_goes_on_as_it_would_have(kept):
     np.testing.assert_allclose(losses, expected["losses"][6:], atol=1e-4)
     np.testing.assert_allclose(drawn(done.field, y), expected["end"], atol=1e-4)
     np.testing.assert_allclose(drawn(diffode.load(folder).field, y), expected["end"], atol=1e-4)
-    header, _ = checkpoint.read(checkpoint.find(folder))
+    header, _ = checkpoint.read(checkpoint.file_at(folder))
     assert (header["format"], header["step"]) == (2, 12)
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     logged = [sum(json.loads(line)["loss"].values()) for line in lines]

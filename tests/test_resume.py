@@ -102,7 +102,7 @@ def test_a_set_in_memory_never_becomes_the_built_in_one(tmp_path, capsys):
 def test_the_statistics_come_from_the_checkpoint(tmp_path):
     out = stopped(Plan.make("edm", "moons", **SMALL), tmp_path / "run")
     again = execute(Plan.read(out), out=out, resume=True)
-    stored = checkpoint.read(checkpoint.find(out))[1]
+    stored = checkpoint.read(checkpoint.file_at(out))[1]
     assert torch.equal(again.objective.stats.basis, stored["stats/basis"])
 
 
@@ -192,7 +192,7 @@ def test_more_steps_begin_the_schedule_anew(tmp_path):
 
 def test_the_directory_of_a_checkpoint(tmp_path):
     out = stopped(Plan.make("edm", "moons", **SMALL), tmp_path / "run")
-    assert home(out) == home(checkpoint.find(out)) == out
+    assert home(out) == home(checkpoint.file_at(out)) == out
 
 
 def test_a_run_is_measured_against_other_data_by_name(tmp_path, capsys):

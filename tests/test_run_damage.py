@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffode.cli.app import run
+from diffode.runs.loading import load
 from diffode.runs.plan import Plan
 from diffode.runs.run import execute
 from diffode.training import checkpoint
@@ -21,7 +22,7 @@ from tests.test_run_files import GIVEN, POSIX, go, kept, make
 
 def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path):
     list(go(tmp_path, steps=2))
-    path = checkpoint.find(tmp_path)
+    path = checkpoint.file_at(tmp_path)
     whole = path.read_bytes()
     start, dice = 8 + int.from_bytes(whole[:8], "little"), random.Random(0)
     for _ in range(20):
@@ -30,10 +31,10 @@ def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path):
         flipped[place] ^= 1 << dice.randrange(8)
         path.write_bytes(flipped)
         with pytest.raises(Damaged, match="does not have the digest in its header"):
-            checkpoint.load(path)
+            load(path)
     path.write_bytes(whole.replace(b'\\"sigma_max\\": 80.0', b'\\"sigma_max\\": 90.0'))
     with pytest.raises(Damaged, match="does not have the digest"):
-        checkpoint.load(path)
+        load(path)
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, capsys):
@@ -91,7 +92,7 @@ EXACT = {
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_resumption_wants_the_exact_tensors(tmp_path, kind, version):
     list(go(tmp_path, steps=2))
-    path = checkpoint.find(tmp_path)
+    path = checkpoint.file_at(tmp_path)
     alter, message = EXACT[kind]
 
     def older(header, tensors):
@@ -161,7 +162,7 @@ def test_a_full_disk_is_one_line_and_harms_nothing(tmp_path, capsys, monkeypatch
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"error: cannot write {out}") and "No space left on device;" in last
     assert kept(out) == ["step-00000003.safetensors"]
-    assert checkpoint.read(checkpoint.find(out))[0]["step"] == 3
+    assert checkpoint.read(checkpoint.file_at(out))[0]["step"] == 3
 
 
 @POSIX
@@ -192,7 +193,7 @@ def test_a_spec_beyond_its_tensors_is_not_built(tmp_path, kind):
     alter, message = BOMBS[kind]
     path = checkpoint.save(make(), tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=message):
-        checkpoint.load(edited(path, path, alter))
+        load(edited(path, path, alter))
 
 
 def test_headers_of_absurd_size_or_depth_are_refused(tmp_path):
@@ -201,10 +202,10 @@ def test_headers_of_absurd_size_or_depth_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes((10**12).to_bytes(8, "little") + b"{")
     with pytest.raises(Damaged, match="is damaged or not a safetensors file"):
-        checkpoint.load(path)
+        load(path)
     tensors = load_file(checkpoint.save(make(), path))
     for text in ("[" * 10**5, '{"format": 2, "recipe": "' + "x" * 2**21 + '"}'):
         save_file(tensors, path, metadata={"diffode": text})
         with pytest.raises(ValueError, match="its header has no spec") as caught:
-            checkpoint.load(path)
+            load(path)
         assert len(str(caught.value)) < 500

@@ -65,7 +65,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, name, classes, options):
     states = begin(make(name, classes), data, out=out, **options)
     first = [state.losses for state in islice(states, 6)]
     states.close()
-    assert checkpoint.find(out).name == "step-00000006.safetensors", "closing saves"
+    assert checkpoint.file_at(out).name == "step-00000006.safetensors", "closing saves"
     other = make(name, classes, seed=9)
     rest = go(other, data, out=out, resume=out, **options)
     assert [s.step for s in rest] == list(range(7, STEPS + 1))
@@ -73,7 +73,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, name, classes, options):
     assert [s.grad_norm for s in rest] == [s.grad_norm for s in straight[6:]]
     assert_same(numbers(other), numbers(straight[-1].objective))
     assert_same(numbers(rest[-1].averaged), numbers(straight[-1].averaged))
-    stored = [checkpoint.read(checkpoint.find(tmp_path / k))[1] for k in "ab"]
+    stored = [checkpoint.read(checkpoint.file_at(tmp_path / k))[1] for k in "ab"]
     assert_same(*stored)
     assert any(key.startswith("opt/field/") for key in stored[0])
 

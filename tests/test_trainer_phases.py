@@ -15,6 +15,7 @@ from diffode.cli.app import run
 from diffode.data import load
 from diffode.fields import Field
 from diffode.priors import Normal
+from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.training import Objective, Phase, checkpoint, data_stats
 from diffode.training.batches import Batches
@@ -137,7 +138,7 @@ def test_further_state_is_saved_and_resumed(tmp_path, monkeypatch):
     resumed, states = begin(tmp_path / "b", tmp_path / "b")
     list(states)
     assert resumed.total == pytest.approx(straight.total, rel=1e-6) and straight.total > 1
-    assert checkpoint.load(tmp_path / "b").total == pytest.approx(resumed.total, rel=1e-6)
+    assert loading.load(tmp_path / "b").total == pytest.approx(resumed.total, rel=1e-6)
 
 
 # ----------------------------------------------------------------------------------- two processes
@@ -190,7 +191,7 @@ def test_two_processes_train_what_one_does(tmp_path):
     for key in ("loss", "grad_norm"):
         one, two = logged(tmp_path / "one", key), logged(out / "run", key)
         assert len(one) == 6 and two == pytest.approx(one, rel=1e-5)
-    one, two = (checkpoint.read(checkpoint.find(f))[1] for f in (tmp_path / "one", out / "run"))
+    one, two = (checkpoint.read(checkpoint.file_at(f))[1] for f in (tmp_path / "one", out / "run"))
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
 
     game = Game()

@@ -11,6 +11,7 @@ from torch import nn
 from diffode.data import load
 from diffode.fields import Field
 from diffode.priors import Normal
+from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.training import Objective, checkpoint, data_stats
 from diffode.training.trainer import Diverged, train
@@ -52,7 +53,7 @@ def test_closing_the_generator_saves(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
     states.close()
     assert kept(tmp_path) == ["step-00000005.safetensors"]
-    raw = checkpoint.load(tmp_path, "raw").state_dict()
+    raw = loading.load(tmp_path, "raw").state_dict()
     now = last.objective.state_dict()
     assert all(torch.equal(raw[name], now[name]) for name in now)
 
@@ -154,7 +155,7 @@ def test_the_last_good_weights_are_saved(tmp_path):
     with pytest.raises(Diverged, match=pattern):
         list(begin(breaking(2), out=tmp_path))
     assert kept(tmp_path) == ["step-00000002.safetensors"]
-    header, tensors = checkpoint.read(checkpoint.find(tmp_path))
+    header, tensors = checkpoint.read(checkpoint.file_at(tmp_path))
     assert header["step"] == 2 and all(bool(t.isfinite().all()) for t in tensors.values())
     for name, parameter in states[-1].objective.named_parameters():
         assert torch.equal(tensors[f"model/{name}"], parameter), name

@@ -33,6 +33,7 @@ from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.options import options_of
 from diffode.recipes.compose import given
+from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, FREE, Plan
 from diffode.runs.run import execute
 from diffode.training import checkpoint, record
@@ -64,7 +65,7 @@ class Model:
 
     def field(self) -> Field:
         """The trained field, with averaged weights."""
-        return checkpoint.load(self.folder).field
+        return load(self.folder).field
 
 
 def fingerprint(*tensors: Tensor | None) -> str:

@@ -17,6 +17,7 @@ from diffode.analysis import budget
 from diffode.analysis.budget import ErrorBudget
 from diffode.bench.results import Results
 from diffode.markup import grid, words
+from diffode.metrics.estimates import figure
 
 INTERVAL = 0.95
 
@@ -47,18 +48,6 @@ class Mean:
         if math.isnan(self.half):
             return f"{self.value:.3g}"
         return f"{figure(self.value, self.half)} ± {figure(self.half, self.half)}"
-
-
-def figure(value: float, error: float) -> str:
-    """A number with as many decimals as its error leaves."""
-    if not math.isfinite(value):
-        return str(value)
-    if abs(value) >= 1e5:
-        return f"{value:.2g}"
-    if error <= 0 or not math.isfinite(error):
-        return f"{value:.3g}"
-    places = max(0, min(6, 1 - math.floor(math.log10(error))))
-    return f"{value:.{places}f}"
 
 
 @dataclass(frozen=True)

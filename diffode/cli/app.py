@@ -1,47 +1,22 @@
-"""The application: what its commands share, how one is run, and how it fails."""
+"""How a command is run, and how it fails."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 from diffode.cli.failing import explained, fail, warnings_as_lines
-from diffode.cli.once import App, refuse_repeated
+from diffode.cli.shared import app
 from diffode.cli.signals import Ended, ending_signals
 
-app = App(
-    name="diffode",
-    help="Generative models that are ODEs: train, sample and compare them with one interface.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
 _UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
-Nfe = Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)]
-Steps = Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)]
-SolverOptions = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
-]
-Levels = Annotated[
-    str | None,
-    typer.Option(help="how many values the data take, from -1 to 1, or N:LOW:HIGH [looked for]"),
-]
-Weights = Annotated[str, typer.Option(help="ema or raw")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-SEEDS: Any = {"min": 0, "max": 2**64 - 1}
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
-    from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
-
     try:
         with ending_signals(), warnings_as_lines():
             code = app(arguments or ["--help"], standalone_mode=False)
@@ -58,22 +33,3 @@ def run(arguments: list[str]) -> int:
         if os.environ.get("DIFFODE_TRACEBACK"):
             raise
         return fail(explained(error))
-
-
-def pairs(assignments: list[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The keys and values of ``--set key=value``, and those of options of their own.
-
-    Arguments:
-        assignments: what stood behind ``--set``.
-        given: the values of options with a name of their own, as ``--steps``.
-
-    Raises:
-        ValueError: an assignment without a key or an equals sign, or a key that stands twice.
-    """
-    split = [text.partition("=") for text in assignments]
-    for text, (key, equals, _) in zip(assignments, split, strict=True):
-        if not (key and equals):
-            raise ValueError(f"got --set {text!r}; wanted --set key=value")
-    given = given or {}
-    refuse_repeated([*given, *(key.strip() for key, _, _ in split)])
-    return {**given, **{key.strip(): value.strip() for key, _, value in split}}

@@ -15,14 +15,15 @@ from torch import nn
 
 from diffode.cli.progress import Bar
 from diffode.cli.sources import data_of
-from diffode.data import Dataset, load
+from diffode.data import Dataset
+from diffode.data import load as load_data
 from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.options import counted
+from diffode.runs.loading import load
 from diffode.runs.run import CONFIG
 from diffode.testing import diagnose
 from diffode.testing.attributes import require_stated
-from diffode.training import checkpoint
 
 _WANTED = "wanted a Field, or a function without arguments that returns one"
 _QUIET = 2.0  # seconds before progress is shown
@@ -32,7 +33,7 @@ def command(target: str, data: str | None, device: str) -> int:
     """Check a field, print a line for each check, and return 1 if one is wrong."""
     where = choose(device)
     field, own = _target(target)
-    dataset = load(data) if data is not None else own
+    dataset = load_data(data) if data is not None else own
     bar, begun = Bar("check", 1), time.monotonic()
 
     def progress(done: int, of: int) -> None:
@@ -60,7 +61,7 @@ def _target(target: str) -> tuple[Field, Dataset | None]:
     """The field of a run, a checkpoint or a program, and the run's data."""
     path = Path(target)
     if path.exists():
-        objective = checkpoint.load(path)
+        objective = load(path)
         run = path if path.is_dir() else path.parent.parent
         return objective.field, data_of(run)[1] if (run / CONFIG).exists() else None
     place, colon, name = target.rpartition(":")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diffode.cli.app import (
+from diffode.cli.shared import (
     SEEDS,
     Device,
     Levels,

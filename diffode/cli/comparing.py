@@ -14,9 +14,9 @@ from diffode.bench.config_file import dump, read_config
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import comma_separated, markdown
-from diffode.cli.app import pairs
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.cli.signals import Ended, stopping
 from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words

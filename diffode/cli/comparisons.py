@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diffode.cli.app import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights, app
+from diffode.cli.shared import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights, app
 
 
 @app.command("eval")

@@ -13,10 +13,10 @@ import typer
 from torch import Tensor
 
 from diffode.bench.models import fingerprint
-from diffode.cli.app import pairs
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.points import BATCH, opened, read_array, read_points
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.sampling.drawing import concatenated, encode

@@ -10,12 +10,12 @@ import typer
 
 from diffode.bench.config import digest
 from diffode.bench.models import fingerprint
-from diffode.cli.app import pairs
 from diffode.cli.likelihood import BATCH, prepared
 from diffode.cli.lists import show
 from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.cli.signals import Ended
 from diffode.cli.sources import data_of
 from diffode.data import Dataset, source_of
@@ -109,7 +109,7 @@ def command(
         "run": str(run),
         "field": plan.field,
         "data": data or plan.data,
-        "checkpoint": checkpoint.find(run).stem,
+        "checkpoint": checkpoint.file_at(run).stem,
         "weights": weights,
         "solver": repr(chosen),
         "solver_options": options,

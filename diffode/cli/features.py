@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from diffode import data as datasets
-from diffode.cli.app import pairs
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.files import require_writable
 from diffode.metrics.classifier import (
     accuracy,

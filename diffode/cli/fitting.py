@@ -7,14 +7,14 @@ from typing import Literal, cast
 
 import typer
 
-from diffode.cli.app import pairs
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.devices import choose
 from diffode.fields.base import AffineField
 from diffode.files import require_writable
+from diffode.runs.loading import load
 from diffode.solvers.fitting import fit_grid
-from diffode.training import checkpoint
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
     if out.suffix != ".json":
         raise ValueError(f"got --out {out}; wanted a name that ends in .json")
     require_writable(out.parent)
-    loaded = checkpoint.load(run, cast(Literal["ema", "raw"], parameters)).to(choose(device))
+    loaded = load(run, cast(Literal["ema", "raw"], parameters)).to(choose(device))
     field = loaded.field.eval()
     if not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} has no schedule to place times on")

@@ -11,10 +11,10 @@ from typing import cast
 import typer
 from torch import Tensor
 
-from diffode.cli.app import pairs
 from diffode.cli.outcome import require_sound, warn
 from diffode.cli.points import opened, read_points, write_arrays
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.cli.sources import data_of
 from diffode.data import Dataset
 from diffode.data.base import some_rows

@@ -13,7 +13,7 @@ from diffode.data import arrays
 from diffode.data.npy import load_arrays
 from diffode.devices import choose
 from diffode.files import replacing
-from diffode.training import checkpoint
+from diffode.runs.loading import load
 from diffode.training.objective import Objective
 
 BATCH = 50
@@ -23,7 +23,7 @@ def opened(run: Path, weights: str, device: str) -> tuple[Objective, int | None]
     """A run's objective on a device, and the number of its classes if it knows labels."""
     if weights not in ("ema", "raw"):
         raise ValueError(f"got --weights {weights}; wanted ema or raw")
-    objective = checkpoint.load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
+    objective = load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
     assert objective.spec is not None
     return objective, objective.spec.classes
 

@@ -9,15 +9,15 @@ from typing import Literal, cast
 import torch
 import typer
 
-from diffode.cli.app import pairs
 from diffode.cli.outcome import deliver
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.devices import choose
 from diffode.files import require_writable
 from diffode.options import counted
+from diffode.runs.loading import load
 from diffode.runs.run import CONFIG, Plan, home
 from diffode.sampling.drawing import sample, solver_for
-from diffode.training import checkpoint
 from diffode.viz import samples_picture
 
 
@@ -41,7 +41,7 @@ def command(
     if weights not in ("ema", "raw"):
         raise ValueError(f"got --weights {weights}; wanted ema or raw")
     require_writable(out.parent)
-    objective = checkpoint.load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
+    objective = load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
     spec = objective.spec
     assert spec is not None
     y = None

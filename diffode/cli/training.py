@@ -10,11 +10,11 @@ from typing import Any
 
 import typer
 
-from diffode.cli.app import pairs
 from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
 from diffode.cli.outcome import warn
 from diffode.cli.progress import progress_bar
+from diffode.cli.shared import pairs
 from diffode.cli.signals import Ended, stopping
 from diffode.cli.sources import unknown
 from diffode.data import names, source_of
@@ -25,7 +25,7 @@ from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
 from diffode.runs.run import Run, execute, home, load_data
-from diffode.training.checkpoint import find as find_checkpoint
+from diffode.training import checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
 from diffode.viz import samples_picture
@@ -107,7 +107,7 @@ def command(
                 run.field,
                 panel,
                 title=f"{plan.field} on {dataset.name}",
-                checkpoint=find_checkpoint(folder).stem,
+                checkpoint=checkpoint.file_at(folder).stem,
                 n=samples,
                 solver=plan.solver,
                 seed=plan.seed,

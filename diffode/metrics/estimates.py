@@ -46,6 +46,18 @@ class Estimate:
         return f"{self.value:.4g} +- {self.stderr:.2g}"
 
 
+def figure(value: float, error: float) -> str:
+    """A number with as many decimals as its error leaves."""
+    if not math.isfinite(value):
+        return str(value)
+    if abs(value) >= 1e5:
+        return f"{value:.2g}"
+    if error <= 0 or not math.isfinite(error):
+        return f"{value:.3g}"
+    places = max(0, min(6, 1 - math.floor(math.log10(error))))
+    return f"{value:.{places}f}"
+
+
 def attempted(
     names: str | Iterable[str], measure: Callable[[], Estimate | Mapping[str, Estimate]]
 ) -> dict[str, Estimate]:

@@ -41,6 +41,7 @@ def build(
     full = validate(f"field {found.name!r}", options, found.function, given)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
     objective = found.function(given(shape, classes, stats, seed, **full), **own)
-    objective.spec = Spec(found.name, shape, classes, own | full)
+    defaults = {k: f.default for k, f in options_of(found.function, given).model_fields.items()}
+    objective.spec = Spec(found.name, shape, classes, own | full, defaults)
     objective.stats = stats or Stats.unit(shape)
     return objective

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffode.bench.tables import figure
 from diffode.files import write_text
 from diffode.likelihood.card import LikelihoodCard
 from diffode.markup import grid, words
-from diffode.metrics.estimates import FEWEST, Estimate, mean
+from diffode.metrics.estimates import FEWEST, Estimate, figure, mean
 from diffode.metrics.panel import Panel
 from diffode.runs.shards import Drawn
 from diffode.solvers.status import refusal

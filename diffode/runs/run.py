@@ -16,6 +16,7 @@ from diffode.data.stats import Stats, data_stats
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
 from diffode.runs.building import build
+from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
 from diffode.training import checkpoint
 from diffode.training.lock import hold
@@ -177,7 +178,7 @@ def _resumed(
     if first == plan.steps:
         if stored.fingerprint and stored.source != plan.source:  # the same data, moved
             replace(stored, data=plan.data, source=plan.source).write(out)
-        raw, loaded = checkpoint.load(path, "raw"), checkpoint.load(path)
+        raw, loaded = load(path, "raw"), load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
     checkpoint.set_newer_aside(out, path)
     return _trained(plan, dataset, start(plan, dataset, stats), out, path, watch)
@@ -268,4 +269,4 @@ def home(path: str | Path) -> Path:
 
 def open_run(folder: str | Path) -> tuple[Plan, Objective]:
     """The plan of a run directory, and its objective with the averaged weights."""
-    return Plan.read(home(folder)), checkpoint.load(folder)
+    return Plan.read(home(folder)), load(folder)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.rng import Rng
+from diffode.runs.loading import load
 from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
 from diffode.solvers.grids import KINDS
@@ -274,7 +275,7 @@ def _loss_falls(objective: Objective, x: Tensor, y: Tensor | None) -> None:
 def _checkpoint_rebuilds(objective: Objective) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = checkpoint.save(objective, Path(folder) / "field.safetensors")
-        again = checkpoint.load(path, weights="raw")
+        again = load(path, weights="raw")
     moved, x = _points(objective.field, 3, torch.float32)
     moved_again, _ = _points(again.field, 3, torch.float32)
     t = _middle(objective.field)

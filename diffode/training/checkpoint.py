@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,14 +22,13 @@ from diffode.data.fingerprint import Split
 from diffode.data.stats import Stats
 from diffode.files import is_main_process
 from diffode.inputs import quoted
-from diffode.options import validate
 from diffode.training import container
 from diffode.training.container import Damaged
 from diffode.training.objective import Objective
 from diffode.training.state import fill, idle, load_average, named, part, slots, state
 
 NAMES = "step-*.safetensors"
-__all__ = ["Damaged", "fill", "find", "load", "load_average", "newest", "part", "read", "save"]
+__all__ = ["Damaged", "file_at", "fill", "load_average", "newest", "read", "save"]
 
 
 def save(
@@ -79,24 +78,7 @@ def save(
     return container.write(Path(path), header, tensors)
 
 
-def load(path: str | Path, weights: Literal["ema", "raw"] = "ema") -> Objective:
-    """Rebuild the objective of a checkpoint, or of a run's newest one.
-
-    Arguments:
-        path: a checkpoint file, or a run directory.
-        weights: the moving average, or the raw weights as trained.
-
-    Raises:
-        ValueError: nothing there, or a file that is damaged or not a checkpoint of this package.
-    """
-    header, tensors = opened(path)
-    objective = restore(header, tensors)
-    if weights == "ema" and objective.averaged is not None:
-        load_average(objective.averaged, tensors)
-    return objective
-
-
-def find(path: str | Path) -> Path:
+def file_at(path: str | Path) -> Path:
     """The checkpoint file at a path: itself, or the newest of a run directory.
 
     Raises:
@@ -138,7 +120,7 @@ def opened(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         Damaged: that file is damaged; the newest sound one beside it is named.
         ValueError: nothing there, or no checkpoint.
     """
-    file = find(path)
+    file = file_at(path)
     with _naming_a_sound_one(file):
         header, tensors = read(file)
     return header, tensors
@@ -148,7 +130,7 @@ def peek(path: Path) -> tuple[dict[str, Any], Stats]:
     """The header of a checkpoint and the statistics of its data; its digest is not checked."""
     with _naming_a_sound_one(path):
         header, tensors = container.read(path, only="stats/")
-    return header, _stats(tensors)
+    return header, stats_of(tensors)
 
 
 @contextmanager
@@ -188,27 +170,6 @@ def _is_sound(path: Path) -> bool:
     return True
 
 
-def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
-    """The objective of a header, with the raw weights of the tensors.
-
-    Raises:
-        ValueError: tensors that do not fit the spec.
-    """
-    from diffode.runs.building import build
-
-    stats = _stats(tensors)
-    shape, classes = tuple(header["shape"]), header["classes"]
-    if tuple(stats.mean.shape) != shape:
-        found = tuple(stats.mean.shape)
-        raise ValueError(
-            f"the checkpoint is of shape {shape}, its statistics are of shape {found}"
-        )
-    _require_plausible(header, tensors)
-    objective = build(header["recipe"], shape, classes, stats, **header["options"])
-    fill(objective, tensors)
-    return objective
-
-
 def require_same(header: dict[str, Any], objective: Objective) -> None:
     """Refuse to go on with another recipe's checkpoint, or with other options.
 
@@ -220,13 +181,13 @@ def require_same(header: dict[str, Any], objective: Objective) -> None:
         return
     mine = {"recipe": spec.recipe, "shape": list(spec.shape), "classes": spec.classes}
     theirs = {key: header[key] for key in mine}
-    for key, value in mine.items():
-        if theirs[key] != value:
-            raise ValueError(f"the checkpoint has {key} {theirs[key]}, the objective {value}")
-    options = _complete(header)
-    for key, value in spec.options.items():
-        if options.get(key) != value:
-            raise ValueError(f"the checkpoint has {key} {options.get(key)}, the objective {value}")
+    mine |= spec.options
+    theirs |= {**spec.defaults, **header["options"]}
+    for key in mine | theirs:
+        if mine.get(key) != theirs.get(key):
+            raise ValueError(
+                f"the checkpoint has {key} {theirs.get(key)}, the objective {mine.get(key)}"
+            )
 
 
 def require_training(
@@ -254,35 +215,13 @@ def require_training(
             )
 
 
-def _stats(tensors: Mapping[str, Tensor]) -> Stats:
+def stats_of(tensors: Mapping[str, Tensor]) -> Stats:
+    """The data's statistics in a checkpoint's tensors.
+
+    Raises:
+        ValueError: a tensor of them is not there.
+    """
     try:
         return Stats.from_tensors(part(tensors, "stats"))
     except KeyError as name:
         raise ValueError(f"the checkpoint has no tensor stats/{name.args[0]}") from None
-
-
-def _complete(header: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's options in a header, with the defaults of those that came later."""
-    from diffode.recipes import find as find_recipe
-    from diffode.recipes.compose import given
-
-    found = find_recipe(header["recipe"])
-    return validate(f"field {found.name!r}", header["options"], found.function, given)
-
-
-def _require_plausible(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a spec that asks for a network larger than its tensors, before it is built.
-
-    Raises:
-        ValueError: a width, a depth or a number of classes beyond what the file holds.
-    """
-    shapes = [tensor.shape for name, tensor in tensors.items() if name.startswith("model/")]
-    largest = max((max(shape, default=1) for shape in shapes), default=1)
-    asked = {"classes": header["classes"], **header["options"]}
-    for key, most in (("width", largest), ("depth", len(shapes)), ("classes", largest)):
-        value = asked.get(key)
-        if isinstance(value, int) and value > most:
-            raise ValueError(
-                f"the checkpoint does not fit its own spec: {key} {value} with tensors for at "
-                f"most {most}"
-            )

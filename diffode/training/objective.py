@@ -37,12 +37,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class Spec:
-    """What rebuilds an objective: the recipe's name and its arguments."""
+    """What rebuilds an objective: the recipe's name and its arguments.
+
+    Attributes:
+        recipe, shape, classes, options: the arguments of `diffode.build`, complete.
+        defaults: of the options, for checkpoints from before an option was there.
+    """
 
     recipe: str
     shape: tuple[int, ...]
     classes: int | None
     options: Mapping[str, Any]
+    defaults: Mapping[str, Any]
 
 
 class Objective(nn.Module):

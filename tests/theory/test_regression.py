@@ -13,6 +13,7 @@ from diffode.fields import Empirical, Karras
 from diffode.fields.normalised import invert_norm
 from diffode.priors import StudentT
 from diffode.rng import Rng
+from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.runs.run import fit
 from diffode.sampling.drawing import sample
@@ -123,7 +124,7 @@ def test_runs_that_regressed_single_forces_are_sampled_and_not_trained(tmp_path)
     x = load("moons").train[:200]
     old = build("poisson", (2,), None, data_stats(x), objective="single", width=8, depth=1)
     checkpoint.save(old, tmp_path / "old.safetensors")
-    field = checkpoint.load(tmp_path / "old.safetensors").field
+    field = loading.load(tmp_path / "old.safetensors").field
     assert sample(field, 8, nfe=5).x.isfinite().all()
     for resume in (None, tmp_path / "old.safetensors"):
         with pytest.raises(

@@ -1,0 +1,53 @@
+"""The application, and the options that its commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from diffode.cli.once import App, refuse_repeated
+
+app = App(
+    name="diffode",
+    help="Generative models that are ODEs: train, sample and compare them with one interface.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
+Nfe = Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)]
+Steps = Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)]
+SolverOptions = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="an option of the solver, as rtol=1e-5"),
+]
+Levels = Annotated[
+    str | None,
+    typer.Option(help="how many values the data take, from -1 to 1, or N:LOW:HIGH [looked for]"),
+]
+Weights = Annotated[str, typer.Option(help="ema or raw")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+SEEDS: Any = {"min": 0, "max": 2**64 - 1}
+
+
+def pairs(assignments: list[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keys and values of ``--set key=value``, and those of options of their own.
+
+    Arguments:
+        assignments: what stood behind ``--set``.
+        given: the values of options with a name of their own, as ``--steps``.
+
+    Raises:
+        ValueError: an assignment without a key or an equals sign, or a key that stands twice.
+    """
+    split = [text.partition("=") for text in assignments]
+    for text, (key, equals, _) in zip(assignments, split, strict=True):
+        if not (key and equals):
+            raise ValueError(f"got --set {text!r}; wanted --set key=value")
+    given = given or {}
+    refuse_repeated([*given, *(key.strip() for key, _, _ in split)])
+    return {**given, **{key.strip(): value.strip() for key, _, value in split}}

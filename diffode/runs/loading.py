@@ -1,0 +1,68 @@
+"""From a checkpoint to the objective that it holds, with the field in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from diffode.runs.building import build
+from diffode.training import checkpoint
+from diffode.training.objective import Objective
+from diffode.training.state import fill, load_average
+
+
+def load(path: str | Path, weights: Literal["ema", "raw"] = "ema") -> Objective:
+    """Rebuild the objective of a checkpoint, or of a run's newest one.
+
+    Arguments:
+        path: a checkpoint file, or a run directory.
+        weights: the moving average, or the raw weights as trained.
+
+    Raises:
+        ValueError: nothing there, or a file that is damaged or not a checkpoint of this package.
+    """
+    header, tensors = checkpoint.opened(path)
+    objective = restore(header, tensors)
+    if weights == "ema" and objective.averaged is not None:
+        load_average(objective.averaged, tensors)
+    return objective
+
+
+def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
+    """The objective of a header, with the raw weights of the tensors.
+
+    Raises:
+        ValueError: tensors that do not fit the spec.
+    """
+    stats = checkpoint.stats_of(tensors)
+    shape, classes = tuple(header["shape"]), header["classes"]
+    if tuple(stats.mean.shape) != shape:
+        found = tuple(stats.mean.shape)
+        raise ValueError(
+            f"the checkpoint is of shape {shape}, its statistics are of shape {found}"
+        )
+    _require_plausible(header, tensors)
+    objective = build(header["recipe"], shape, classes, stats, **header["options"])
+    fill(objective, tensors)
+    return objective
+
+
+def _require_plausible(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a spec that asks for a network larger than its tensors, before it is built.
+
+    Raises:
+        ValueError: a width, a depth or a number of classes beyond what the file holds.
+    """
+    shapes = [tensor.shape for name, tensor in tensors.items() if name.startswith("model/")]
+    largest = max((max(shape, default=1) for shape in shapes), default=1)
+    asked = {"classes": header["classes"], **header["options"]}
+    for key, most in (("width", largest), ("depth", len(shapes)), ("classes", largest)):
+        value = asked.get(key)
+        if isinstance(value, int) and value > most:
+            raise ValueError(
+                f"the checkpoint does not fit its own spec: {key} {value} with tensors for at "
+                f"most {most}"
+            )
