@@ -15,7 +15,7 @@ from diffode.metrics import (
     nearest,
     precision_recall,
 )
-from diffode.metrics.estimates import share, stated
+from diffode.metrics.estimates import fraction, stated
 from diffode.rng import Rng
 from tests.draws import Quick
 from tests.test_metrics import draw, spread
@@ -47,12 +47,12 @@ def test_intervals_of_shares_near_one_hold_for_few_points(width, n=30):
         assert covered(lambda k: found[k], name) > 93, name
 
 
-def test_a_share_of_nothing_or_all_has_the_error_of_wilsons_interval():
+def test_a_fraction_of_nothing_or_all_has_the_error_of_wilsons_interval():
     """The ends are those that scipy gives."""
     for hits, n in ((0, 30), (30, 30), (29, 30), (3, 200)):
         ends = stats.binomtest(hits, n).proportion_ci(0.95, "wilson")
         far = max(abs(end - hits / n) for end in (ends.low, ends.high))
-        found = share(hits / n, hits / n * (1 - hits / n) / n, n)
+        found = fraction(hits / n, hits / n * (1 - hits / n) / n, n)
         assert 1.96 * found.stderr == pytest.approx(far, rel=1e-3)
     nothing = precision_recall(draw(50, 2, 1), draw(50, 2, 2, mean=50.0))
     assert all(nothing[name].value == 0 < nothing[name].stderr < 0.1 for name in SHARES)
