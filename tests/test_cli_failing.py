@@ -75,19 +75,24 @@ def test_messages_are_bounded(capsys):
 @pytest.mark.skipif(os.name == "nt", reason="sends signals as POSIX does")
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_signals_end_a_command_with_their_exit_code(name, code):
+    """Even where these tests were started by something that ignores the signal, as nohup does."""
     program = (
+        f"import signal; signal.signal(signal.{name}, signal.SIG_DFL)\n"
         "import sys, time; from diffode.cli import app, lists\n"
         "def wait():\n"
         "    try:\n        print('here', flush=True); time.sleep(100)\n"
         "    finally:\n        print('tidied')\n"
         "lists.fields = wait; sys.exit(app.run(['fields']))\n"
     )
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert child.stdout.readline() == "here\n"
-    child.send_signal(getattr(signal, name))
-    out, err = child.communicate(timeout=60)
+    ) as child:
+        try:
+            assert child.stdout.readline() == "here\n"
+            child.send_signal(getattr(signal, name))
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert (child.returncode, out, err) == (code, "tidied\n", f"ended by {name}\n")
 
 
