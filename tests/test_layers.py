@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "inputs, markup",
     "registry, options, files, devices, compiled",
-    "doors",
+    "doors, meanings",
     "rng",
     "data, priors",
     "nn",

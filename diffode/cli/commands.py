@@ -190,6 +190,19 @@ def solvers() -> None:
 
 
 @app.command()
+def options(
+    field: Annotated[
+        str | None, typer.Argument(metavar="FIELD", help="a name of diffode fields")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="a name of diffode solvers")] = None,
+) -> None:
+    """List the options of a field, its network and its training, or of a solver."""
+    from diffode.cli.lists import options as show
+
+    show(field, solver)
+
+
+@app.command()
 def data() -> None:
     """List the data sets."""
     from diffode.cli.lists import data as show

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple, replace
 
 import typer
+
+from diffode.meanings import Option, described, shown
+
+_COLUMNS = ("values", "range", "default", "meaning")  # of a table of options
 
 
 def show(rows: Sequence[tuple[str, ...]]) -> None:
@@ -29,6 +34,47 @@ def solvers() -> None:
 
     show(describe())
     typer.echo(f"default: {DEFAULT}")
+
+
+def options(field: str | None, solver: str | None) -> None:
+    """Print every option of a field and of a solver: name, kind, range, default and meaning.
+
+    Raises:
+        ValueError: neither of them, or an unknown name.
+    """
+    if field is None and solver is None:
+        raise ValueError("give FIELD, --solver NAME or both; diffode fields lists the fields")
+    tables = [] if field is None else _of_field(field)
+    if solver is not None:
+        from diffode.solvers import maker
+
+        tables.append((f"solver {solver}", described(maker(solver))))
+    for title, rows in tables:
+        if not rows:
+            typer.echo(f"{title}: it has no options")
+            continue
+        show([(title, *_COLUMNS), *((f"  {row.name}", *astuple(row)[1:]) for row in rows)])
+
+
+def _of_field(name: str) -> list[tuple[str, list[Option]]]:
+    """The options of a recipe, of what all recipes share, and of the trainer."""
+    from diffode.recipes import find
+    from diffode.recipes.compose import given
+    from diffode.runs.plan import OWN
+    from diffode.training.trainer import train
+
+    recipe = find(name)
+    usual = {key: shown(value) for key, value in recipe.training.items()}
+    training = [
+        replace(option, default=usual.get(option.name, option.default))
+        for option in described(train)
+        if option.name not in OWN
+    ]
+    return [
+        (f"field {recipe.name}", described(recipe.function)),
+        ("network", described(given)),
+        ("training", training),
+    ]
 
 
 def data() -> None:

@@ -34,10 +34,7 @@ class Given:
         shape: of one event.
         classes: the number of labels, None for unconditional.
         stats: the data's statistics.
-        network: the kind of network.
-        width, depth: of the network; None are its kind's own.
-        label_drop: the share of labels that training replaces by "no label"; with 0 the null label
-            is never trained, and the networks refuse it.
+        network, width, depth, label_drop: as for `given`.
         seed: of the network's initial weights.
     """
 
@@ -118,6 +115,14 @@ def given(
     label_drop: Fraction = 0.1,
 ) -> Given:
     """What a recipe is given; its keyword-only parameters are options of every recipe.
+
+    Arguments:
+        shape, classes, stats, seed: as in `Given`; without statistics, those of unit data.
+        network: the kind of network; auto is unet for images of more than 256 values, else mlp.
+        width: hidden size of an mlp (without a value 512), or channels of a unet (32).
+        depth: residual blocks of an mlp (without a value 4), or of each stage of a unet (1).
+        label_drop: the share of labels that training replaces by "no label"; with 0 sampling
+            without labels is never trained, and is refused.
 
     Raises:
         ValueError: statistics of another shape.

@@ -25,7 +25,13 @@ def vp(
     beta_max: Positive = 20.0,
     t_min: Annotated[float, Gt(0), Lt(1)] = 1e-5,
 ) -> Objective:
-    """VP: the score times sigma regressed at times uniform on [t_min, 1]."""
+    """VP: the score times sigma regressed at times uniform on [t_min, 1].
+
+    Arguments:
+        given: the data and the network.
+        beta_min, beta_max: the rate of noise at time 0 and at time 1; it grows linearly.
+        t_min: the earliest time that is trained.
+    """
     from diffode.fields.precond import ScorePrediction
     from diffode.fields.schedules import VP
     from diffode.training.denoising import Denoising, Uniform
@@ -43,7 +49,13 @@ def subvp(
     beta_max: Positive = 20.0,
     t_min: Annotated[float, Gt(0), Lt(1)] = 1e-5,
 ) -> Objective:
-    """Sub-VP: the score times sigma regressed at times uniform on [t_min, 1]."""
+    """Sub-VP: the score times sigma regressed at times uniform on [t_min, 1].
+
+    Arguments:
+        given: the data and the network.
+        beta_min, beta_max: the rate of noise at time 0 and at time 1; it grows linearly.
+        t_min: the earliest time that is trained.
+    """
     from diffode.fields.precond import ScorePrediction
     from diffode.fields.schedules import SubVP
     from diffode.training.denoising import Denoising, Uniform
@@ -60,7 +72,12 @@ def ve(
     sigma_min: Positive = 0.01,
     sigma_max: Positive = 50.0,
 ) -> Objective:
-    """VE: the score times sigma regressed at log-uniform noise levels."""
+    """VE: the score times sigma regressed at log-uniform noise levels.
+
+    Arguments:
+        given: the data and the network.
+        sigma_min, sigma_max: the least and the largest noise level.
+    """
     from diffode.fields.precond import ScorePrediction
     from diffode.fields.schedules import VE
     from diffode.training.denoising import Denoising, Uniform
@@ -88,6 +105,12 @@ def ddpm(
     Where none are given they are the paper's 1e-4 and .02 times 1000 / timesteps, so that a chain
     of any length ends with the same noise (Nichol and Dhariwal, 2021,
     https://arxiv.org/abs/2102.09672, whose code scales them so).
+
+    Arguments:
+        given: the data and the network.
+        timesteps: the length of the chain.
+        beta_start, beta_end: the noise's share of the variance in the first and in the last step
+            of the chain; without a value, the paper's for this length.
     """
     import torch
 
@@ -126,6 +149,12 @@ def edm(
     """EDM: unit-variance inputs and targets, log(sigma / sigma_data) normal.
 
     The paper's levels, -1.2 at sigma_data = 0.5, are stated for data of any scale.
+
+    Arguments:
+        given: the data and the network.
+        sigma_min, sigma_max: the least and the largest noise level of a sampler's path.
+        sigma_data: the standard deviation of the data; without a value, it is measured.
+        level_mean, level_std: mean and standard deviation of log(sigma / sigma_data) in training.
     """
     from diffode.fields.precond import KarrasPrediction
     from diffode.fields.schedules import Karras

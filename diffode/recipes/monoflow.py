@@ -38,7 +38,22 @@ def monoflow(
     average: Annotated[float, Gt(0), Lt(1)] = 0.98,
     activation: Literal["leaky", "silu", "softplus", "tanh"] = "leaky",
 ) -> Objective:
-    """A march: steps are of length ``step`` times the square of the noise."""
+    """A march: steps are of length ``step`` times the square of the noise.
+
+    Arguments:
+        given: the data and the critic.
+        h: the function of the critic's log-ratio whose gradient moves the particles.
+        check: refuse an h that is not monotone.
+        stages: the number of steps from the prior to the data, each with a critic of its own.
+        step: the length of a step, in units of the squared noise.
+        noise_first, noise_last: the noise on data and particles when training a critic, in the
+            first and in the last stage.
+        floor: a noise level added, in squares, to the one that sets the speed.
+        prior_std: the standard deviation of the normal prior about the data's mean.
+        particles: the number of particles that move.
+        average: the decay of the critic's moving average within a stage.
+        activation: of the critic's hidden layers.
+    """
     from diffode.fields.critics import CriticBank
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.nn.residual import ResidualCritic
@@ -85,7 +100,23 @@ def monoflow_pool(
 ) -> Objective:
     """A pool: steps are of length ``step`` times the square of the noise.
 
-    ``timed=false`` is there to see that it fails; ``penalty`` weighs the critic's gradient.
+    ``timed=false`` is there to see that it fails.
+
+    Arguments:
+        given: the data and the critic.
+        h: the function of the critic's log-ratio whose gradient moves the particles.
+        check: refuse an h that is not monotone.
+        stages: the number of steps from the prior to the data.
+        step: the length of a step, in units of the squared noise.
+        noise_first, noise_last: the noise on data and particles when training the critic, at the
+            prior and at the data.
+        floor: a noise level added, in squares, to the one that sets the speed.
+        prior_std: the standard deviation of the normal prior about the data's mean.
+        particles: the number of particles that move.
+        moves: the particles that step after each update of the critic.
+        timed: whether the critic is told the time.
+        penalty: the weight of the critic's squared gradient in its loss.
+        activation: of the critic's hidden layers.
     """
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.training.particles import PooledFlow
@@ -118,7 +149,20 @@ def gan(
     kappa: Positive = 1.0,
     activation: Literal["leaky", "silu", "softplus", "tanh"] = "leaky",
 ) -> Objective:
-    """Critic and generator in turn; noise is in units of the data's standard deviation."""
+    """Critic and generator in turn.
+
+    Arguments:
+        given: the data and the networks.
+        h: the function of the critic's log-ratio that samples climb, or hinge, wgan-gp or ipm.
+        check: refuse an h that is not monotone.
+        critic_steps, generator_steps: updates of each in a step of the training.
+        noise: on data and samples when training, in units of the data's standard deviation.
+        penalty: the weight of the critic's gradient penalty.
+        regression: whether the generator is regressed on its samples moved by the field.
+        epsilon: how far the samples are moved, for regression=true.
+        kappa: the weight of the critic against its average, for regression=true; 1 is the critic.
+        activation: of the critic's hidden layers.
+    """
     from diffode.fields.generated import Generated
     from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
 

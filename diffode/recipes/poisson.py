@@ -44,6 +44,20 @@ def poisson(
     the paper's code does, and so leaves far ones there untrained; it then starts on the plane
     within the norm cap, and frequencies of points come out wrong. ``objective=single`` stands for
     old runs, which can be sampled; it trains no new one.
+
+    Arguments:
+        given: the data and the network.
+        dof: the number D of augmented dimensions; 1 is the paper's.
+        sigma_min, sigma_max: the least and the largest height z above the data.
+        level_mean, level_std: place and width of the logistic law of log(sigma / std) in training,
+            with std that of the data.
+        radius: how a sample's scale q is drawn at the start.
+        objective: denoising, the paper's regression of a normalised field, or single (withdrawn).
+        weighted: whether the loss has the exact weight; without it frequencies come out wrong.
+        gamma: added to the norm by which the regression divides the field.
+        tau: the growth of the perturbation's radius in the regression: (1 + tau)^m.
+        restrict: whether points near the plane get a smaller scale, as in the paper's code.
+        points: rows of a batch that the regression perturbs; without a value, all of them.
     """
     from diffode.fields.poisson import PoissonField
     from diffode.fields.revealed import RevealedKarras
@@ -129,7 +143,15 @@ def pfgmpp(
     level_mean: Finite = -0.5,
     level_std: Positive = 1.2,
 ) -> Objective:
-    """PFGM++: EDM with Student-t noise of dof = D, r = sigma sqrt(D)."""
+    """PFGM++: EDM with Student-t noise of dof = D, r = sigma sqrt(D).
+
+    Arguments:
+        given: the data and the network.
+        dof: the number D of augmented dimensions; the larger, the nearer to EDM.
+        sigma_min, sigma_max: the least and the largest noise level of a sampler's path.
+        sigma_data: the standard deviation of the data; without a value, it is measured.
+        level_mean, level_std: mean and standard deviation of log(sigma / sigma_data) in training.
+    """
     from diffode.fields.precond import KarrasPrediction
     from diffode.fields.schedules import Karras
     from diffode.priors import StudentT

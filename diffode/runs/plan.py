@@ -28,7 +28,7 @@ MEMORY = "memory"  # the source of a data set that was in no file
 FREE = ("device", "save_every", "keep", "log_every", "tensorboard")  # change nothing learned
 _MAY = ("steps", *FREE)  # what a resumed run may change
 _FIXED = ("field", "labels", "seed")
-_OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself
+OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Plan:
             ValueError: an unknown field or option, or a value out of range.
         """
         recipe, seed = find(field), as_count(seed, "seed", 0)
-        for key in _OWN:
+        for key in OWN:
             if key in options:
                 raise ValueError(f"got {key}={options[key]}; a plan has no such option")
         options = {**recipe.training, **options}
         known = validate(f"field {recipe.name!r}", options, recipe.function, given, train)
         own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
-        rest = {k: v for k, v in known.items() if k not in own and k not in _OWN}
+        rest = {k: v for k, v in known.items() if k not in own and k not in OWN}
         solver, source = solver or solver_of(field), datasets.source_of(data)
         return cls(recipe.name, data, labels, seed, own, rest, solver, source)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from diffode.inputs import quoted
 from diffode.options import suggest, validate
@@ -83,17 +84,26 @@ def get_solver(name: str = "default", **options: Any) -> Solver:  # noqa: ANN401
         ValueError: an unknown name or option, or an option out of range.
     """
     name = DEFAULT if name == "default" else str(name)
+    make = maker(name)
+    first = () if name in _OWN else (name,)
+    return make(*first, **validate(f"solver {name!r}", options, make))
+
+
+def maker(name: str) -> Callable[..., Solver]:
+    """The class or function that makes a solver; its keyword-only parameters are the options.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    name = DEFAULT if name == "default" else name
     if name not in names():
         raise ValueError(
             f"no solver named {quoted(name)}; {suggest(name, names())}"
             f"solvers: {', '.join(names())}"
         )
-    what = f"solver {name!r}"
     if name in _OWN:
-        make: Any = _OWN[name]
-        return cast(Solver, make(**validate(what, options, make)))
+        return _OWN[name]
     if name in adaptive.METHODS:
-        return adaptive.Adaptive(name, **validate(what, options, adaptive.Adaptive))
+        return adaptive.Adaptive
     tolerant = name in ode.ADAPTIVE_RK or name in ("implicit_adams", "scipy_solver")
-    method = ode.tolerant if tolerant else ode.fixed
-    return method(name, **validate(what, options, method))
+    return ode.tolerant if tolerant else ode.fixed

@@ -21,9 +21,9 @@ class AdamsBashforth(Multistep):
     r"""Adams-Bashforth on a form of choice, its weights integrated exactly for the times given.
 
     Arguments:
-        form: noise, data, velocity or trig.
+        form: what is extrapolated: noise, data, velocity, or both in the angle (trig).
         variable: of the polynomials: time, rho, logsnr (log rho), or fraction (rho / (1 + rho)).
-        order: 1 to 4.
+        order: of the method, 1 to 4.
         corrected: use the free corrector, undamped; it adds 1 to the order.
         lower: in how many of the last steps the order falls, to 1 in the last.
     """
@@ -53,7 +53,7 @@ class DEIS(AdamsBashforth):
         r = order - 1.
 
     Arguments:
-        order: 1 to 4.
+        order: of the method, 1 to 4.
         lower: in how many of the last steps the order falls, to 1 in the last.
     """
 
@@ -70,7 +70,7 @@ class DPM(AdamsBashforth):
         expansion taken through past evaluations.
 
     Arguments:
-        order: 1 to 3.
+        order: of the method, 1 to 3.
         lower: in how many of the last steps the order falls, to 1 in the last.
     """
 
@@ -90,7 +90,7 @@ class DPMpp(AdamsBashforth):
     Reference: Lu et al. (2022), https://arxiv.org/abs/2211.01095, algorithm 2 and appendix B.
 
     Arguments:
-        order: 1 to 3.
+        order: of the method, 1 to 3.
         lower: in how many of the last steps the order falls, to 1 in the last.
     """
 
@@ -106,7 +106,7 @@ class UniPC(AdamsBashforth):
     Reference: Zhao et al. (2023), https://arxiv.org/abs/2302.04867, algorithms 1 and 2.
 
     Arguments:
-        order: 1 to 3, of the predictor.
+        order: of the predictor, 1 to 3.
         lower: in how many of the last steps the order falls, to 1 in the last.
     """
 

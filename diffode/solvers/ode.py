@@ -193,12 +193,25 @@ def tolerant(
     clock: Clock | Literal["auto"] = "auto",
     max_nfe: Count = MOST_NFE,
 ) -> TorchDiffEq:
-    """A method with tolerances."""
+    """A method with tolerances.
+
+    Arguments:
+        method: its name.
+        rtol, atol: relative and absolute tolerance.
+        clock: the time and state that are integrated in; "auto" is the angle for the adaptive
+            methods on affine fields.
+        max_nfe: the most evaluations that a solve may take.
+    """
     return TorchDiffEq(method, rtol=rtol, atol=atol, clock=clock, max_nfe=max_nfe)
 
 
 def fixed(method: str, *, clock: Clock = "native") -> TorchDiffEq:
-    """A method with steps of its own."""
+    """A method with steps of its own.
+
+    Arguments:
+        method: its name.
+        clock: the time and state that are integrated in.
+    """
     return TorchDiffEq(method, clock=clock)
 
 

@@ -44,7 +44,7 @@ class TrigSDE(Family):
     and Song (2024), https://arxiv.org/abs/2410.11081, section 3.
 
     Arguments:
-        order: 1 or 2.
+        order: of the method, 1 or 2.
         eta: the noise, 0 (the ODE: Adams-Bashforth in the angle, any noise law) to 1 (the
             reverse SDE) and beyond.
 

@@ -36,8 +36,9 @@ class SingleStep(Solver):
     Where alpha is 0 the step is DDIM's.
 
     Arguments:
-        form: noise or data.
-        order: 1 to 3; stages at 1/2 (order 2), 1/3 and 2/3 (order 3) of the step in log rho.
+        form: what is extrapolated: noise (DPM-Solver) or data (DPM-Solver++).
+        order: of the method, 1 to 3; stages at 1/2 (order 2), 1/3 and 2/3 (order 3) of the step
+            in log rho.
     """
 
     name, needs, grid = "dpm-single", AffineField, "logsnr"

@@ -55,7 +55,7 @@ class SDEDPMpp(Family):
     appendix, there with eta = 1.
 
     Arguments:
-        order: 1 (the ancestral sampler at eta = 1, DDIM at 0) or 2.
+        order: of the method, 1 (the ancestral sampler at eta = 1, DDIM at 0) or 2.
         eta: the noise, 0 (the ODE: DPM-Solver++(2M), any noise law) to 1 (the reverse SDE) and
             beyond.
 

@@ -44,7 +44,7 @@ class Trig(Multistep):
     between the ends are at times of each row.
 
     Arguments:
-        order: 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 beyond.
+        order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 beyond.
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 

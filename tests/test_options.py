@@ -1,0 +1,108 @@
+"""The tables of options: each says what it is, what it takes and what it means."""
+
+import math
+from typing import Annotated, Literal
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+
+from diffode import recipes, solvers
+from diffode.cli.app import run
+from diffode.meanings import Option, described, meanings
+from diffode.options import Fraction, Positive
+from diffode.recipes.compose import given
+from diffode.training.trainer import train
+from tests.runs import refused
+
+STATED = [
+    *(pytest.param(recipes.find(name).function, id=name) for name in recipes.names()),
+    *(pytest.param(solvers.maker(name), id=name) for name in solvers.names()),
+    given,
+    train,
+]
+
+
+@pytest.mark.parametrize("function", STATED)
+def test_every_option_says_what_it_takes_and_what_it_means(function):
+    plain = {"true or false", "whole number", "number", "text", "word", "path"}
+    for option in described(function):
+        assert option.meaning, option
+        assert set(option.kind.split(" or ")) <= plain or option.kind in plain, option
+        assert "inf" not in option.range and "None" not in option.default, option
+
+
+def stated(
+    *,
+    a: Positive,
+    b: Fraction | None = None,
+    c: Literal["x", "y"] = "x",
+    d: Literal["auto"] | Annotated[int, Ge(1), Le(5)] = "auto",
+    e: Annotated[int, Ge(2)] = 3,
+    f: Annotated[float, Gt(-math.inf), Lt(math.inf)] = 1e-6,
+    g: bool = True,
+    h: Annotated[float, Gt(0), Le(1)] = 1.0,
+) -> None:
+    """A function.
+
+    Arguments:
+        a, b: the first
+            and the second.
+        c: the third: x or y.
+
+    Raises:
+        d: no option.
+    """
+
+
+def test_types_and_ranges_are_in_words():
+    assert [(o.name, o.kind, o.range) for o in described(stated)] == [
+        ("a", "number", "above 0"),
+        ("b", "number", "from 0, below 1"),
+        ("c", "word", "one of x, y"),
+        ("d", "word or whole number", "auto, or from 1 to 5"),
+        ("e", "whole number", "2 or more"),
+        ("f", "number", ""),
+        ("g", "true or false", ""),
+        ("h", "number", "above 0 to 1"),
+    ]
+    assert described(stated)[1] == Option(
+        "b", "number", "from 0, below 1", "-", "the first and the second."
+    )
+    assert [o.default for o in described(stated)][2:7] == ["x", "auto", "3", "1e-06", "true"]
+
+
+def test_meanings_are_those_of_the_arguments_alone():
+    both = "the first and the second."
+    assert meanings(stated) == {"a": both, "b": both, "c": "the third: x or y."}
+
+
+def test_options_of_a_field_are_the_recipes_the_networks_and_the_trainers(capsys):
+    assert run(["options", "gan", "--solver", "rk4"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [" ".join(line[:2]) for line in lines if "default" in line] == [
+        "field gan",
+        "network values",
+        "training values",
+        "solver rk4",
+    ]
+    assert ["batch", "whole", "number", "1", "or", "more", "128"] in [line[:7] for line in lines]
+    known = {line[0] for line in lines}
+    assert {"critic_steps", "width", "lr", "clock"} <= known
+    assert not known & {"seed", "out", "resume", "since"}  # which are options of the command
+
+
+def test_a_field_without_options_says_so(capsys):
+    assert run(["options", "rectified"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "field rectified: it has no options"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give FIELD, --solver NAME or both; diffode fields lists the fields"),
+        (["poison"], "no field named 'poison'; did you mean 'poisson'?"),
+        (["edm", "--solver", "hune"], "no solver named 'hune'; did you mean 'heun'?"),
+    ],
+)
+def test_unknown_names_are_refused(capsys, arguments, message):
+    assert message in refused(capsys, "options", *arguments)
