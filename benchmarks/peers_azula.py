@@ -12,7 +12,7 @@ from azula.denoise import DiracPosterior
 from azula.noise import RectifiedSchedule, Schedule
 from torch import Tensor
 
-from benchmarks.peers import End, Peer, Problem
+from benchmarks.peers_problem import End, Peer, Problem
 
 SAMPLERS = {
     "zAB": sample.zABSampler,

@@ -19,7 +19,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
-from benchmarks.peers import End, Peer, Problem
+from benchmarks.peers_problem import End, Peer, Problem
 
 diffusers_logging.set_verbosity(logging.ERROR)
 SIGMA_DATA = 0.5

@@ -7,7 +7,7 @@ from functools import partial
 from dpm_solver_pytorch import DPM_Solver, NoiseScheduleVP, model_wrapper
 from torch import Tensor
 
-from benchmarks.peers import End, Peer, Problem
+from benchmarks.peers_problem import End, Peer, Problem
 
 
 def solve(

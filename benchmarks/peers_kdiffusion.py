@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.peers import End, Peer, Problem
+from benchmarks.peers_problem import End, Peer, Problem
 
 CALLS = {"euler": 1, "lms": 1, "dpmpp_2m": 1, "heun": 2, "dpm_2": 2}  # a step; the last takes 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peers import End, Peer, Problem, Spent
+from benchmarks.peers_problem import End, Peer, Problem, Spent
 
 FIXED = {"euler": 1, "midpoint": 2, "heun3": 3, "rk4": 4}
 TOLERANCES = [10.0 ** (-k / 2) for k in range(0, 15)]

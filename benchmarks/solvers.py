@@ -27,8 +27,9 @@ from torch import Tensor
 from benchmarks import beds as exact
 from benchmarks import peers as others
 from benchmarks import peers_networks as networks
+from benchmarks import peers_problem
 from benchmarks.beds import Bed
-from benchmarks.peers import End, Peer
+from benchmarks.peers_problem import End, Peer
 from benchmarks.peers_tables import HEUN, LOG_Z, leaders, report
 from diffode.fields import PoissonField
 from diffode.fields.base import Start
@@ -72,10 +73,10 @@ def cell(bed: Bed, end: End, calls: int) -> Cell:
 def measure_peer(bed: Bed, peer: Peer, nfe: tuple[int, ...]) -> dict[str, Cell | None]:
     """One sampler of another library at every number of calls; None where it has no run."""
     state = networks.state if bed.law is None else exact.reference
-    p = others.problem(bed, state)
+    p = peers_problem.problem(bed, state)
     cells: dict[str, Cell | None] = {}
     for n in nfe:
-        found = others.run(peer, p, n)
+        found = peers_problem.run(peer, p, n)
         cells[str(n)] = None if found is None else cell(bed, *found)
     return cells
 
@@ -140,7 +141,7 @@ def measure_log_z(bed: Bed) -> dict[str, Cell | None]:
     with torch.no_grad():
         return {
             str(calls): cell(bed, end, calls)
-            for end, calls in log_z(others.problem(bed), tolerances)
+            for end, calls in log_z(peers_problem.problem(bed), tolerances)
         }
 
 
@@ -168,7 +169,7 @@ def fill(bed: Bed, options: argparse.Namespace) -> None:
     if poisson and LOG_Z not in kept:
         kept[LOG_Z] = measure_log_z(bed)
         write_text(path, json.dumps(kept))
-    kind = others.kind_of(bed.field.schedule)
+    kind = peers_problem.kind_of(bed.field.schedule)
     few = (poisson or bed.law is None) and not options.all
     wanted = finalists(kind, options.out) if few else None
     for peer in others.peers(kind):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from benchmarks import beds, peers, peers_tables, solvers
+from benchmarks import beds, peers_problem, peers_tables, solvers
 from benchmarks.beds import Bed, bed, errors, reference, score
 from benchmarks.laws import LAWS, DiagonalMixture
 from diffode.fields import VP, Karras, Mixture, Rectified
@@ -148,13 +148,13 @@ def euler(p, nfe):
     y = p.start(1.0, float(rho[0]))
     for here, there in pairwise(rho):
         y = y + (there - here) * p.posterior(y, 1.0, here)[1]
-    return peers.End(y, float(rho[-1]))
+    return peers_problem.End(y, float(rho[-1]))
 
 
 def test_another_library_is_measured_as_our_own_solver_is(cache):
     b = small("2d/edm", 8)
-    peer = peers.Peer("Euler in rho", ("edm",), euler)
-    end, calls = peers.run(peer, peers.problem(b), 10)
+    peer = peers_problem.Peer("Euler in rho", ("edm",), euler)
+    end, calls = peers_problem.run(peer, peers_problem.problem(b), 10)
     theirs = solvers.cell(b, end, calls)
     ours = solvers.measure_ours(b, "ddim:final=none", (10,))["10"]
     assert theirs["calls"] == ours["calls"] == 10
@@ -162,15 +162,15 @@ def test_another_library_is_measured_as_our_own_solver_is(cache):
 
 
 def test_a_sampler_that_overspends_has_no_cell(cache):
-    p = peers.problem(small("2d/edm", 4))
-    over = peers.Peer("over", ("edm",), lambda p, nfe: euler(p, nfe + 1))
-    assert peers.run(over, p, 5) is None
-    assert peers.run(peers.Peer("Euler", ("edm",), euler), p, 5)[1] == 5
+    p = peers_problem.problem(small("2d/edm", 4))
+    over = peers_problem.Peer("over", ("edm",), lambda p, nfe: euler(p, nfe + 1))
+    assert peers_problem.run(over, p, 5) is None
+    assert peers_problem.run(peers_problem.Peer("Euler", ("edm",), euler), p, 5)[1] == 5
 
 
 @pytest.mark.parametrize("name", ["2d/vp", "2d/edm", "2d/rect"])
 def test_a_problem_asks_the_same_of_every_scaling(name, cache):
-    p = peers.problem(small(name))
+    p = peers_problem.problem(small(name))
     x = Rng(0).normal("x", (6, 2), torch.float64)
     base = p.posterior(x, 0.6, 0.8)
     for scale in (0.1, 1.0, 30.0):

@@ -29,18 +29,6 @@ FLOORS = [
     "cli",
 ]  # from the ground up; rooms of one floor do not import each other
 FLOOR = {room: k for k, rooms in enumerate(FLOORS) for room in rooms.split(", ")}
-UPWARD = {
-    ("runs.evaluation", "bench.tables"),
-    ("training.checkpoint", "recipes"),
-    ("training.checkpoint", "recipes.compose"),
-    ("training.checkpoint", "runs.building"),
-}  # imports of a higher floor that are still to go: this list only gets shorter
-CIRCLES = {
-    "data.base data.toys",
-    "cli.app cli.commands cli.comparing cli.comparisons cli.encoding cli.evaluating cli.features "
-    "cli.fitting cli.likelihood cli.sampling cli.training",
-    "peers peers_azula peers_diffusers peers_dpmsolver peers_kdiffusion peers_ode",
-}  # circles that are still to go: this list only gets shorter
 
 
 def modules(package):
@@ -113,13 +101,12 @@ def test_no_module_imports_a_higher_floor_or_a_neighbour():
         and (other in above or room(one) != room(other))
         and (other in above or FLOOR[room(other)] >= FLOOR[room(one)])
     }
-    assert wrong == UPWARD, "an import only goes down; one that is mended leaves the list"
+    assert not wrong, "an import only goes down"
 
 
 @pytest.mark.parametrize("package", ["diffode", "benchmarks"])
 def test_no_modules_import_in_a_circle(package):
-    found = {" ".join(map(short, circle)) for circle in circles(imports(package))}
-    assert found == {c for c in CIRCLES if c.startswith("peers") == (package == "benchmarks")}
+    assert not circles(imports(package))
 
 
 def test_every_room_has_a_floor_and_every_floor_a_room():
