@@ -69,7 +69,7 @@ def listing(folder):
 # ------------------------------------------------------------------------------------------- train
 
 TRAIN = {
-    "--field poison": r"no field named 'poison'; did you mean 'poisson'\? registered fields: .*vp",
+    "--field poison": r"no field named 'poison'; did you mean 'poisson'\? fields: .*vp",
     "": "give --field NAME; diffode fields lists the names",
     "--field vp --data moon": r"no data set named 'moon'; did you mean 'moons'\? data sets: .*dig",
     "--field edm --set sigma_mx=3": r"no option 'sigma_mx'; did you mean 'sigma_max'\? .*width",

@@ -11,6 +11,7 @@ from typer.main import get_command
 
 import diffode
 import diffode.analysis
+from diffode import registry
 from diffode.bench.config import make_config
 from diffode.bench.config_file import read_config
 from diffode.bench.models import plan_of
@@ -18,7 +19,7 @@ from diffode.cli import commands, comparisons  # noqa: F401  # they register the
 from diffode.cli.app import app
 from diffode.data import load
 from diffode.metrics.panel import Panel
-from diffode.recipes import names, registry
+from diffode.recipes import names
 from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, spans, steps
 
 TINY = {"steps": 2, "width": 16, "depth": 1, "batch": 16}  # of a training by a block of Python
@@ -38,7 +39,7 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     assert names()  # so that ours are registered
-    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
+    monkeypatch.setattr(registry, "_TABLES", {k: dict(v) for k, v in registry._TABLES.items()})
     fit, budget = diffode.fit, diffode.analysis.error_budget
     monkeypatch.setattr(diffode, "fit", lambda *a, **k: fit(*a, **TINY | k), raising=False)
     monkeypatch.setattr(

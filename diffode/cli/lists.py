@@ -22,10 +22,11 @@ def show(rows: Sequence[tuple[str, ...]]) -> None:
 
 def fields() -> None:
     """Print the fields with one line and the reference of each, then the aliases."""
-    from diffode.recipes import aliases, find, names
+    from diffode import registry
 
-    show([(r.name, r.about, r.reference) for r in map(find, names())])
-    typer.echo("also: " + ", ".join(f"{a} = {name}" for a, name in aliases().items()))
+    show(registry.describe("recipe"))
+    also = registry.aliases("recipe").items()
+    typer.echo("also: " + ", ".join(f"{alias} = {name}" for alias, name in also))
 
 
 def solvers() -> None:

@@ -7,13 +7,11 @@ torch inside their functions, so that listing them is instant.
 
 from __future__ import annotations
 
-from diffode.recipes.registry import (
-    Recipe,
-    aliases,
-    find,
-    names,
-    recipe,
-    solver_of,
-)
+import importlib
 
-__all__ = ["Recipe", "aliases", "find", "names", "recipe", "solver_of"]
+from diffode.recipes.registry import Recipe, find, names, recipe, solver_of
+
+__all__ = ["Recipe", "find", "names", "recipe", "solver_of"]
+
+for _module in ("diffusion", "poisson", "rectified", "monoflow"):  # each registers its recipes
+    importlib.import_module(f"{__name__}.{_module}")

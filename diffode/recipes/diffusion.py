@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 _SCORE_SDE = "Song et al. (2021), https://arxiv.org/abs/2011.13456"
 
 
-@recipe("vp", about="score-SDE, variance-preserving", reference=_SCORE_SDE)
+@recipe(
+    "vp",
+    about="score-SDE, variance-preserving",
+    reference=_SCORE_SDE,
+    aliases=("sde",),
+)
 def vp(
     given: Given,
     *,
@@ -92,6 +97,7 @@ def ve(
     "ddpm",
     about="DDPM: noise prediction on a chain of betas",
     reference="Ho et al. (2020), https://arxiv.org/abs/2006.11239",
+    aliases=("ddim",),
 )
 def ddpm(
     given: Given,

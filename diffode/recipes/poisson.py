@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     "poisson",
     about="PFGM: charges in N+1 dimensions, started on the hemisphere",
     reference="Xu et al. (2022), https://arxiv.org/abs/2209.11178",
+    aliases=("pfgm",),
 )
 def poisson(
     given: Given,
@@ -132,6 +133,7 @@ def _started(inner: Learned, restrict: bool, norm_cap: float) -> PoissonField:
     "pfgmpp",
     about="PFGM++: D augmented dimensions, EDM's preconditioning",
     reference="Xu et al. (2023), https://arxiv.org/abs/2302.04265",
+    aliases=("pfgm++",),
 )
 def pfgmpp(
     given: Given,

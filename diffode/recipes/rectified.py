@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     "rectified",
     about="rectified flow: velocity prediction on straight paths",
     reference="Liu et al. (2023), https://arxiv.org/abs/2209.03003",
+    aliases=("flow",),
 )
 def rectified(
     given: Given,

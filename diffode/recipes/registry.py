@@ -1,27 +1,15 @@
-"""The table of recipes."""
+"""The names of recipes."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from diffode.inputs import quoted
-from diffode.options import suggest
+from diffode import registry
 
 if TYPE_CHECKING:
     from diffode.training import Objective
-
-_MODULES = ("diffusion", "poisson", "rectified", "monoflow")
-_RECIPES: dict[str, Recipe] = {}
-_ALIASES = {
-    "pfgm": "poisson",
-    "pfgm++": "pfgmpp",
-    "sde": "vp",
-    "flow": "rectified",
-    "ddim": "ddpm",
-}
 
 _SOLVERS = {"ddim": "ddim"}  # names that also say how to sample
 
@@ -31,11 +19,12 @@ class Recipe:
     """A named way to build an objective.
 
     Attributes:
-        name: what the command line calls it.
+        name: what the command line calls it; of code in a file, ``/folder/file.py:function``.
         about: one line on what it is.
         reference: the paper.
         function: called as ``function(given, **options)``.
         training: options of the trainer that serve it better than the trainer's own.
+        origin: the file or package of a recipe that is not diffode's own, see `registry.Entry`.
     """
 
     name: str
@@ -43,10 +32,16 @@ class Recipe:
     reference: str
     function: Callable[..., Objective]
     training: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 def recipe(
-    name: str, *, about: str, reference: str, training: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    about: str = "",
+    reference: str = "",
+    training: Mapping[str, Any] | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Objective]], Callable[..., Objective]]:
     """Register a function ``(given, *, option=default, ...) -> Objective``.
 
@@ -55,28 +50,16 @@ def recipe(
     """
 
     def register(function: Callable[..., Objective]) -> Callable[..., Objective]:
-        if name in _RECIPES or name in _ALIASES:
-            raise ValueError(f"the recipe name {name!r} is taken")
-        _RECIPES[name] = Recipe(name, about, reference, function, training or {})
+        stated: dict[str, Any] = {"about": about, "reference": reference, "aliases": aliases}
+        registry.register("recipe", name, function, **stated, training=training or {})
         return function
 
     return register
 
 
-def _load() -> None:
-    for module in _MODULES:
-        importlib.import_module(f"diffode.recipes.{module}")
-
-
 def names() -> list[str]:
     """The names of all registered recipes."""
-    _load()
-    return list(_RECIPES)
-
-
-def aliases() -> dict[str, str]:
-    """Other names and what they stand for."""
-    return dict(_ALIASES)
+    return registry.names("recipe")
 
 
 def solver_of(name: str) -> str:
@@ -84,18 +67,16 @@ def solver_of(name: str) -> str:
     return _SOLVERS.get(name, "default")
 
 
-def find(name: str) -> Recipe:
+def find(name: str, *, run: bool = False) -> Recipe:
     """The recipe of this name or alias.
+
+    Arguments:
+        name: of the recipe, or the place of its function, as ``mine.py:function``.
+        run: whether the code at a place is run, see `registry.find`.
 
     Raises:
         ValueError: no such recipe, with the names there are.
     """
-    _load()
-    key = _ALIASES.get(name, name)
-    if key not in _RECIPES:
-        known = [*_RECIPES, *_ALIASES]
-        raise ValueError(
-            f"no field named {quoted(name)}; {suggest(name, known)}"
-            f"registered fields: {', '.join(_RECIPES)}"
-        )
-    return _RECIPES[key]
+    entry = registry.find("recipe", name, run=run)
+    training, function = entry.facts.get("training", {}), entry.value
+    return Recipe(entry.key, entry.about, entry.reference, function, training, entry.origin)

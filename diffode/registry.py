@@ -1,0 +1,274 @@
+"""One registry of all that has a name: recipes, networks, schedules, solvers, grids and more.
+
+A name is one of diffode's own, one that was registered in this process, or one that an installed
+package brings by an entry point::
+
+    [project.entry-points."diffode.recipes"]
+    mine = "my_package.recipes:mine"
+
+``file.py:name`` and ``package.module:name`` stand for what is found there, see `diffode.code`.
+
+>>> from diffode import registry
+>>> registry.find("recipe", "edm").about
+'EDM: Karras preconditioning, log-normal noise levels'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from diffode import code
+from diffode.inputs import brief, quoted
+from diffode.options import suggest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of things that have names.
+
+    Attributes:
+        noun: what messages call one of them.
+        group: of the entry points that bring further ones.
+        home: the module that registers diffode's own when it is imported.
+    """
+
+    noun: str
+    group: str
+    home: str
+
+
+KINDS = {
+    "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that has a name.
+
+    Attributes:
+        kind, name: what it is, and how it is asked for.
+        target: itself, or ``module:attribute`` where it is imported from when it is used.
+        about: one line on what it is.
+        reference: the paper.
+        key: what finds it again from another process: its name, or for the user's own code the
+            place of that.
+        origin: of a key that is not diffode's own: "sha256 ..." of the file, or "package ...".
+        facts: what else its kind states, such as the ``training`` of a recipe.
+    """
+
+    kind: str
+    name: str
+    target: Any
+    about: str = ""
+    reference: str = ""
+    key: str = ""
+    origin: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The thing itself."""
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+_TABLES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+_ALIASES: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+
+
+def register(
+    kind: str,
+    name: str,
+    value: Any = None,  # noqa: ANN401
+    *,
+    about: str = "",
+    reference: str = "",
+    aliases: tuple[str, ...] = (),
+    **facts: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Give something a name; without a value, a decorator that does.
+
+    Arguments:
+        kind: "recipe", "network", "schedule", "solver", "grid", "source", "feature" or "metric".
+        name: how it is asked for.
+        value: the thing, or ``module:attribute`` where it is to be imported from when it is used.
+        about: one line on what it is; left out, the first of its docstring.
+        reference: the paper.
+        aliases: other names of it.
+        facts: what else the kind states of it.
+
+    Raises:
+        ValueError: no such kind, or a name that is taken.
+    """
+    if value is None:
+        return lambda value: register(
+            kind, name, value, about=about, reference=reference, aliases=aliases, **facts
+        )
+    table = _table(kind)
+    for one in (name, *aliases):
+        before = table.get(_ALIASES[kind].get(one, one))
+        if before is not None and not _defined_anew(before.target, value):
+            raise ValueError(f"the {KINDS[kind].noun} name {one!r} is taken")
+    table[name] = _made(kind, name, value, about, reference, facts)
+    _ALIASES[kind] |= dict.fromkeys(aliases, name)
+    return value
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind: diffode's own, those registered here, those of installed packages."""
+    return [name for name, _, _ in describe(kind)]
+
+
+def aliases(kind: str) -> dict[str, str]:
+    """Other names of a kind, and what they stand for."""
+    _table(kind)
+    return dict(_ALIASES[kind])
+
+
+def describe(kind: str) -> list[tuple[str, str, str]]:
+    """Name, one line and reference of each of a kind. No installed package is imported for it."""
+    own = {n: e for n, e in _table(kind).items() if code.place(n) is None}
+    others = {n: points[0] for n, points in _points(KINDS[kind].group).items() if n not in own}
+    return [(name, entry.about, entry.reference) for name, entry in own.items()] + [
+        (name, _summary(point), _package(point)) for name, point in others.items()
+    ]
+
+
+def find(kind: str, name: str, *, run: bool = False) -> Entry:
+    """What has this name or alias.
+
+    Arguments:
+        kind: as for `register`.
+        name: its name, or a place as ``mine.py:name`` or ``package.module:name``.
+        run: whether the user gave the name, so that the code at a place is run; else only such
+            as ran already is found.
+
+    Raises:
+        ValueError: no such name, with those there are, or one whose code does not run.
+        FileNotFoundError: the place of a file that is not there.
+    """
+    table, noun = _table(kind), KINDS[kind].noun
+    name = _ALIASES[kind].get(name, name)
+    if (at := code.place(name)) is not None:
+        return _opened(kind, at) if run else _ran(kind, at)
+    if name not in table and name in (points := _points(KINDS[kind].group)):
+        table[name] = _loaded(kind, name, points[name])
+    if name not in table:
+        known = names(kind)
+        raise ValueError(
+            f"no {noun} named {quoted(name)}; {suggest(name, [*known, *_ALIASES[kind]])}"
+            f"{noun}s: {', '.join(known)}"
+        )
+    return table[name]
+
+
+def _table(kind: str) -> dict[str, Entry]:
+    """The entries of a kind, with diffode's own among them."""
+    if kind not in KINDS:
+        raise ValueError(f"no kind {quoted(kind)}; kinds: {', '.join(KINDS)}")
+    importlib.import_module(KINDS[kind].home)
+    return _TABLES[kind]
+
+
+def _made(
+    kind: str, name: str, value: object, about: str, reference: str, facts: Mapping[str, Any]
+) -> Entry:
+    """An entry, with what finds it from another process."""
+    about = about or ((getattr(value, "__doc__", None) or "").strip().splitlines() or [""])[0]
+    at = code.place_of(value)
+    if at is None or at.module.partition(".")[0] == "diffode":
+        return Entry(kind, name, value, about, reference, name, "", facts)
+    origin = f"sha256 {code.fingerprint(at)}"
+    return Entry(kind, name, value, about, reference, str(at), origin, facts)
+
+
+def _defined_anew(before: object, value: object) -> bool:
+    """Whether a definition is the same one that ran again, as a cell of a notebook does."""
+    one, other = (
+        (getattr(x, "__module__", ""), getattr(x, "__qualname__", "")) for x in (before, value)
+    )
+    return one == other and bool(one[1]) and "<locals>" not in one[1]
+
+
+def _ran(kind: str, at: code.Place) -> Entry:
+    """The entry of a place whose code ran already.
+
+    Raises:
+        ValueError: it did not.
+    """
+    table = _TABLES[kind]
+    for entry in (table.get(str(at)), *table.values()):
+        if entry is not None and entry.key == str(at):
+            return entry
+    raise ValueError(
+        f"the {KINDS[kind].noun} {quoted(str(at))} is code, which is run only where you say so: "
+        "give --trust on the command line, trust=True in Python"
+    )
+
+
+def _opened(kind: str, at: code.Place) -> Entry:
+    """The entry of a place, whose code is run; what its decorator stated of it holds."""
+    value = code.run(at)
+    if not callable(value):
+        raise TypeError(f"{at} is an object of type {type(value).__name__}, no {kind}")
+    stated = [e for e in _TABLES[kind].values() if e.target is value]
+    entry = stated[0] if stated else _made(kind, str(at), value, "", "", {})
+    origin = f"sha256 {code.fingerprint(at)}"
+    entry = dataclasses.replace(entry, name=str(at), key=str(at), origin=origin)
+    _TABLES[kind][str(at)] = entry
+    return entry
+
+
+@cache
+def _points(group: str) -> dict[str, list[metadata.EntryPoint]]:
+    """The entry points of a group by their name, without importing what they lead to."""
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for point in metadata.entry_points(group=group):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _loaded(kind: str, name: str, points: list[metadata.EntryPoint]) -> Entry:
+    """The entry that an installed package brings.
+
+    Raises:
+        ValueError: two packages have it, or it cannot be imported.
+    """
+    packages = [_package(point) for point in points]
+    if len(points) > 1:
+        raise ValueError(
+            f"the {KINDS[kind].noun} {name!r} is brought by {' and '.join(packages)}; uninstall "
+            "one of them"
+        )
+    try:
+        value = points[0].load()
+    except (Exception, SystemExit) as error:  # a package may raise anything
+        said = brief(f"{type(error).__name__}: {error}", 500)
+        raise ValueError(
+            f"the {KINDS[kind].noun} {name!r} of {packages[0]} cannot be imported: {said}"
+        ) from error
+    stated = [e for e in _TABLES[kind].values() if e.target is value]
+    entry = stated[0] if stated else _made(kind, name, value, "", "", {})
+    return dataclasses.replace(entry, name=name, key=name, origin=packages[0])
+
+
+def _package(point: metadata.EntryPoint) -> str:
+    """The package that brings an entry point."""
+    if point.dist is None:
+        return f"the entry point {point.value}"
+    return f"package {point.dist.name} {point.dist.version}"
+
+
+def _summary(point: metadata.EntryPoint) -> str:
+    """What a package says of itself in one line."""
+    known = {} if point.dist is None else point.dist.metadata.json
+    return brief(str(known.get("summary", point.value)), 100)
