@@ -4,14 +4,18 @@ VENV ?= .venv
 FIELD ?= poisson
 READY := $(VENV)/.ready
 
-.PHONY: train test check clean
+.PHONY: train test test-all check clean
 
 # Set up, then train FIELD on real digits and end with a picture and a report.
 train: $(READY)
 	$(VENV)/bin/diffode train --field $(FIELD)
 
-# Set up, then pass the tests.
+# Set up, then pass the tests, but for those that train for minutes.
 test: $(READY)
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+# Set up, then pass all tests.
+test-all: $(READY)
 	$(VENV)/bin/python -m pytest
 
 # Lint, format and types, as the continuous integration runs them.

@@ -8,7 +8,7 @@ and the prior; shared solvers integrate any field; a trainer runs each field's o
 >>> import torch
 >>> weights, means, stds = [0.3, 0.7], [[-2.0], [2.0]], [0.1, 0.1]
 >>> two = Mixture(*map(torch.tensor, (weights, means, stds)), VP())
->>> float((sample(two, 1000, nfe=50).x > 0).float().mean().round(decimals=1))
+>>> round(float((sample(two, 1000, nfe=50).x > 0).double().mean()), 1)
 0.7
 """
 

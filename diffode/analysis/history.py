@@ -34,6 +34,7 @@ class GeneratorHistory:
 
     Call `keep` in the loop over the trainer's states.
 
+    >>> import torch
     >>> from diffode import Rng, build, train
     >>> objective, history = build("gan", (2,), width=8), GeneratorHistory()
     >>> for state in train(objective, Rng(0).normal("data", (64, 2)), steps=3, batch=16):

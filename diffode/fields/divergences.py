@@ -227,6 +227,7 @@ DIVERGENCES = {entry.name: entry for entry in _TABLE}
 def get_divergence(h: str | Divergence | Elementwise, check: bool = True) -> Divergence:
     """The divergence of this name, or the one of a function h of the log-ratio.
 
+    >>> import torch
     >>> get_divergence("ns").slope(torch.tensor([-20.0, 0.0]))
     tensor([1.0000, 0.5000])
     >>> get_divergence(lambda d: d + d.tanh()).monotone

@@ -205,6 +205,7 @@ def critic_network(
 ) -> CriticNetwork:
     """The usual critic for events of a shape, with weights that depend on the arguments alone.
 
+    >>> import torch
     >>> critic_network((2,))(torch.zeros(5, 2), 0.0).shape
     torch.Size([5])
 

@@ -149,6 +149,7 @@ def generator_network(
 ) -> Generator:
     """The usual generator for events of a shape, with weights that depend on the arguments alone.
 
+    >>> import torch
     >>> generator_network((1, 9, 7), 4, "conv")(torch.zeros(5, 4)).shape
     torch.Size([5, 1, 9, 7])
 
