@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 
 
 def script_json(content: object) -> str:
@@ -18,10 +17,3 @@ def words(text: str) -> str:
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`|])", r"\\\1", line).replace("](", "]\\(")
-
-
-def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rule = ["---"] * len(head)
-    rows = [map(words, head), rule, *(map(words, line) for line in lines)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

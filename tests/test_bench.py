@@ -17,7 +17,8 @@ from diffode.bench.comparison import compare
 from diffode.bench.config import make_config
 from diffode.bench.config_file import read_config
 from diffode.bench.results import merge, read_results
-from diffode.bench.tables import Mean, at, comma_separated, markdown, rows
+from diffode.bench.rows import Mean, at, rows
+from diffode.bench.tables import cells_table, markdown
 from diffode.cli.app import run
 from diffode.data import load
 from tests.runs import SMALL, refused, written
@@ -105,7 +106,7 @@ def test_the_report_holds_the_figures_and_what_remakes_it(done):
     results = read_results(done)
     assert len(table) == 1 + len(results.cells)
     assert table[0].startswith("data,field,seed,solver,allowed,tolerance,nfe")
-    assert comma_separated(results).splitlines() == table
+    assert cells_table(results).csv().splitlines() == table
     assert markdown(results) in text
     for part in ("diffode bench config.yaml", "save_every: 10", "alpha", "Student"):
         assert part in page

@@ -8,7 +8,7 @@ import torch
 
 import diffode
 from diffode.analysis import error_budget
-from diffode.analysis.budget import PARTS, ErrorBudget, lines
+from diffode.analysis.budget import PARTS, ErrorBudget, budget_tables
 from diffode.analysis.stages import affine_stages, exact_field
 from diffode.bench.budget_chart import chart
 from diffode.data import Dataset, load
@@ -175,7 +175,7 @@ def test_figures_come_back_from_json_and_are_drawn(ring):
     b = error_budget(exact(ring, VP(), 0.1), ring, "ddim", n=ROWS, nfe=8, name="<vp>")
     again = ErrorBudget.fromdict(b.asdict())
     assert again == b
-    (moved_head, moved), (score_head, scores) = lines([b])
-    assert len(moved[0]) == len(moved_head) and len(scores[0]) == len(score_head)
+    for table in budget_tables([b]):
+        assert len(table.rows[0]) == len(table.head)
     picture = chart([b, b])
     assert picture.count("<rect") == 2 * 2 * len(PARTS) and "&lt;vp&gt;" in picture

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "inputs, markup",
-    "options, files, devices, compiled",
+    "tables, options, files, devices, compiled",
     "code",
     "registry",
     "doors, meanings",

@@ -8,7 +8,7 @@ import torch
 
 from diffode.bench.cells import split
 from diffode.bench.results import Results
-from diffode.bench.tables import notes, rows
+from diffode.bench.rows import notes, rows
 from diffode.data import Dataset, load
 from diffode.metrics import class_variation, copying, straightness
 from diffode.metrics.estimates import Estimate
@@ -166,8 +166,8 @@ def test_a_metric_that_cannot_be_had_is_named_and_leaves_the_others():
     settings = {"solver": "s", "nfe": 1, "seed": 0, "weights": "ema", "checkpoint": "c",
                 "shortfall": ""}  # fmt: skip
     result = Evaluation("one point", settings, panel, found)
-    lines = {row[0]: row for row in result.rows()}
-    assert lines["MMD^2"][1:4] == ("none",) * 3 and lines["energy"][1] != "none"
+    lines = {row[0]: row for row in result.table().rows}
+    assert lines["MMD^2"][1:4] == ["none"] * 3 and lines["energy"][1] != "none"
     note = next(line for line in result.notes() if line.startswith("no MMD^2: "))
     assert note in result.markdown() and "few points" in result.markdown()
     stored = json.loads(json.dumps(result.content()))["metrics"]["MMD^2"]

@@ -11,9 +11,10 @@ import argparse
 from pathlib import Path
 
 from diffode.bench.results import RESULTS, Results, read_results
-from diffode.bench.tables import Mean, at, markdown, rows
+from diffode.bench.rows import Mean, at, rows
+from diffode.bench.tables import markdown
 from diffode.cli.hints import command_line
-from diffode.markup import grid
+from diffode.tables import Table
 
 CONFIGS = Path("benchmarks/standing")
 SETS = ("planar", "digits", "images")
@@ -26,7 +27,7 @@ def short(results: Results, data: str) -> str:
     metric = reference["headline"]
     beside = [m for m in ("precision", "recall", "copying") if m in reference["floor"]]
     lines = [
-        ["*real data*", *[_floor(reference, metric)] * len(SHOWN)]
+        ["real data", *[_floor(reference, metric)] * len(SHOWN)]
         + [_floor(reference, name) for name in beside]
     ]
     for field in dict.fromkeys(r.field for r in table if r.data == data):
@@ -39,7 +40,8 @@ def short(results: Results, data: str) -> str:
             + [str(last.metrics[name]) for name in beside]
         )
     head = ["", *map(str, SHOWN), *(f"{name} at {SHOWN[-1]}" for name in beside)]
-    return f"{data}: {metric}\n\n{grid(head, lines)}"
+    table = Table(head, lines, marks={(0, 0): "reference"})
+    return f"{data}: {metric}\n\n{table.markdown()}"
 
 
 def _floor(reference: dict, name: str) -> str:

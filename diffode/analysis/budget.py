@@ -28,6 +28,7 @@ from diffode.metrics.estimates import Estimate
 from diffode.metrics.transport import sliced_potentials
 from diffode.rng import Rng
 from diffode.solvers import Solver
+from diffode.tables import Table
 
 PARTS = ("prior mismatch", "solver", "model")
 STAGES = ("exact, from p_T", "exact, from the prior", "exact, by the solver", "trained")
@@ -242,11 +243,8 @@ def _scored(x: Tensor, real: Tensor) -> tuple[list[Estimate], dict[str, Estimate
     return stages[:4], {p: change(k, k + 1) for k, p in enumerate(PARTS)}, change(4, 3)
 
 
-Lines = tuple[list[str], list[list[str]]]
-
-
-def lines(budgets: Sequence[ErrorBudget]) -> tuple[Lines, Lines]:
-    """The heads and lines of both tables of several budgets."""
+def budget_tables(budgets: Sequence[ErrorBudget]) -> tuple[Table, Table]:
+    """Both tables of several budgets: how far parts move samples, what they do to the score."""
     moved, scored = [], []
     for b in budgets:
         how = [b.name, f"{b.solver}, {b.nfe:.0f}"]
@@ -258,8 +256,8 @@ def lines(budgets: Sequence[ErrorBudget]) -> tuple[Lines, Lines]:
         scored.append([*how, plus_minus(b.scores[0]), *signed, *last])
     head = ["field", "solver, evaluations"]
     return (
-        ([*head, *PARTS, "end to end", "sum"], moved),
-        ([*head, "exact", *PARTS, "trained", "real data", _AGAINST], scored),
+        Table([*head, *PARTS, "end to end", "sum"], moved),
+        Table([*head, "exact", *PARTS, "trained", "real data", _AGAINST], scored),
     )
 
 

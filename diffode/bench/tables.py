@@ -1,281 +1,213 @@
-"""The results of a comparison as tables: means over seeds with intervals, at fixed evaluations."""
+"""What the reports of a comparison say of each data set: tables, written in whatever format."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student
-
-from diffode.analysis import budget
-from diffode.analysis.budget import ErrorBudget
+from diffode.analysis.budget import ErrorBudget, budget_tables
 from diffode.bench.results import Results
-from diffode.markup import grid, words
-from diffode.metrics.estimates import figure
-
-INTERVAL = 0.95
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over seeds and the half width of its 95 % interval.
-
-    It is 1.96 standard errors of the metric, or Student's interval over the seeds, whichever is
-    wider: few seeds may agree by chance.
-    """
-
-    value: float
-    half: float
-
-    @classmethod
-    def of(cls, values: Sequence[float], stderrs: Sequence[float]) -> Mean:
-        """The mean of one value for each seed."""
-        n = len(values)
-        own = 1.96 * math.sqrt(math.fsum(e * e for e in stderrs)) / n
-        if n == 1:
-            return cls(values[0], own)
-        quantile = float(student.ppf((1 + INTERVAL) / 2, n - 1))
-        over = quantile * statistics.stdev(values) / math.sqrt(n)
-        return cls(statistics.mean(values), over if math.isnan(own) else max(own, over))
-
-    def __str__(self) -> str:
-        if math.isnan(self.half):
-            return f"{self.value:.3g}"
-        return f"{figure(self.value, self.half)} ± {figure(self.half, self.half)}"
+from diffode.bench.rows import Mean, Row, allowances, at, notes, rows
+from diffode.markup import words
+from diffode.tables import Table
 
 
 @dataclass(frozen=True)
-class Row:
-    """The cells that differ in their seed alone.
+class Section:
+    """What every report says of one data set.
 
     Attributes:
-        data, field, solver: whose they are.
-        allowed: the evaluations allowed, None for an adaptive solver.
-        tolerance: of an adaptive solver.
-        seeds: how many there are.
-        nfe: evaluations spent, the mean over samples and seeds.
-        seconds: for all samples of a cell, the mean over seeds.
-        metrics: by name.
-        refused: why there are none.
-        lacking: why some cannot be had, by name.
-        unfinished: how many samples did not reach the end of the span, all seeds together.
-        picture: the place of the first seed's samples.
+        data: its name.
+        about: what was measured, and against what.
+        metric: the one of the first table.
+        floor: of that metric, for real data.
+        nfe: the most evaluations of a column.
+        by_evaluations: the metric of each field and solver.
+        everything: all metrics at the most evaluations.
+        trainings: what decides each training.
+        notes: what the tables leave out, a sentence each.
+        budgets: the error budgets, if they were asked for.
+        bounds: what theory allows, if it is known.
+        unbudgeted: why fields have no error budget.
     """
 
     data: str
-    field: str
-    solver: str
-    allowed: int | None
-    tolerance: float | None
-    seeds: int
-    nfe: float
-    seconds: float
-    metrics: dict[str, Mean]
-    refused: str | None
-    lacking: dict[str, str]
-    unfinished: int
-    picture: str | None
+    about: str
+    metric: str
+    floor: str
+    nfe: int
+    by_evaluations: Table
+    everything: Table
+    trainings: Table
+    notes: list[str]
+    budgets: list[ErrorBudget]
+    bounds: Table | None
+    unbudgeted: str
 
 
-def rows(results: Results) -> list[Row]:
-    """One row for each field, solver and allowance, in the order of the cells."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for cell in results.cells:
-        key = tuple(cell[k] for k in ("data", "field", "solver", "allowed", "tolerance"))
-        groups[key].append(cell)
-    return [_row(key, cells) for key, cells in groups.items()]
-
-
-def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
-    refused = [c["refused"] for c in cells if "refused" in c]
-    whole = [c for c in cells if "refused" not in c]
-    measured = [] if refused else [c["metrics"] for c in whole]
-    names = [name for name in measured[0] if all(name in m for m in measured)] if measured else []
-    pairs = {name: [c["metrics"][name] for c in whole] for name in names}
-    data, field, solver, allowed, tolerance = key
-    return Row(
-        data,
-        field,
-        solver,
-        allowed,
-        tolerance,
-        seeds=len(cells),
-        nfe=statistics.mean(c["nfe"] for c in whole) if whole else math.nan,
-        seconds=statistics.mean(c["seconds"] for c in whole) if whole else math.nan,
-        metrics={k: Mean.of([v for v, _ in p], [e for _, e in p]) for k, p in pairs.items()},
-        refused=_refusal(refused, len(cells)),
-        lacking={name: why for c in whole for name, why in c.get("lacking", {}).items()},
-        unfinished=sum(c["unfinished"] for c in whole),
-        picture=next((c["picture"] for c in cells if c["picture"]), None),
-    )
-
-
-def _refusal(reasons: Sequence[str], cells: int) -> str | None:
-    if not reasons:
-        return None
-    return reasons[0] + (f" ({len(reasons)} of {cells} seeds)" if len(reasons) < cells else "")
-
-
-def notes(table: Sequence[Row], data: str) -> list[str]:
-    """What tables leave out: solvers that refused, and samples that did not reach their end."""
-    known = [r for r in table if r.data == data]
-    said = [f"not possible: {r.field} with {r.solver}: {r.refused}" for r in known if r.refused]
-    said += [
-        f"{r.unfinished} samples of {r.field} with {r.solver} did not reach the end"
-        for r in known
-        if r.unfinished
-    ]
-    said += [
-        f"no {name} of {r.field} with {r.solver}: {why}"
-        for r in known
-        for name, why in r.lacking.items()
-    ]
-    return list(dict.fromkeys(said))
-
-
-def at(table: Sequence[Row], data: str, field: str, solver: str, nfe: int) -> Row | None:
-    """The row of at most these evaluations: an adaptive solver's tightest tolerance that fits."""
-    fits = [
-        row
-        for row in table
-        if (row.data, row.field, row.solver) == (data, field, solver)
-        and not row.refused
-        and row.nfe <= nfe
-        and (row.allowed is None or row.allowed == nfe or solver == "own")
-    ]
-    return max(fits, key=lambda row: row.nfe, default=None)
-
-
-def allowances(table: Sequence[Row], data: str) -> list[int]:
-    """The evaluations of a data set's columns."""
-    return sorted({r.allowed for r in table if r.data == data and r.allowed and r.solver != "own"})
-
-
-def markdown(results: Results) -> str:
-    """The report as Markdown, a section for each data set."""
+def sections(results: Results) -> list[Section]:
+    """A section for each data set."""
     table = rows(results)
-    return "\n\n".join(
-        section for data in results.references for section in _section(results, table, data)
-    )
+    return [_section(results, table, data) for data in results.references]
 
 
-def _section(results: Results, table: list[Row], data: str) -> list[str]:
-    metric, columns = results.references[data]["headline"], allowances(table, data) or [1]
+def _section(results: Results, table: Sequence[Row], data: str) -> Section:
     reference = results.references[data]
-    floor = (
-        Mean.of(*([v] for v in reference["floor"][metric]))
-        if metric in reference["floor"]
-        else None
-    )
-    known = [(r.field, r.solver) for r in table if r.data == data]
-    lines = []
-    for field, solver in dict.fromkeys(known):
-        found = [at(table, data, field, solver, nfe) for nfe in columns]
-        lines.append(
-            [
-                field,
-                solver,
-                *("" if r is None else str(r.metrics.get(metric, "none")) for r in found),
-            ]
-        )
-    about = ", ".join(
-        f"{k.replace('_', ' ')} {f'{v:.4g}' if isinstance(v, float) else v}"
-        for k, v in reference["about"].items()
-        if not isinstance(v, (dict, list))
-    )
-    parts = [
-        f"## {words(data)}",
-        words(f"{metric} by evaluations. Real data: {floor}. {about}."),
-        grid(["field", "solver", *map(str, columns)], lines),
-        *([words("; ".join(said) + ".")] if (said := notes(table, data)) else []),
-        f"All metrics at {columns[-1]} evaluations:",
-        grid(*everything(results, table, data, columns[-1])),
-        "Trainings:",
-        grid(*trainings(results, data)),
-    ]
-    made, refused = budgets(results, data)
-    parts += [words(f"No error budget: {refused}.")] if refused else []
-    if made:
-        titles = ("Paired end points, RMS (share gone elsewhere):",
-                  "Signed changes of the sliced W2; parts may cancel:")  # fmt: skip
-        for title, (head, body) in zip(titles, budget.lines(made), strict=True):
-            parts += [title, grid(head, body)]
-    return parts
-
-
-def budgets(results: Results, data: str) -> tuple[list[ErrorBudget], str]:
-    """The error budgets of a data set, and why fields have none."""
+    metric, columns = reference["headline"], allowances(table, data) or [1]
     known = results.budgets.get(data, [])
-    refused = [f"{b['name']}: {b['refused']}" for b in known if "refused" in b]
-    return [ErrorBudget.fromdict(b) for b in known if "refused" not in b], "; ".join(refused)
+    return Section(
+        data=data,
+        about=_about(reference["about"]),
+        metric=metric,
+        floor=_floor(reference, metric) or "none",
+        nfe=columns[-1],
+        by_evaluations=_by_evaluations(results, table, data, columns),
+        everything=_everything(results, table, data, columns[-1]),
+        trainings=_trainings(results, data),
+        notes=notes(table, data),
+        budgets=[ErrorBudget.fromdict(b) for b in known if "refused" not in b],
+        bounds=_bounds(known),
+        unbudgeted="; ".join(f"{b['name']}: {b['refused']}" for b in known if "refused" in b),
+    )
 
 
-def everything(
-    results: Results, table: Sequence[Row], data: str, nfe: int
-) -> tuple[list[str], list[list[str]]]:
-    """Every metric of every field with its usual solver, beside the floor."""
+def _about(about: dict[str, Any]) -> str:
+    plain = {
+        k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else v
+        for k, v in about.items()
+        if v is not None and not isinstance(v, (dict, list))
+    }
+    return "; ".join(f"{k}: {v}" for k, v in plain.items())
+
+
+def _floor(reference: dict[str, Any], metric: str) -> str:
+    known = reference["floor"]
+    return str(Mean.of(*([v] for v in known[metric]))) if metric in known else ""
+
+
+def _solvers(table: Sequence[Row], data: str) -> dict[str, list[str]]:
+    """The solvers of each field, both in order."""
+    known: dict[str, dict[str, None]] = {}
+    for row in table:
+        if row.data == data:
+            known.setdefault(row.field, {})[row.solver] = None
+    return {field: list(solvers) for field, solvers in known.items()}
+
+
+def _by_evaluations(
+    results: Results, table: Sequence[Row], data: str, columns: Sequence[int]
+) -> Table:
+    metric = results.references[data]["headline"]
+    better = {m["name"]: m["better"] for m in results.metrics[data]}[metric]
+    lines: list[list[str]] = []
+    marks: dict[tuple[int, int], str] = {}
+    for field, solvers in _solvers(table, data).items():
+        found = [[at(table, data, field, s, nfe) for nfe in columns] for s in solvers]
+        for j, column in enumerate(zip(*found, strict=True), 2):
+            best = _best(column, metric, better) if len(solvers) > 1 else []
+            marks |= {(len(lines) + k, j): "best" for k in best}
+        for solver, line in zip(solvers, found, strict=True):
+            lines.append([field, solver, *("" if r is None else r.said(metric) for r in line)])
+    return Table(["field", "solver", *map(str, columns)], lines, marks=marks, grouped=True)
+
+
+def _best(column: Sequence[Row | None], metric: str, better: str) -> list[int]:
+    """Which of a column are the best, or within its interval."""
+    known = {k: r.metrics[metric] for k, r in enumerate(column) if r and metric in r.metrics}
+    if not known:
+        return []
+    top = (max if better == "high" else min)(known.values(), key=lambda m: m.value)
+    return [k for k, m in known.items() if abs(m.value - top.value) <= max(top.half, 0.0)]
+
+
+def _everything(results: Results, table: Sequence[Row], data: str, nfe: int) -> Table:
+    """Every metric of every field with its usual solver, beside real data."""
     names = [m["name"] for m in results.metrics[data]]
-    floor = results.references[data]["floor"]
-    lines = [
-        [
-            "*real data*",
-            *(str(Mean.of(*([v] for v in floor[n]))) if n in floor else "" for n in names),
-        ]
-    ]
-    for field in dict.fromkeys(r.field for r in table if r.data == data):
-        solvers = list(
-            dict.fromkeys(r.solver for r in table if (r.data, r.field) == (data, field))
-        )
+    reference = results.references[data]
+    lines = [["real data", *(_floor(reference, name) for name in names)]]
+    for field, solvers in _solvers(table, data).items():
         found = at(table, data, field, solvers[0], nfe)
         if found is not None:
-            lines.append(
-                [field, *(str(found.metrics[n]) if n in found.metrics else "" for n in names)]
-            )
-    return ["", *names], lines
+            lines.append([field, *map(found.said, names)])
+    return Table(["", *names], lines, marks={(0, 0): "reference"})
 
 
-def trainings(results: Results, data: str) -> tuple[list[str], list[list[str]]]:
+def _trainings(results: Results, data: str) -> Table:
     """What decides each training, for the first seed."""
     head = ["field", "budget", "prior alpha", "sigma", "noise", "parameters", "steps", "samples",
             "seconds", "peak MB", "straightness"]  # fmt: skip
     lines: dict[str, list[str]] = {}
     for model in results.models.values():
         plan = model["plan"]
-        if plan["data"] != data or plan["field"] in lines or "refused" in model:
-            continue
-        alpha, sigma = model.get("alpha"), model.get("sigma")
-        straight = model["straightness"]
-        lines[plan["field"]] = [
-            plan["field"],
-            model["budget"],
-            f"{alpha[0]:.4g}" if alpha else "",
-            f"{sigma[0]:.4g} to {sigma[1]:.4g}" if sigma else "",
-            model.get("noise", model["prior"]),
-            f"{model['parameters']:,}",
-            f"{model['steps']:,}",
-            f"{model['samples']:,}",
-            f"{model['seconds']:.0f}",
-            f"{model['peak_memory'] / 1e6:.0f}",
-            f"{straight[0]:.3f}" if straight else "",
-        ]
-    return head, list(lines.values())
+        if plan["data"] == data and plan["field"] not in lines and "refused" not in model:
+            lines[plan["field"]] = _training(model)
+    return Table(head, list(lines.values()))
 
 
-def comma_separated(results: Results) -> str:
-    """Every cell as a line of CSV, its metrics and their standard errors in columns."""
+def _training(model: dict[str, Any]) -> list[str]:
+    alpha, sigma, straight = model.get("alpha"), model.get("sigma"), model["straightness"]
+    return [
+        model["plan"]["field"],
+        model["budget"],
+        f"{alpha[0]:.4g}" if alpha else "",
+        f"{sigma[0]:.4g} to {sigma[1]:.4g}" if sigma else "",
+        model.get("noise", model["prior"]),
+        f"{model['parameters']:,}",
+        f"{model['steps']:,}",
+        f"{model['samples']:,}",
+        f"{model['seconds']:.0f}",
+        f"{model['peak_memory'] / 1e6:.0f}",
+        f"{straight[0]:.3f}" if straight else "",
+    ]
+
+
+def _bounds(budgets: Sequence[dict[str, Any]]) -> Table | None:
+    """Theory's bound beside what it bounds, for fields that have both."""
+    lines = [
+        [b["name"], *(f"{v:.3g}" for v in (k["measured"], k["value"], k["value"] / k["measured"])),
+         f"{k['exponent']:.2f}"]
+        for b in budgets
+        if (k := b.get("bound"))
+    ]  # fmt: skip
+    return Table(["field", "measured", "bound", "looser by", "exponent"], lines) if lines else None
+
+
+def markdown(results: Results) -> str:
+    """The report as Markdown, a section for each data set."""
+    return "\n\n".join(part for section in sections(results) for part in _parts(section))
+
+
+def _parts(section: Section) -> list[str]:
+    metric, floor = section.metric, section.floor
+    parts = [
+        f"## {words(section.data)}",
+        words(f"{metric} by evaluations. Real data: {floor}. {section.about}."),
+        section.by_evaluations.markdown(),
+        *([words("; ".join(section.notes) + ".")] if section.notes else []),
+        f"All metrics at {section.nfe} evaluations:",
+        section.everything.markdown(),
+        "Trainings:",
+        section.trainings.markdown(),
+    ]
+    parts += [words(f"No error budget: {section.unbudgeted}.")] if section.unbudgeted else []
+    if section.budgets:
+        moved, scores = budget_tables(section.budgets)
+        parts += ["Paired end points, RMS (share gone elsewhere):", moved.markdown()]
+        parts += ["Signed changes of the sliced W2; parts may cancel:", scores.markdown()]
+    if section.bounds is not None:
+        parts += ["Gronwall's bound on the distance of end points:", section.bounds.markdown()]
+    return parts
+
+
+def cells_table(results: Results) -> Table:
+    """Every cell as a row, its metrics and their standard errors in columns."""
     names = list(dict.fromkeys(m["name"] for known in results.metrics.values() for m in known))
     keys = ["data", "field", "seed", "solver", "allowed", "tolerance", "nfe", "nfe_max", "count",
             "unfinished", "seconds", "peak_memory", "device", "model", "refused"]  # fmt: skip
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, *(f"{n}{tail}" for n in names for tail in ("", " stderr"))])
+    lines = []
     for cell in results.cells:
         pairs = [cell.get("metrics", {}).get(n, ("", "")) for n in names]
-        writer.writerow([*(cell.get(k, "") for k in keys), *(v for pair in pairs for v in pair)])
-    return text.getvalue()
+        values = [*(cell.get(k) for k in keys), *(v for pair in pairs for v in pair)]
+        lines.append(["" if v is None else str(v) for v in values])
+    return Table([*keys, *(f"{n}{tail}" for n in names for tail in ("", " stderr"))], lines)

@@ -13,7 +13,7 @@ from diffode.bench.config import BenchConfig, make_config
 from diffode.bench.config_file import dump, read_config
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
-from diffode.bench.tables import comma_separated, markdown
+from diffode.bench.tables import cells_table, markdown
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
@@ -82,7 +82,7 @@ def report(results: Results, out: Path, title: str) -> None:
     texts = {name: dump(config) for name, config in results.named_configs.items()} | {
         "report.html": page(results, title),
         "report.md": f"# {words(title)}\n\n{markdown(results)}\n\n{commands}\n",
-        "results.csv": comma_separated(results),
+        "results.csv": cells_table(results).csv(),
     }
     results.write(out)
     for name, text in texts.items():

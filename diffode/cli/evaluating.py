@@ -11,7 +11,6 @@ import typer
 from diffode.bench.config import digest
 from diffode.bench.models import fingerprint
 from diffode.cli.likelihood import BATCH, prepared
-from diffode.cli.lists import show
 from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
@@ -135,8 +134,7 @@ def show_evaluation(result: Evaluation) -> None:
         for done in range(2):
             _ = panel.gaussian if done else panel.floor  # kept once known
             bar.advance(done + 1)
-    header = (result.title, "samples", "real data", "Gaussian fit", "good")
-    show([header, *(row[:5] for row in result.rows())])
+    typer.echo(result.table(result.title).text())
     for note in result.notes():
         typer.echo(note)
 

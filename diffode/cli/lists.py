@@ -8,16 +8,14 @@ from dataclasses import astuple, replace
 import typer
 
 from diffode.meanings import Option, described, shown
+from diffode.tables import Table
 
 _COLUMNS = ("values", "range", "default", "meaning")  # of a table of options
 
 
 def show(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows as a table with aligned columns."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    typer.echo(Table([""] * len(rows[0]), rows).text())
 
 
 def fields() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from diffode.files import write_text
 from diffode.likelihood.card import LikelihoodCard
-from diffode.markup import grid, words
+from diffode.markup import words
 from diffode.metrics.estimates import FEWEST, Estimate, figure, mean
 from diffode.metrics.panel import Panel
 from diffode.runs.shards import Drawn
 from diffode.solvers.status import refusal
+from diffode.tables import Table
 
 BITS = "bits/dim"
 FEW = 500  # points below which most distances are chance
@@ -39,26 +40,27 @@ class Evaluation:
     metrics: dict[str, Estimate]
     card: LikelihoodCard | None = None
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """The table: metric, samples, real data, a Gaussian fit, where good ones lie, what it is.
+    def table(self, corner: str = "") -> Table:
+        """The figures of samples, of real data and of a Gaussian fit, and where good ones lie.
 
         The figure to look at first is the first.
+
+        Arguments:
+            corner: the head of the names.
         """
-        floor, fit = self.panel.floor, self.panel.gaussian
+        columns = (self.metrics, self.panel.floor, self.panel.gaussian)
         about, first = {m.name: m for m in self.panel.metrics}, self.panel.headline
+        names = sorted(self.metrics, key=lambda name: name != first)
         lines = [
-            (
-                name,
-                *(said(found.get(name)) for found in (self.metrics, floor, fit)),
-                _GOOD[about[name].better],
-                about[name].about,
-            )
-            for name in sorted(self.metrics, key=lambda name: name != first)
+            [name, *(said(c.get(name)) for c in columns), _GOOD[about[name].better]]
+            for name in names
         ]
+        meanings = [about[name].about for name in names]
         if self.card is not None:
-            what = f"of {self.card.figures()['points']} test points, see the likelihood card"
-            lines.append((BITS, said(_bits(self.card)), "", "", "low", what))
-        return lines
+            lines.append([BITS, said(_bits(self.card)), "", "", "low"])
+            points = self.card.figures()["points"]
+            meanings.append(f"of {points} test points, see the likelihood card")
+        return Table([corner, "samples", "real data", "Gaussian fit", "good"], lines, meanings)
 
     def notes(self) -> list[str]:
         """What the figures depend on, a sentence each, and why some cannot be had."""
@@ -97,12 +99,7 @@ class Evaluation:
 
     def markdown(self) -> str:
         """The evaluation as a page."""
-        head = ["", "samples", "real data", "Gaussian fit", "good", ""]
-        lines = [
-            f"# {words(self.title)}",
-            "",
-            grid(head, self.rows()),
-        ]
+        lines = [f"# {words(self.title)}", "", self.table().markdown()]
         lines += ["", *(f"- {words(note)}" for note in self.notes())]
         if self.card is not None:
             lines += ["", *(f"    {line}" for line in str(self.card).splitlines())]

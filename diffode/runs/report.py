@@ -30,7 +30,7 @@ table { border-collapse: collapse; }
 td, th { padding: .25rem .9rem .25rem 0; text-align: right; }
 td:first-child, th:first-child { text-align: left; }
 td { white-space: nowrap; }
-.text { opacity: .75; font-size: .85rem; font-weight: 400; white-space: normal; }
+.meaning { opacity: .75; font-size: .85rem; font-weight: 400; white-space: normal; }
 tbody tr:first-child { font-weight: 600; }
 thead { border-bottom: 1px solid currentColor; }
 img { max-width: 100%; height: auto; display: block; margin-bottom: .3rem; }
@@ -51,8 +51,7 @@ $neighbours
 <h2>Quality</h2>
 <p class="note">The first figure is the one to look at first. Read the samples beside real data,
 and beside a Gaussian fit: what "nothing learned" scores.</p>
-<table><thead><tr><th></th><th>samples</th><th>real data</th><th>Gaussian fit</th><th>good</th>
-</tr></thead><tbody>$rows</tbody></table>
+$table
 <ul class="note">$notes</ul>
 <h2>Loss</h2>
 $curve
@@ -90,7 +89,7 @@ def write_report(
         ),
         start=_start(run),
         neighbours=_neighbours(x, train),
-        rows="".join(map(_row, result.evaluation.rows())),
+        table=result.evaluation.table().html(),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
         curve=curve(steps, losses),
         code=html.escape(_code(run)),
@@ -125,12 +124,6 @@ def _neighbours(x: Tensor, train: Tensor) -> str:
         '<p class="note">Above, samples; below, the training sample nearest to each, at distances '
         f"{values}.</p>"
     )
-
-
-def _row(line: Sequence[str]) -> str:
-    name, *cells, about = map(html.escape, line)
-    figures = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr><td>{name}<div class="text">{about}</div></td>{figures}</tr>'
 
 
 def _code(run: Run) -> str:
