@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from diffode.runs.building import build
     from diffode.runs.loading import load
     from diffode.runs.run import Run, fit
-    from diffode.sampling.drawing import encode, sample
-    from diffode.sampling.encoding import decode
+    from diffode.sampling import decode, encode, sample
     from diffode.solvers.fitting import fit_grid
     from diffode.training.checkpoint import save
     from diffode.training.trainer import train
@@ -41,7 +40,7 @@ _HOMES = {
     "build": "diffode.runs.building",
     "data_stats": "diffode.data.stats",
     "decode": "diffode.sampling.encoding",
-    "encode": "diffode.sampling.drawing",
+    "encode": "diffode.sampling.encoding",
     "fit": "diffode.runs.run",
     "fit_grid": "diffode.solvers.fitting",
     "likelihood_card": "diffode.likelihood.card",

@@ -33,7 +33,8 @@ from diffode.fields.critics import CriticBank
 from diffode.fields.schedules import Karras
 from diffode.priors import is_normal, is_student
 from diffode.rng import Rng
-from diffode.sampling.drawing import sample, solver_for
+from diffode.sampling.choosing import solver_for
+from diffode.sampling.drawing import sample
 from diffode.solvers import Solution, Solver, get_solver
 
 TIGHT, TIGHTER = 1e-5, 1e-7  # tolerances of what counts as converged, and of its check

@@ -19,8 +19,8 @@ from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.fields.base import Field
 from diffode.files import require_writable
-from diffode.sampling.drawing import concatenated, encode
-from diffode.sampling.encoding import decode, round_trip_error
+from diffode.sampling.batches import concatenated
+from diffode.sampling.encoding import decode, encode, round_trip_error
 from diffode.solvers import Solution, get_solver
 from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture

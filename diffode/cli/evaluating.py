@@ -28,7 +28,7 @@ from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation, evaluated
 from diffode.runs.run import home
 from diffode.runs.shards import Drawn, draw
-from diffode.sampling.drawing import solver_for
+from diffode.sampling.choosing import solver_for
 from diffode.solvers import get_solver
 from diffode.solvers.status import refusal
 from diffode.training import checkpoint

@@ -17,7 +17,8 @@ from diffode.files import require_writable
 from diffode.options import counted
 from diffode.runs.loading import load
 from diffode.runs.run import CONFIG, Plan, home
-from diffode.sampling.drawing import sample, solver_for
+from diffode.sampling.choosing import solver_for
+from diffode.sampling.drawing import sample
 from diffode.viz import samples_picture
 
 

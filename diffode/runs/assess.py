@@ -14,7 +14,8 @@ from diffode.fields.base import Field
 from diffode.files import replacing, write_text
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation
-from diffode.sampling.drawing import sample, solver_for
+from diffode.sampling.choosing import solver_for
+from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
 from diffode.solvers.status import refusal
 from diffode.viz.images import is_image

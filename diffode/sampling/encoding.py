@@ -1,8 +1,9 @@
-"""The way back: latents to data, and what a round trip loses."""
+"""From data to latents and back, and what a round trip loses."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,52 @@ from torch import Tensor
 
 from diffode.doors import as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
-from diffode.sampling.drawing import _denoise, _times, encode, solver_for
+from diffode.sampling.batches import denoised, in_batches
+from diffode.sampling.choosing import solver_for, times_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 from diffode.solvers.status import DONE
+
+
+def encode(
+    field: Field,
+    x: Tensor,
+    solver: Solver | str | None = None,
+    nfe: int | None = None,
+    steps: int | None = None,
+    y: Tensor | None = None,
+    path: bool = False,
+    grid: str | None = None,
+    batch: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Solution:
+    """Carry data to the prior: the same flow against its direction, from t_data to t_prior.
+
+    Arguments:
+        field: the field; a bound Poisson field is refused, its plane form is not.
+        x: data, shape (B, *event).
+        solver, nfe, steps, y, path, grid, batch, progress, options: as for `diffode.sample`;
+            nothing is denoised, and a field's own solver is not taken: Euler steps do not retrace
+            Euler steps.
+
+    Raises:
+        ValueError: a field without a prior, or a shape or count that does not fit.
+    """
+    if field.prior is None:
+        raise ValueError("a bound field has no prior to encode into; encode with its plane form")
+    x = field.as_state(x)
+    y = field.as_labels(y, len(x))
+    solver = solver_for(field, solver, options, back=True)
+    times = times_for(field, solver, nfe, steps, grid, "none").flip(0)
+
+    def move(rows: slice) -> Solution:
+        own = field.rows(torch.arange(rows.start, rows.stop))
+        labels = None if y is None else y[rows].to(field.device)
+        there = solver(own, x[rows].to(field.device), times, labels, path=path)
+        return replace(there, latent=own.latent(there.x))
+
+    return in_batches(len(x), batch, progress, move)
 
 
 def decode(
@@ -28,6 +71,8 @@ def decode(
     path: bool = False,
     final: Final = "none",
     grid: str | None = None,
+    batch: int | None = None,
+    progress: Callable[[int], None] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     """Carry latents to data: the flow from given points at t_prior, the inverse of `encode`.
@@ -40,7 +85,7 @@ def decode(
         x: points at t_prior, shape (B, *event), or the latent of a solution.
         q: the augmented radius of each row of a Poisson flow, shape (B,).
         final: "none" stays at t_data, as `encode` starts there; "denoise" ends with E[x_0 | x].
-        solver, nfe, steps, y, path, grid, options: as for `diffode.sample`.
+        solver, nfe, steps, y, path, grid, batch, progress, options: as for `diffode.sample`.
 
     Raises:
         ValueError: a shape, count or option that does not fit.
@@ -51,22 +96,28 @@ def decode(
         if q is not None:
             raise ValueError("got a latent and q; a latent has its own q: pass one of the two")
         x, q = x
-    x = field.as_state(x)
-    y = field.as_labels(y, len(x))
+    points = field.as_state(x)
+    y = field.as_labels(y, len(points))
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     if q is not None:
-        q = as_state(q, (), "q").to(field.device)
-        if len(q) != len(x):
-            raise ValueError(f"got {len(x)} points and {len(q)} values of q; pass one per point")
-        field = field.bind(q)
+        field = field.bind(as_state(q, (), "q").to(field.device))
+    radii = field.latent(points).q
+    if radii is not None and len(radii) != len(points):
+        raise ValueError(
+            f"got {len(points)} points and {len(radii)} values of q; pass one per point"
+        )
     solver = solver_for(field, solver, options)
-    times = _times(field, solver, nfe, steps, grid, final)
-    labels = None if y is None else y.to(field.device)
-    with torch.no_grad():
-        solution = solver(field, x.to(field.device), times, labels, path=path)
+    times = times_for(field, solver, nfe, steps, grid, final)
+
+    def move(rows: slice) -> Solution:
+        own = field.rows(torch.arange(rows.start, rows.stop))
+        start, labels = points[rows], None if y is None else y[rows].to(field.device)
+        there = solver(own, start.to(field.device), times, labels, path=path)
         if final == "denoise":
-            solution = _denoise(field, solution, labels)
-    return replace(solution, latent=field.latent(x))
+            there = denoised(own, there, labels)
+        return replace(there, latent=own.latent(start))
+
+    return in_batches(len(points), batch, progress, move)
 
 
 def round_trip(

@@ -113,7 +113,7 @@ def _own(field: Field, steps: int) -> Tensor:
     return torch.lerp(times[left], times[left + 1], place - left)
 
 
-def landing(field: AffineField, steps: int, kind: str) -> Tensor | None:
+def zero_noise_times(field: AffineField, steps: int, kind: str) -> Tensor | None:
     """The times of a grid whose last step ends at the data itself, rho = 0.
 
     The last time is t_data's all the same: it stands for the end. None where the grid has no such

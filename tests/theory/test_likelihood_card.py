@@ -20,7 +20,7 @@ from diffode.likelihood.transport import Transport
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.runs.building import build
-from diffode.sampling.drawing import encode, sample
+from diffode.sampling import encode, sample
 from diffode.sampling.encoding import decode, round_trip
 from diffode.solvers import get_solver
 

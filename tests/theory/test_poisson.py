@@ -10,7 +10,7 @@ from torchdiffeq import odeint
 from diffode.fields import VP, Empirical, Karras, PoissonField
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling.drawing import encode, sample
+from diffode.sampling import encode, sample
 from diffode.solvers import get_solver, grid
 
 

@@ -8,7 +8,7 @@ import torch
 from diffode.fields import VP, Field, Karras, Mixture, Rectified
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling.drawing import encode, sample
+from diffode.sampling import encode, sample
 from diffode.solvers import DDIM, get_solver, grid, names
 
 ADAPTIVE = ["dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "scipy_solver"]

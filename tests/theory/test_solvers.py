@@ -12,7 +12,7 @@ from diffode.analysis import convergence
 from diffode.fields import VE, VP, Cosine, Empirical, Field, Karras, Mixture, Rectified, SubVP
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling.drawing import encode, sample
+from diffode.sampling import encode, sample
 from diffode.solvers import get_solver, grid, names
 
 

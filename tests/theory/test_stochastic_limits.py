@@ -10,7 +10,7 @@ from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified
 from diffode.options import validate
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling.drawing import encode, sample
+from diffode.sampling import encode, sample
 from diffode.solvers import DDIM, get_solver, grid
 from diffode.solvers.churn import Churn
 from diffode.solvers.sde import EulerMaruyama, PredictorCorrector

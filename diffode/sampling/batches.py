@@ -1,0 +1,88 @@
+"""A batch at a time: moving the rows, the last denoising, and the parts as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from diffode.doors import as_count
+from diffode.fields.base import AffineField, Field, Latent, expand_like
+from diffode.solvers import Solution
+from diffode.solvers.status import DONE, with_lost
+
+
+def in_batches(
+    rows: int,
+    batch: int | None,
+    progress: Callable[[int], None] | None,
+    move: Callable[[slice], Solution],
+) -> Solution:
+    """Move so many rows a batch at a time, without gradients.
+
+    Arguments:
+        rows: how many there are.
+        batch: how many are held at once; None is all.
+        progress: called with the number of rows that are done after each batch.
+        move: moves the rows of a slice.
+    """
+    size = max(rows, 1) if batch is None else as_count(batch, "batch", 1)
+    parts = []
+    with torch.no_grad():
+        for first in range(0, max(rows, 1), size):
+            last = min(rows, first + size)
+            parts.append(move(slice(first, last)))
+            if progress is not None:
+                progress(last)
+    return parts[0] if len(parts) == 1 else concatenated(parts)
+
+
+def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:
+    """The rows that have finished moved to E[x_0 | x], and the end of their path with them."""
+    assert isinstance(field, AffineField)
+    done = s.status == DONE
+    x = torch.where(expand_like(done, s.x).bool(), field.denoise(s.x, s.t_end, y), s.x)
+    return replace(
+        s,
+        x=x,
+        nfe=s.nfe + 1,
+        nfe_per_row=s.nfe_per_row + done,
+        status=with_lost(s.status, x),
+        path=None if s.path is None else torch.cat((s.path[:-1], x[None])),
+        final="denoise",
+    )
+
+
+def concatenated(parts: Sequence[Solution]) -> Solution:
+    """The solutions of parts of a batch as one."""
+
+    def join(name: str, dim: int = 0) -> Tensor | None:
+        tensors = [getattr(p, name) for p in parts]
+        return None if tensors[0] is None else torch.cat(tensors, dim)
+
+    x, rows, status = join("x"), join("nfe_per_row"), join("status")
+    assert x is not None and rows is not None and status is not None
+    at = None
+    if any(p.t_per_row is not None for p in parts):
+        end = rows.new_tensor(parts[0].t_end, dtype=torch.float64)
+        at = [end.expand(len(p.x)) if p.t_per_row is None else p.t_per_row for p in parts]
+    return replace(
+        parts[0],
+        x=x,
+        nfe=max(p.nfe for p in parts),
+        nfe_per_row=rows,
+        status=status,
+        path=join("path", 1),
+        latent=_latents([p.latent for p in parts if p.latent is not None]),
+        t_per_row=None if at is None else torch.cat(at),
+    )
+
+
+def _latents(parts: list[Latent]) -> Latent | None:
+    """The latents of all rows, where they are known."""
+    if not parts:
+        return None
+    radii = [p.q for p in parts if p.q is not None]
+    return Latent(torch.cat([p.x for p in parts]), torch.cat(radii) if radii else None)

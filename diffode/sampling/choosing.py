@@ -1,0 +1,179 @@
+"""Which solver moves a field's points, and at which times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffode.doors import as_count
+from diffode.fields.base import AffineField, Field
+from diffode.solvers import Solver, get_solver, grid
+from diffode.solvers.base import Final
+from diffode.solvers.grids import zero_noise_times
+
+if TYPE_CHECKING:  # pydantic takes a third of a second to import
+    from diffode.solvers.fitted import FittedGrid
+
+DEFAULT_NFE = 35
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How points are moved.
+
+    Attributes:
+        solver: what takes the steps.
+        times: from the first to the last.
+        to_zero_noise: whether the last step ends at the data itself, where sigma is 0.
+    """
+
+    solver: Solver
+    times: Tensor
+    to_zero_noise: bool
+
+
+def choose(
+    field: Field,
+    solver: Solver | str | None,
+    nfe: int | None,
+    steps: int | None,
+    grid: str | Path | FittedGrid | None,
+    final: Final,
+    options: dict[str, Any],
+) -> Choice:
+    """How samples of a field are drawn, from what `diffode.sample` is given.
+
+    Raises:
+        ValueError: a name, a count or an option that does not fit.
+        TypeError: a solver that cannot use the field.
+    """
+    fitted = _fitted(field, grid)
+    if fitted is not None:
+        own = _fitted_solver(fitted, field, solver, options, nfe, steps)
+        own.check(field)
+        times = torch.tensor(fitted.times, dtype=torch.float64)
+        return Choice(own, times, final == "denoise" and own.reaches_zero_noise)
+    assert grid is None or isinstance(grid, str)  # by _fitted
+    chosen = solver_for(field, solver, options)
+    chosen.check(field)
+    if final == "denoise" and chosen.reaches_zero_noise and (nfe is None or steps is None):
+        assert isinstance(field, AffineField)  # by as_final
+        count = chosen.steps(DEFAULT_NFE if nfe is None else nfe) if steps is None else steps
+        times_ = zero_noise_times(field, count, grid or chosen.grid)
+        if times_ is not None:
+            return Choice(chosen, times_, True)
+    return Choice(chosen, times_for(field, chosen, nfe, steps, grid, final), False)
+
+
+def solver_for(
+    field: Field, solver: Solver | str | None, options: dict[str, Any], back: bool = False
+) -> Solver:
+    """A solver as it is, the one of a name, or for None and "default" the field's usual one.
+
+    Arguments:
+        field: what it will move.
+        solver: the solver or its name.
+        options: of the named one.
+        back: against the flow, where a field's own solver is not taken.
+
+    Raises:
+        ValueError: an unknown name or option, or options beside a solver.
+    """
+    if isinstance(solver, Solver):
+        if options:
+            raise ValueError("solver options go with a solver's name, not with a solver")
+        return solver
+    if solver in (None, "default"):
+        usual = "default" if isinstance(field, AffineField) else "heun"
+        own = None if back else field.sampling_defaults
+        solver = usual if own is None else own.solver
+    return get_solver(solver, **options)
+
+
+def times_for(
+    field: Field,
+    solver: Solver,
+    nfe: int | None,
+    steps: int | None,
+    kind: str | None,
+    final: Final,
+) -> Tensor:
+    """The times of a flow from t_prior to t_data.
+
+    Arguments:
+        field, solver: what is moved, and by what.
+        nfe, steps: at most one of the two, as for `diffode.sample`.
+        kind: of the grid; None is the solver's favourite.
+        final: "denoise" leaves one evaluation for the end.
+
+    Raises:
+        ValueError: a count that does not fit the solver, or both.
+    """
+    nfe = None if nfe is None else as_count(nfe, "nfe", 1)
+    if nfe is not None and steps is not None:
+        raise ValueError(f"got nfe={nfe} and steps={steps}; give one of the two")
+    if solver.adaptive:
+        if nfe is not None:
+            raise ValueError(
+                f"{solver.name} chooses its own steps, so nfe cannot be set; give rtol and atol, "
+                "or steps for the times to report"
+            )
+        return grid(field, 1 if steps is None else steps, kind or "native")
+    if field.sampling_defaults is not None:
+        if nfe is None and steps is None:
+            steps = len(field.sampling_defaults.times) - 1
+        kind = kind or "own"
+    if steps is None:
+        steps = _steps_of(solver, DEFAULT_NFE if nfe is None else nfe, final == "denoise")
+    favourite = solver.grid if isinstance(field, AffineField) else "native"
+    return grid(field, steps, kind or favourite)
+
+
+def _steps_of(solver: Solver, nfe: int, denoises: bool) -> int:
+    """How many steps so many evaluations pay for.
+
+    Raises:
+        ValueError: not one.
+    """
+    steps = solver.steps(nfe - denoises)
+    if steps < 1:
+        raise ValueError(
+            f"nfe={nfe} does not pay for one step of {solver.name} "
+            f"({solver.nfe_per_step} a step{', 1 to denoise' if denoises else ''})"
+        )
+    return steps
+
+
+def _fitted(field: Field, grid: str | Path | FittedGrid | None) -> FittedGrid | None:
+    """The fitted grid that was given, if one was and not a kind."""
+    if grid is None or (isinstance(grid, str) and not grid.endswith(".json")):
+        return None
+    from diffode.solvers.fitted import FittedGrid, read_grid
+
+    if not isinstance(grid, str | Path | FittedGrid):
+        raise TypeError(f"got a grid of type {type(grid).__name__}; wanted a kind or a fitted one")
+    fitted = grid if isinstance(grid, FittedGrid) else read_grid(grid)
+    fitted.check(field)
+    return fitted
+
+
+def _fitted_solver(
+    fitted: FittedGrid,
+    field: Field,
+    solver: Solver | str | None,
+    options: dict[str, Any],
+    nfe: int | None,
+    steps: int | None,
+) -> Solver:
+    """The solver that a grid was fitted for, unless another was asked for."""
+    if options or solver not in (None, "default"):
+        fitted.check_solver(solver_for(field, solver, options))
+    own = fitted.make_solver()
+    count = len(fitted.times) - 1
+    if steps not in (None, count) or (nfe is not None and own.steps(nfe) < count):
+        raise ValueError(f"this grid has {count} steps; leave out nfe and steps")
+    return own
