@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,32 +27,47 @@ from diffode.bench.pictures import SHOWN, thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
 from diffode.bench.stored import CellFigures, Reference, read_part
-from diffode.data import Dataset
+from diffode.data import Dataset, as_dataset
 from diffode.data.base import some_rows
+from diffode.data.memory import Data
 from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
-from diffode.runs.run import load_data, start
+from diffode.runs.run import load_data, matched, start
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 
 Progress = Callable[[int, int, str], None]
 
 
-def compare(config: BenchConfig, out: Path, progress: Progress | None = None) -> Results:
+def compare(
+    config: BenchConfig,
+    out: Path,
+    progress: Progress | None = None,
+    data: Mapping[str, Data] | None = None,
+) -> Results:
     """Carry out a comparison, going on where a stopped one was, and keep its config.yaml.
 
     Arguments:
         config: what to compare.
         out: the folder of its models, cells and results.
         progress: called with the pieces of work done, those there are, and the piece at hand.
+        data: what is in memory (see `diffode.data.as_dataset`) of the sets that the configuration
+            names; the others are loaded.
 
     Raises:
         ValueError: a configuration that cannot be carried out, before anything is trained.
+        TypeError: data in memory that are none.
     """
     device = choose(config.device)
-    sets = {name: load_data(plan_of(config, config.fields[0], name, 0)) for name in config.data}
+    given = {name: as_dataset(value, name) for name, value in (data or {}).items()}
+    if unknown := given.keys() - set(config.data):
+        raise ValueError(f"got data for {sorted(unknown)}; the sets compared are {config.data}")
+    sets = {}
+    for name in config.data:
+        plan = plan_of(config, config.fields[0], name, 0)
+        sets[name] = matched(plan, given[name]) if name in given else load_data(plan)
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
     for name in ("cells", "floors", "models"):

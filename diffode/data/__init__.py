@@ -1,4 +1,4 @@
-"""Data sets: 2-D toys whose density is known, 8x8 digits inside the package, and your own files.
+"""Data sets: 2-D toys whose density is known, 8x8 digits inside the package, and your own.
 
 Importing this module, listing the sets and describing them needs neither torch nor numpy.
 
@@ -22,8 +22,9 @@ from diffode.inputs import quoted
 
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
+    from diffode.data.memory import Data
 
-__all__ = ["Dataset", "describe", "load", "names"]
+__all__ = ["Dataset", "as_dataset", "describe", "load", "names"]
 
 _SETS = {
     "eight-gaussians": (
@@ -74,8 +75,8 @@ def describe() -> list[tuple[str, str, str]]:
 def source_of(name_or_path: str | Path) -> str:
     """What finds a data set from any folder: its name, or the absolute path of what is there."""
     name = str(name_or_path)
-    path = Path(name).expanduser()
-    return os.path.abspath(path) if name not in _SETS and path.exists() else name
+    path = os.path.expanduser(name)
+    return os.path.abspath(path) if name not in _SETS and os.path.exists(path) else name
 
 
 def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
@@ -93,6 +94,29 @@ def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
     """
     found = _load(str(name_or_path), seed)
     return dataclasses.replace(found, source=source_of(name_or_path))
+
+
+def as_dataset(data: Data, name: str = "memory", seed: int = 0) -> Dataset:
+    r"""The data set that is meant: itself, one by its name or path, or one of what is in memory.
+
+    Arguments:
+        data: a data set, its name or path, or what is in memory: an array or a tensor
+            (M, \*event), a pair (x, labels), a list or a map-style `torch.utils.data.Dataset` of
+            samples, each alone or with its label; `diffode.data.arrays` says what is made of it.
+        name: of data in memory.
+        seed: as for `load`.
+
+    Raises:
+        TypeError: something that holds no data.
+        ValueError: no data set of that name, or data that cannot be used.
+        FileNotFoundError: as for `load`.
+    """
+    from diffode.data import memory
+    from diffode.data.base import Dataset
+
+    if isinstance(data, Dataset):
+        return data
+    return load(data, seed) if isinstance(data, str | Path) else memory.dataset(data, name, seed)
 
 
 def _load(name: str, seed: int) -> Dataset:

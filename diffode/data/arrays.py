@@ -44,21 +44,29 @@ def dataset(path: str | Path, seed: int = 0) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; give the path of a .npy or .npz file")
     try:
-        array, target = read(path)
-        x = points(array)
-        y = None if target is None else labels(target, len(x))
-        if y is not None and int(y.max()) >= len(x):
-            raise ValueError(
-                f"got the label {int(y.max())} for {len(x)} rows, more classes than rows; number "
-                "them with np.unique(y, return_inverse=True)[1]"
-            )
+        return split(*read(path), path.name, seed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def split(array: Array, target: Array | None, name: str, seed: int = 0) -> Dataset:
+    """The data set of an array and its labels, with a tenth of its rows held out.
+
+    Raises:
+        ValueError: no numbers, or some that nothing can be learned from.
+    """
+    x = points(array)
+    y = None if target is None else labels(target, len(x))
+    if y is not None and int(y.max()) >= len(x):
+        raise ValueError(
+            f"got the label {int(y.max())} for {len(x)} rows, more classes than rows; number them "
+            "with np.unique(y, return_inverse=True)[1]"
+        )
     test = held_out(len(x), max(2, round(len(x) / 10)), y, seed)
     train = ~test
     if y is None:
-        return Dataset(path.name, x[train], x[test])
-    return Dataset(path.name, x[train], x[test], y[train], y[test], int(y.max()) + 1)
+        return Dataset(name, x[train], x[test])
+    return Dataset(name, x[train], x[test], y[train], y[test], int(y.max()) + 1)
 
 
 def read(path: Path) -> tuple[Array, Array | None]:
@@ -123,7 +131,7 @@ def widened(array: Array) -> Array:
     Where all values of images are such levels, rounded, they are put back.
     """
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(array, dtype=np.float32)
+        values = np.require(array, np.float32, ["C", "W", "E"])
     if array.ndim == 4 and array.dtype == np.float16 and np.isfinite(values).all():
         for low, width in ((0.0, 1 / 255), (-1.0, 1 / 127.5)):
             k = np.rint((values.astype(np.float64) - low) / width)

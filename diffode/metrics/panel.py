@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from diffode import metrics as measures
-from diffode.data import Dataset
+from diffode.data import as_dataset
 from diffode.data.base import some_rows
+from diffode.data.memory import Data
 from diffode.metrics.columns import (
     CLASSES,
     DISTANCES,
@@ -42,7 +43,7 @@ class Panel:
     with the reference as what was held out.
 
     Arguments:
-        dataset: the data.
+        data: a data set, or what `diffode.data.as_dataset` makes one of.
         count: samples to measure; no more than the training split has, so that the floor has as
             many.
         features: names of feature spaces, see `diffode.metrics.features.find`; None are the usual
@@ -57,12 +58,13 @@ class Panel:
 
     def __init__(
         self,
-        dataset: Dataset,
+        data: Data,
         count: int = 2000,
         features: Sequence[str] | None = None,
         seed: int = 0,
         labels: bool = False,
     ) -> None:
+        dataset = as_dataset(data)
         self.dataset, self.seed = dataset, seed
         self.labels = labels and dataset.train_labels is not None
         self.count = min(count, len(dataset.train))

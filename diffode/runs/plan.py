@@ -65,7 +65,7 @@ class Plan:
     def make(
         cls,
         field: str,
-        data: str = "digits",
+        data: str | Path = "digits",
         *,
         labels: bool = False,
         seed: int = 0,
@@ -76,7 +76,13 @@ class Plan:
 
         Raises:
             ValueError: an unknown field or option, or a value out of range.
+            TypeError: data that are no name and no path.
         """
+        if not isinstance(data, str | Path):
+            raise TypeError(
+                f"got data of type {type(data).__name__}; a plan states a name or a path; what is "
+                "in memory goes to fit(field, data) or to execute(plan, data)"
+            )
         recipe, seed = find(field), as_count(seed, "seed", 0)
         for key in OWN:
             if key in options:
@@ -86,7 +92,7 @@ class Plan:
         own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
         rest = {k: v for k, v in known.items() if k not in own and k not in OWN}
         solver, source = solver or solver_of(field), datasets.source_of(data)
-        return cls(recipe.name, data, labels, seed, own, rest, solver, source)
+        return cls(recipe.name, str(data), labels, seed, own, rest, solver, source)
 
     @classmethod
     def read(cls, folder: str | Path) -> Plan:

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from diffode import data as datasets
-from diffode.data import Dataset
+from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
+from diffode.data.memory import Data
 from diffode.data.stats import Stats, data_stats
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
@@ -59,7 +60,8 @@ def load_data(plan: Plan) -> Dataset:
     if plan.source == MEMORY:
         raise ValueError(
             f"this run was trained on a data set in memory, named {plan.data!r}; give the data "
-            "anew: in Python as a Dataset, on the command line as --data FILE"
+            "anew: in Python execute(plan, data, out=..., resume=True), on the command line "
+            "--data FILE"
         )
     try:
         dataset = datasets.load(plan.source or plan.data)
@@ -85,9 +87,9 @@ def matched(plan: Plan, dataset: Dataset) -> Dataset:
         differs = plan.fingerprint.differs(now)
         if differs:
             raise ValueError(
-                f"{plan.source or plan.data} is not the data that this run was trained on: its "
-                f"{differs} changed; then {plan.fingerprint}; now {now}; put the old data back, "
-                "give them with --data, or start a new run"
+                f"{dataset.source or dataset.name} is not the data that this run was trained on: "
+                f"its {differs} changed; then {plan.fingerprint}; now {now}; put the old data "
+                "back, give them with --data, or start a new run"
             )
     if plan.labels and dataset.train_labels is None:
         raise ValueError(f"data set {dataset.name!r} has no labels; train without them")
@@ -113,7 +115,7 @@ def start(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective
 
 def execute(
     plan: Plan,
-    dataset: Dataset | None = None,
+    data: Data | None = None,
     *,
     out: str | Path | None = None,
     resume: bool | str | Path = False,
@@ -123,7 +125,7 @@ def execute(
 
     Arguments:
         plan: what to train.
-        dataset: the plan's data, if already loaded.
+        data: the plan's data, as `diffode.data.as_dataset` takes them; None loads them.
         out: the run directory; None writes nothing. It is held while the training lasts.
         resume: go on in ``out``, from the newest checkpoint or the one at a path, or from the
             beginning where there is none; a run that has had all its steps is only loaded.
@@ -136,7 +138,8 @@ def execute(
     out = None if out is None else Path(out)
     if resume and out is not None:
         plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
-    dataset = load_data(plan) if dataset is None else matched(plan, dataset)
+    dataset = load_data(plan) if data is None else matched(plan, as_dataset(data, plan.data))
+    plan = replace(plan, source=dataset.source or MEMORY)
     if out is None:
         return _trained(plan, dataset, start(plan, dataset), None, None, watch)
     if resume:
@@ -146,7 +149,7 @@ def execute(
     with hold(require_writable(out)):
         if is_main_process() and (any((out / "checkpoints").glob("*")) or (out / CONFIG).exists()):
             raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
-        plan = replace(plan, source=dataset.source or MEMORY, fingerprint=Fingerprint.of(dataset))
+        plan = replace(plan, fingerprint=Fingerprint.of(dataset))
         return _trained(plan, dataset, objective, out, None, watch)
 
 
@@ -162,7 +165,7 @@ def _resumed(
     changes(stored, plan, out)
     path = chosen or checkpoint.newest(out)
     known = stored.fingerprint or Fingerprint.of(dataset)
-    plan = replace(plan, source=dataset.source or MEMORY, fingerprint=known, since=stored.since)
+    plan = replace(plan, fingerprint=known, since=stored.since)
     if path is None:
         return _trained(plan, dataset, start(plan, dataset), out, None, watch)
     header, stats = checkpoint.peek(path)
@@ -230,7 +233,7 @@ def _trained(
 
 def fit(
     name: str,
-    data: str | Dataset = "digits",
+    data: Data = "digits",
     *,
     out: str | Path | None = None,
     watch: Callable[[TrainState], bool | None] | None = None,
@@ -240,24 +243,20 @@ def fit(
 
     Arguments:
         name: of the recipe.
-        data: a data set, its name, or a path to arrays.
+        data: a data set, its name or path, or what is in memory: arrays, tensors, a pair
+            (x, labels), a torch data set of samples (see `diffode.data.as_dataset`).
         out: a new run directory; None writes nothing.
         watch: called after every step; return True to stop.
         options: of the recipe and of the trainer, and ``labels`` and ``seed``.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
-        TypeError: data that are neither a data set nor the name of one.
+        TypeError: something that holds no data.
     """
-    if not isinstance(data, str | Path | Dataset):
-        raise TypeError(
-            f"got data of type {type(data).__name__}; wanted a data set's name, a path, or "
-            "diffode.data.Dataset(name, train, test)"
-        )
-    dataset = data if isinstance(data, Dataset) else None
-    plan = Plan.make(name, dataset.name if dataset else str(data), **options)
-    folder = None if out is None else Path(out)
-    return execute(plan, dataset, out=folder, watch=watch)
+    if isinstance(data, str | Path):
+        return execute(Plan.make(name, data, **options), out=out, watch=watch)
+    dataset = as_dataset(data)
+    return execute(Plan.make(name, dataset.name, **options), dataset, out=out, watch=watch)
 
 
 def home(path: str | Path) -> Path:

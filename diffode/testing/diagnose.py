@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffode.data import Dataset, load
+from diffode.data.memory import Data, arrays_of
 from diffode.fields.base import Field
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical, is_normal
@@ -26,7 +28,6 @@ _FOLLOWS = {"direction": ("prior", "flow"), "prior": ("flow",), "velocity": ("sc
 _RAISES = "it raises"
 _NUMBERS = 15_000_000  # of the data that the exact field holds
 
-Data = Dataset | Tensor | str | Path
 _T = TypeVar("_T")
 
 
@@ -46,7 +47,8 @@ def diagnose(
 
     Arguments:
         field: with a prior, so not a bound Poisson field.
-        data: what it should make: a data set, its name or file, or points (M, \*event).
+        data: what it should make: a data set, its name or file, or points (M, \*event) in memory,
+            all of them and as they are.
         schedule: alpha, sigma and the span; None is ``field.schedule``, if there is one.
         noise: the law of n; None is ``field.noise``, or normal.
         progress: called with the number of checks that are done, and of all.
@@ -193,16 +195,16 @@ def _points(field: Field, data: Data) -> Tensor:
     """The points to compare with, float64 on the CPU, as many as an exact field can hold."""
     if isinstance(data, str | Path):
         data = load(data)
-    x = data.train if isinstance(data, Dataset) else data
-    if not isinstance(x, Tensor) or x.shape[1:] != field.event_shape or len(x) < 2:
-        shape = tuple(getattr(x, "shape", ()))
+    array = arrays_of(data.train if isinstance(data, Dataset) else data)[0]
+    if array.shape[1:] != field.event_shape or len(array) < 2:
         wanted = ", ".join(map(str, field.event_shape))
-        raise ValueError(f"got data of shape {shape}; this field moves points (M, {wanted})")
-    if not x.is_floating_point():
-        raise TypeError(f"got data of type {x.dtype}; scale it to floating-point numbers")
-    if not bool(x.isfinite().all()) or float(x.double().std()) == 0:
+        raise ValueError(f"got data of shape {array.shape}; this field moves points (M, {wanted})")
+    if array.dtype.kind != "f":
+        raise TypeError(f"got data of type {array.dtype}; scale it to floating-point numbers")
+    x = torch.from_numpy(array.astype(np.float64))
+    if not bool(x.isfinite().all()) or float(x.std()) == 0:
         raise ValueError("got data that are not finite, or all the same; nothing can be compared")
     most = max(2, _NUMBERS // math.prod(x.shape[1:]))
     if len(x) > most:
         x = x[Rng(10).permutation("points", len(x))[:most]]
-    return x.detach().double().cpu()
+    return x

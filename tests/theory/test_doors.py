@@ -206,7 +206,10 @@ X = torch.randn(30, 2, generator=torch.Generator().manual_seed(1))
         (lambda: Dataset("x", X[:0], X), r"got train of shape \(0, 2\); wanted a point"),
         (lambda: Dataset("x", X, X, torch.ones(3)), "got 30 points and 3 labels"),
         (lambda: Dataset("x", X, X, [2] * 30, None, 2), "got labels from 2 to 2; use 0 to 1"),
-        (lambda: fit("edm", X), "got data of type Tensor; wanted a data set's name"),
+        (
+            lambda: fit("edm", 3),
+            r"got data of type int; wanted an array or a tensor \(M, \*event\)",
+        ),
         (lambda: data_stats("moons"), "got data of type str"),
         (lambda: Empirical(X / 0, VP()), "got data with values that are not finite"),
         (lambda: Empirical(X, VP(), labels=[0.5] * 30), "got the label 0.5"),
