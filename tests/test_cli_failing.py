@@ -31,7 +31,7 @@ def failing(monkeypatch):
     """Let ``diffode fields`` raise what a function raises."""
 
     def put(function):
-        monkeypatch.setattr("diffode.cli.lists.fields", function)
+        monkeypatch.setattr("diffode.cli.lists.show", lambda rows: function())
 
     return put
 
@@ -79,10 +79,10 @@ def test_signals_end_a_command_with_their_exit_code(name, code):
     program = (
         f"import signal; signal.signal(signal.{name}, signal.SIG_DFL)\n"
         "import sys, time; from diffode.cli import app, lists\n"
-        "def wait():\n"
+        "def wait(rows):\n"
         "    try:\n        print('here', flush=True); time.sleep(100)\n"
         "    finally:\n        print('tidied')\n"
-        "lists.fields = wait; sys.exit(app.run(['fields']))\n"
+        "lists.show = wait; sys.exit(app.run(['fields']))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -4,7 +4,6 @@ import pytest
 from torch.distributed.run import get_args_parser
 from typer.main import get_command
 
-from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 from diffode.cli.app import app
 from tests.runs import refused
 

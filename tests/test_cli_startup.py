@@ -54,12 +54,14 @@ sys.exit(code)
     ("argument", "words"),
     [
         ("--help", ("train", "sample", "fields", "solvers", "data")),
+        ("train --help", ("--resume", "KEY=VALUE", "go on with this run directory")),
+        ("bench --help", ("CONFIG", "--merge", "of a training")),
         ("fields", ("poisson", "Xu et al. (2022)", "rectified", "ddim = ddpm")),
         ("data", ("digits", "moons", "Alpaydin", ".npz")),
     ],
 )
 def test_lists_answer_at_once_without_torch(argument, words):
-    seconds, output = best_of_three(LIST.format(arguments=[argument]), 0.5)
+    seconds, output = best_of_three(LIST.format(arguments=argument.split()), 0.5)
     assert [w for w in words if w not in output] == []
     assert output.splitlines()[-1] == "HEAVY []"
     assert seconds < 0.5

@@ -15,7 +15,6 @@ from diffode import registry
 from diffode.bench.config import make_config
 from diffode.bench.config_file import read_config
 from diffode.bench.models import plan_of
-from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 from diffode.cli.app import app
 from diffode.data import load
 from diffode.metrics.panel import Panel

@@ -5,7 +5,6 @@ import re
 
 from typer.main import get_command
 
-from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
 from diffode.cli.app import app
 from tests.pages import ROOT
 

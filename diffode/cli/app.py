@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diffode.cli import commands, comparisons  # noqa: F401  # they register themselves
+from diffode.cli import commands, comparisons, lists  # noqa: F401  # they register themselves
 from diffode.cli.failing import explained, fail, warnings_as_lines
 from diffode.cli.shared import app
 from diffode.cli.signals import Ended, ending_signals

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from torch import nn
 
+from diffode.cli.comparisons import Check
 from diffode.cli.progress import Bar
 from diffode.cli.sources import data_of
 from diffode.data import Dataset
@@ -29,11 +30,11 @@ _WANTED = "wanted a Field, or a function without arguments that returns one"
 _QUIET = 2.0  # seconds before progress is shown
 
 
-def command(target: str, data: str | None, device: str) -> int:
+def command(asked: Check) -> int:
     """Check a field, print a line for each check, and return 1 if one is wrong."""
-    where = choose(device)
-    field, own = _target(target)
-    dataset = load_data(data) if data is not None else own
+    where = choose(asked.device)
+    field, own = _target(asked.target)
+    dataset = load_data(asked.data) if asked.data is not None else own
     bar, begun = Bar("check", 1), time.monotonic()
 
     def progress(done: int, of: int) -> None:

@@ -1,4 +1,4 @@
-"""The commands on one field, and the lists; each imports what it needs when it runs."""
+"""The commands on one field."""
 
 from __future__ import annotations
 
@@ -18,196 +18,132 @@ from diffode.cli.shared import (
     Weights,
     app,
 )
+from diffode.cli.stated import command
 
 
-@app.command()
-def train(
-    field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]"
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="training steps [the recipe's]")] = None,
-    batch: Annotated[int | None, typer.Option(help="samples in a step")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)
-    ] = None,
-    labels: Annotated[
-        bool | None, typer.Option("--labels", help="train on the labels too")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="go on with this run directory or checkpoint")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
-    samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000,
-) -> None:
+@command("train", "training:command")
+class Train:
     """Train a field, draw samples, and say how good they are.
 
     A run that was stopped or killed goes on with --resume RUN. It may be given more --steps then,
     another --device, and --data where its data were moved; what else was chosen stays.
     """
-    from diffode.cli.training import command
 
-    given = {"steps": steps, "batch": batch, "device": device}
-    command(field, data, seed, labels, given, set_ or [], out, resume, samples)
+    field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]"
+        ),
+    ] = None
+    steps: Annotated[int | None, typer.Option(help="training steps [the recipe's]")] = None
+    batch: Annotated[int | None, typer.Option(help="samples in a step")] = None
+    seed: Annotated[
+        int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)
+    ] = None
+    labels: Annotated[bool | None, typer.Option("--labels", help="train on the labels too")] = None
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
+    ] = None
+    out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None
+    resume: Annotated[
+        Path | None, typer.Option(help="go on with this run directory or checkpoint")
+    ] = None
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
+    samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000
 
 
-@app.command()
-def sample(
-    run: RunFolder,
-    n: Annotated[int, typer.Option("--samples", "--n", help="how many", min=1)] = 64,
-    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
-    nfe: Nfe = None,
-    steps: Steps = None,
-    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0,
-    label: Annotated[int | None, typer.Option(help="the class to draw [any]")] = None,
+@command("sample", "sampling:command")
+class Sample:
+    """Draw samples of a trained field."""
+
+    run: RunFolder
+    n: Annotated[int, typer.Option("--samples", "--n", help="how many", min=1)] = 64
+    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None
+    nfe: Nfe = None
+    steps: Steps = None
+    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0
+    label: Annotated[int | None, typer.Option(help="the class to draw [any]")] = None
     grid: Annotated[
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
-    ] = None,
-    set_: SolverOptions = None,
-    weights: Weights = "ema",
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png"),
-) -> None:
-    """Draw samples of a trained field."""
-    from diffode.cli.sampling import command
-
-    command(run, n, solver, nfe, steps, seed, label, grid, set_ or [], weights, device, out)
+    ] = None
+    assignments: SolverOptions = None
+    weights: Weights = "ema"
+    device: Device = "auto"
+    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png")
 
 
-@app.command("fit-grid")
-def fit_grid(
-    run: RunFolder,
-    solver: Annotated[str, typer.Option(help="of fixed steps, see diffode solvers")] = "trig",
-    steps: Annotated[int, typer.Option(help="of the grid", min=2)] = 10,
-    pilot: Annotated[
-        int, typer.Option(help="flows to fit to, half of them held out", min=8)
-    ] = 512,
-    seed: Annotated[int, typer.Option(help="of the pilots", **SEEDS)] = 0,
-    weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False,
-    set_: SolverOptions = None,
-    parameters: Weights = "ema",
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json"),
-) -> None:
+@command("fit-grid", "fitting:command")
+class FitGrid:
     """Fit the times of a solver to a trained field."""
-    from diffode.cli.fitting import command
 
-    command(run, solver, steps, pilot, seed, weights, set_ or [], parameters, device, out)
+    run: RunFolder
+    solver: Annotated[str, typer.Option(help="of fixed steps, see diffode solvers")] = "trig"
+    steps: Annotated[int, typer.Option(help="of the grid", min=2)] = 10
+    pilot: Annotated[int, typer.Option(help="flows to fit to, half of them held out", min=8)] = 512
+    seed: Annotated[int, typer.Option(help="of the pilots", **SEEDS)] = 0
+    weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False
+    assignments: SolverOptions = None
+    parameters: Weights = "ema"
+    device: Device = "auto"
+    out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json")
 
 
-@app.command()
-def likelihood(
-    run: RunFolder,
-    data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test",
-    n: Annotated[
-        int, typer.Option("--points", "--n", help="at most, of all classes", min=1)
-    ] = 200,
-    trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact",
+@command("likelihood", "likelihood:command")
+class Likelihood:
+    """Print the likelihood card of a run: nats, bits per dimension, and what they hold."""
+
+    run: RunFolder
+    data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test"
+    n: Annotated[int, typer.Option("--points", "--n", help="at most, of all classes", min=1)] = 200
+    trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact"
     probes: Annotated[
         int, typer.Option(help="of an estimated trace; an error is stated from 10 on", min=1)
-    ] = 16,
-    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
-    steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None,
-    as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False,
-    levels: Levels = None,
-    seed: Annotated[int, typer.Option(help="of points, dequantisation and probes", **SEEDS)] = 0,
-    set_: SolverOptions = None,
-    weights: Weights = "ema",
-    device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None,
-    values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None,
-) -> None:
-    """Print the likelihood card of a run: nats, bits per dimension, and what they hold."""
-    from diffode.cli.likelihood import command
-
-    command(
-        run, data, n, trace, probes, solver, steps, as_is, levels, seed, set_ or [], weights,
-        device, out, values,
-    )  # fmt: skip
+    ] = 16
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5"
+    steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None
+    as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False
+    levels: Levels = None
+    seed: Annotated[int, typer.Option(help="of points, dequantisation and probes", **SEEDS)] = 0
+    assignments: SolverOptions = None
+    weights: Weights = "ema"
+    device: Device = "auto"
+    out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None
+    values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None
 
 
-@app.command()
-def encode(
-    run: RunFolder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")],
-    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
-    nfe: Nfe = None,
-    steps: Steps = None,
-    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
-    set_: SolverOptions = None,
-    weights: Weights = "ema",
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz"),
-) -> None:
+@command("encode", "encoding:encode_command")
+class Encode:
     """Carry points to the prior, and say what the way there and back loses."""
-    from diffode.cli.encoding import encode_command
 
-    encode_command(run, file, solver, nfe, steps, grid, set_ or [], weights, device, out)
+    run: RunFolder
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5"
+    nfe: Nfe = None
+    steps: Steps = None
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
+    assignments: SolverOptions = None
+    weights: Weights = "ema"
+    device: Device = "auto"
+    out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz")
 
 
-@app.command()
-def decode(
-    run: RunFolder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")],
-    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5",
-    nfe: Nfe = None,
-    steps: Steps = None,
-    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None,
-    final: Annotated[str, typer.Option(help="none, or denoise")] = "none",
-    set_: SolverOptions = None,
-    weights: Weights = "ema",
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png"),
-) -> None:
+@command("decode", "encoding:decode_command")
+class Decode:
     """Carry latents to the data."""
-    from diffode.cli.encoding import decode_command
 
-    decode_command(run, file, solver, nfe, steps, grid, final, set_ or [], weights, device, out)
-
-
-@app.command()
-def fields() -> None:
-    """List the fields that can be trained."""
-    from diffode.cli.lists import fields as show
-
-    show()
-
-
-@app.command()
-def solvers() -> None:
-    """List the solvers."""
-    from diffode.cli.lists import solvers as show
-
-    show()
-
-
-@app.command()
-def options(
-    field: Annotated[
-        str | None, typer.Argument(metavar="FIELD", help="a name of diffode fields")
-    ] = None,
-    solver: Annotated[str | None, typer.Option(help="a name of diffode solvers")] = None,
-) -> None:
-    """List the options of a field, its network and its training, or of a solver."""
-    from diffode.cli.lists import options as show
-
-    show(field, solver)
-
-
-@app.command()
-def data() -> None:
-    """List the data sets."""
-    from diffode.cli.lists import data as show
-
-    show()
+    run: RunFolder
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")]
+    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5"
+    nfe: Nfe = None
+    steps: Steps = None
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
+    final: Annotated[str, typer.Option(help="none, or denoise")] = "none"
+    assignments: SolverOptions = None
+    weights: Weights = "ema"
+    device: Device = "auto"
+    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from diffode.bench.config_file import dump, read_config
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import cells_table, markdown
+from diffode.cli.comparisons import Bench
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
@@ -22,22 +23,17 @@ from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words
 
 
-def command(
-    file: Path | None,
-    given: Mapping[str, Any],
-    assignments: list[str],
-    merged: list[Path],
-    out: Path,
-) -> None:
+def command(asked: Bench) -> None:
     """Compare, and write the report."""
-    if merged:
-        if file is not None or assignments or any(v is not None for v in given.values()):
+    given = _given(asked)
+    if asked.merge:
+        if asked.config is not None or asked.assignments or given:
             raise ValueError("--merge takes finished folders and nothing else but --out")
-        results = merge([read_results(folder) for folder in merged])
-        require_writable(out)
-        report(results, out, ", ".join(f.name for f in merged))
+        results = merge([read_results(folder) for folder in asked.merge])
+        require_writable(asked.out)
+        report(results, asked.out, ", ".join(f.name for f in asked.merge))
         return
-    config = configured(file, given, assignments)
+    config = configured(asked.config, given, asked.assignments)
     begun = False
     try:
         with stopping() as stop, progress_bar("bench", 1) as bar:
@@ -49,26 +45,38 @@ def command(
                 if stop.number is not None:
                     stop.end()  # between two steps, so that a training keeps what it has
 
-            results = compare(config, out, show)
+            results = compare(config, asked.out, show)
     except (KeyboardInterrupt, Ended):
         if begun:
-            line = command_line("bench", out / "config.yaml", "--out", out)
+            line = command_line("bench", asked.out / "config.yaml", "--out", asked.out)
             typer.echo(f"stopped; what is measured is kept, go on with{line}")
         raise
-    report(results, out, out.name if file is None else file.stem)
+    report(results, asked.out, asked.out.name if asked.config is None else asked.config.stem)
     if lost := sum(bool(cell.get("lost")) for cell in results.cells):
         raise ValueError(
             f"{lost} of {len(results.cells)} cells have samples that are not finite; the report "
-            f"in {out} names them"
+            f"in {asked.out} names them"
         )
 
 
-def configured(file: Path | None, given: Mapping[str, Any], assignments: list[str]) -> BenchConfig:
+def _given(asked: Bench) -> dict[str, Any]:
+    """What the command line states of a configuration, by the configuration's names."""
+    given = {
+        "fields": asked.field, "data": asked.data, "solvers": asked.solver, "nfe": asked.nfe,
+        "seeds": asked.seed, "steps": asked.steps, "seconds": asked.seconds,
+        "samples": asked.samples, "budget": asked.budget, "features": asked.features,
+        "device": asked.device,
+    }  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def configured(
+    file: Path | None, given: Mapping[str, Any], assignments: list[str] | None = None
+) -> BenchConfig:
     """The configuration of a file, with what the command line states in its place."""
     content = {} if file is None else read_config(file)
-    content |= {k: v for k, v in given.items() if v is not None and k != "steps"}
-    steps = given.get("steps")
-    train = pairs(assignments, {} if steps is None else {"steps": steps})
+    content |= {name: value for name, value in given.items() if name != "steps"}
+    train = pairs(assignments, {k: v for k, v in given.items() if k == "steps"})
     if isinstance(stated := content.get("train", {}), dict):
         content["train"] = stated | train
     return make_config(**content)

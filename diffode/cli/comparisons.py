@@ -1,4 +1,4 @@
-"""The commands that measure, compare and check; each imports what it needs when it runs."""
+"""The commands that measure, compare and check."""
 
 from __future__ import annotations
 
@@ -7,130 +7,109 @@ from typing import Annotated
 
 import typer
 
-from diffode.cli.shared import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights, app
+from diffode.cli.shared import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights
+from diffode.cli.stated import command
 
 
-@app.command("eval")
-def evaluate(
-    run: RunFolder,
-    n: Annotated[
-        int,
-        typer.Option("--samples", "--n", help="at most as many as there are training points"),
-    ] = 2000,
-    data: Annotated[
-        str | None, typer.Option(help="to measure against [what the run was trained on]")
-    ] = None,
-    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None,
-    nfe: Nfe = None,
-    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0,
-    set_: SolverOptions = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
-    ] = None,
-    likelihood: Annotated[
-        bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
-    ] = False,
-    levels: Levels = None,
-    weights: Weights = "ema",
-    device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None,
-) -> None:
+@command("eval", "evaluating:command")
+class Evaluate:
     """Measure a run's samples beside real data: distances, shares, copying, classes, paths.
 
     Samples are kept in parts, so a stopped evaluation goes on where it was; torchrun shares them
     out over processes (give it --samples: torchrun takes --n for its own).
     """
-    from diffode.cli.evaluating import command
 
-    command(
-        run, n, solver, nfe, set_ or [], seed, features, likelihood, levels, weights, device, out,
-        data,
-    )  # fmt: skip
-
-
-@app.command()
-def bench(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
-    ] = None,
-    field: Annotated[list[str] | None, typer.Option(help="to compare, see diffode fields")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="to compare on")] = None,
-    solver: Annotated[
-        list[str] | None, typer.Option(help="a name, or name:key=value,key=value")
-    ] = None,
-    nfe: Annotated[list[int] | None, typer.Option(help="evaluations, at most", min=1)] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="of a training", **SEEDS)] = None,
-    steps: Annotated[int | None, typer.Option(help="training steps of each", min=1)] = None,
-    seconds: Annotated[float | None, typer.Option(help="training time of each instead")] = None,
-    samples: Annotated[int | None, typer.Option(help="of each cell", min=50)] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="an option of the trainer or network"),
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="also the error budget of a solver, as heun@20")
-    ] = None,
+    run: RunFolder
+    n: Annotated[
+        int,
+        typer.Option("--samples", "--n", help="at most as many as there are training points"),
+    ] = 2000
+    data: Annotated[
+        str | None, typer.Option(help="to measure against [what the run was trained on]")
+    ] = None
+    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None
+    nfe: Nfe = None
+    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0
+    assignments: SolverOptions = None
     features: Annotated[
         list[str] | None,
         typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
-    ] = None,
-    merge: Annotated[
-        list[Path] | None, typer.Option(help="finished folders to make one report of")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
-    out: Annotated[Path, typer.Option(help="the folder")] = Path("runs/bench"),
-) -> None:
+    ] = None
+    likelihood: Annotated[
+        bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
+    ] = False
+    levels: Levels = None
+    weights: Weights = "ema"
+    device: Device = "auto"
+    out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None
+
+
+@command("bench", "comparing:command")
+class Bench:
     """Compare fields and solvers at equal evaluations, network, budget and seeds.
 
     --field, --data, --solver, --nfe, --seed, --set, --features and --merge may be given several
     times. What is there already is not computed again.
     """
-    from diffode.cli.comparing import command
 
-    given = {
-        "fields": field, "data": data, "solvers": solver, "nfe": nfe, "seeds": seed,
-        "steps": steps, "seconds": seconds, "samples": samples, "budget": budget,
-        "features": features, "device": device,
-    }  # fmt: skip
-    command(config, given, set_ or [], merge or [], out)
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
+    ] = None
+    field: Annotated[list[str] | None, typer.Option(help="to compare, see diffode fields")] = None
+    data: Annotated[list[str] | None, typer.Option(help="to compare on")] = None
+    solver: Annotated[
+        list[str] | None, typer.Option(help="a name, or name:key=value,key=value")
+    ] = None
+    nfe: Annotated[list[int] | None, typer.Option(help="evaluations, at most", min=1)] = None
+    seed: Annotated[list[int] | None, typer.Option(help="of a training", **SEEDS)] = None
+    steps: Annotated[int | None, typer.Option(help="training steps of each", min=1)] = None
+    seconds: Annotated[float | None, typer.Option(help="training time of each instead")] = None
+    samples: Annotated[int | None, typer.Option(help="of each cell", min=50)] = None
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the trainer or network"),
+    ] = None
+    budget: Annotated[
+        str | None, typer.Option(help="also the error budget of a solver, as heun@20")
+    ] = None
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+    ] = None
+    merge: Annotated[
+        list[Path] | None, typer.Option(help="finished folders to make one report of")
+    ] = None
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
+    out: Annotated[Path, typer.Option(help="the folder")] = Path("runs/bench")
 
 
-@app.command()
-def features(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="a labelled set of images")],
-    set_: Annotated[
+@command("features", "features:command")
+class Features:
+    """Train the small classifier whose hidden layer is a feature space."""
+
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a labelled set of images")]
+    assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="an option, as epochs=8"),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="a .safetensors file")] = Path(
-        "classifier.safetensors"
-    ),
-) -> None:
-    """Train the small classifier whose hidden layer is a feature space."""
-    from diffode.cli.features import command
-
-    command(data, set_ or [], out)
+    ] = None
+    out: Annotated[Path, typer.Option(help="a .safetensors file")] = Path("classifier.safetensors")
 
 
-@app.command()
-def check(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET", help="a run, a checkpoint, module:attribute or file.py:attribute"
-        ),
-    ],
-    data: Annotated[
-        str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
-    ] = None,
-    device: Device = "auto",
-) -> int:
+@command("check", "checking:command")
+class Check:
     """Check a field, yours or a run's, and name the likely mistake (exit code 1).
 
     This runs the code that it is given: a module or a file is imported and the function called,
     whatever they do. A run or a checkpoint is data, and nothing in it is run.
     """
-    from diffode.cli.checking import command
 
-    return command(target, data, device)
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="a run, a checkpoint, module:attribute or file.py:attribute"
+        ),
+    ]
+    data: Annotated[
+        str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
+    ] = None
+    device: Device = "auto"

@@ -13,6 +13,7 @@ import typer
 from torch import Tensor
 
 from diffode.bench.models import fingerprint
+from diffode.cli.commands import Decode, Encode
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.points import BATCH, opened, read_array, read_points
 from diffode.cli.progress import progress_bar
@@ -26,27 +27,16 @@ from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture
 
 
-def encode_command(
-    run: Path,
-    file: Path,
-    solver: str,
-    nfe: int | None,
-    steps: int | None,
-    grid: str | None,
-    assignments: list[str],
-    weights: str,
-    device: str,
-    out: Path,
-) -> None:
+def encode_command(asked: Encode) -> None:
     """Write the latents of a file's points, and say what the way there and back loses."""
-    if out.suffix != ".npz":
-        raise ValueError(f"got --out {out}; wanted a name that ends in .npz")
-    require_writable(out.parent)
-    settings: dict[str, Any] = {"nfe": nfe, "steps": steps, "grid": grid}
-    settings["solver"] = get_solver(solver, **pairs(assignments))
-    objective, classes = opened(run, weights, device)
+    if asked.out.suffix != ".npz":
+        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .npz")
+    require_writable(asked.out.parent)
+    settings: dict[str, Any] = {"nfe": asked.nfe, "steps": asked.steps, "grid": asked.grid}
+    settings["solver"] = get_solver(asked.solver, **pairs(asked.assignments))
+    objective, classes = opened(asked.run, asked.weights, asked.device)
     field = objective.field
-    x, y = read_points(file, field.event_shape, classes)
+    x, y = read_points(asked.file, field.event_shape, classes)
     ways: list[tuple[Solution, Solution]] = []
     errors = []
     with progress_bar("encode and back", 2 * len(x)) as bar:
@@ -62,60 +52,54 @@ def encode_command(
     there, back = (_joined(way) for way in zip(*ways, strict=True))
     error, lost = torch.cat(errors), back.status == LOST
     status, mark = there.status.masked_fill(lost, LOST), _mark(field)
-    deliver(out, "points", status, there.nfe_per_row, x=there.x, y=y, error=error, field=mark)
+    deliver(
+        asked.out, "points", status, there.nfe_per_row, x=there.x, y=y, error=error, field=mark
+    )
     warn("" if bool(lost.any()) else back.shortfall("ways back"))
     whole = error[error.isfinite()]
     which = "" if len(whole) == len(x) else f" of {len(whole)} of {len(x)} points"
     trip = f"rms error {float(whole.square().mean().sqrt()):.2g}, at most {float(whole.max()):.2g}"
     typer.echo(
-        f"wrote {out} ({len(x)} latents, {there.nfe} evaluations each); round trip{which}: "
+        f"wrote {asked.out} ({len(x)} latents, {there.nfe} evaluations each); round trip{which}: "
         + (trip if len(whole) else "none finished")
     )
 
 
-def decode_command(
-    run: Path,
-    file: Path,
-    solver: str,
-    nfe: int | None,
-    steps: int | None,
-    grid: str | None,
-    final: str,
-    assignments: list[str],
-    weights: str,
-    device: str,
-    out: Path,
-) -> None:
+def decode_command(asked: Decode) -> None:
     """Write the points that a file's latents lead to."""
-    if out.suffix not in (".png", ".npz"):
-        raise ValueError(f"got --out {out}; wanted a name that ends in .png or .npz")
-    if final not in ("none", "denoise"):
-        raise ValueError(f"got --final {final}; wanted none or denoise")
-    require_writable(out.parent)
-    chosen = get_solver(solver, **pairs(assignments))
-    objective, classes = opened(run, weights, device)
+    if asked.out.suffix not in (".png", ".npz"):
+        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .png or .npz")
+    if asked.final not in ("none", "denoise"):
+        raise ValueError(f"got --final {asked.final}; wanted none or denoise")
+    require_writable(asked.out.parent)
+    chosen = get_solver(asked.solver, **pairs(asked.assignments))
+    objective, classes = opened(asked.run, asked.weights, asked.device)
     field = objective.field
-    z, y = read_points(file, field.event_shape, classes)
-    q = read_array(file, "q")
-    of = read_array(file, "field")
+    z, y = read_points(asked.file, field.event_shape, classes)
+    q = read_array(asked.file, "q")
+    of = read_array(asked.file, "field")
     if of is not None and not torch.equal(of, _mark(field)):
-        warn(f"the latents in {file} are those of another field, or of other weights, than {run}")
-    last: Literal["none", "denoise"] = "denoise" if final == "denoise" else "none"
-    earlier = _earlier(file, len(z))
+        warn(
+            f"the latents in {asked.file} are those of another field, or of other weights, than "
+            f"{asked.run}"
+        )
+    last: Literal["none", "denoise"] = "denoise" if asked.final == "denoise" else "none"
+    earlier = _earlier(asked.file, len(z))
     parts: list[Solution] = []
     with progress_bar("decode", len(z)) as bar:
         for first in range(0, len(z), BATCH):
             rows = slice(first, first + BATCH)
             labels = None if y is None else y[rows]
             radii = None if q is None else q[rows]
-            settings: dict[str, Any] = {"nfe": nfe, "steps": steps, "grid": grid, "final": last}
-            parts.append(decode(field, z[rows], chosen, y=labels, q=radii, **settings))
+            settings: dict[str, Any] = {"nfe": asked.nfe, "steps": asked.steps, "grid": asked.grid}
+            back = decode(field, z[rows], chosen, y=labels, q=radii, final=last, **settings)
+            parts.append(back)
             bar.advance(min(len(z), first + BATCH))
     back = _joined(parts)
-    write = None if out.suffix == ".npz" else partial(samples_picture, back.x.cpu())
+    write = None if asked.out.suffix == ".npz" else partial(samples_picture, back.x.cpu())
     status = torch.maximum(back.status, earlier.to(back.status))
-    deliver(out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
-    typer.echo(f"wrote {out} ({len(z)} points)")
+    deliver(asked.out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
+    typer.echo(f"wrote {asked.out} ({len(z)} points)")
 
 
 def _mark(field: Field) -> Tensor:

@@ -10,6 +10,7 @@ import typer
 
 from diffode.bench.config import digest
 from diffode.bench.models import fingerprint
+from diffode.cli.comparisons import Evaluate
 from diffode.cli.likelihood import BATCH, prepared
 from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
@@ -36,53 +37,41 @@ from diffode.training import checkpoint
 POINTS = 200  # whose likelihood is measured
 
 
-def command(
-    run: Path,
-    n: int,
-    solver: str | None,
-    nfe: int | None,
-    assignments: list[str],
-    seed: int,
-    features: list[str] | None,
-    likelihood: bool,
-    levels: str | None,
-    weights: str,
-    device: str,
-    out: Path | None,
-    data: str | None = None,
-) -> None:
+def command(asked: Evaluate) -> None:
     """Draw samples of a run, measure them, and write the table."""
-    if levels is not None and not likelihood:
+    if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
-    told = None if levels is None else Levels.parse(levels)
-    folder, (plan, dataset) = home(run), data_of(run, data)
-    _place(device)
-    objective, classes = opened(run, weights, device)
+    told = None if asked.levels is None else Levels.parse(asked.levels)
+    folder, (plan, dataset) = home(asked.run), data_of(asked.run, asked.data)
+    against, nfe, seed = asked.data or plan.data, asked.nfe, asked.seed
+    _place(asked.device)
+    objective, classes = opened(asked.run, asked.weights, asked.device)
     field = objective.field.eval()
     if dataset.event_shape != field.event_shape:
         raise ValueError(
-            f"{run} makes samples of shape {field.event_shape}, {data or plan.data} has "
+            f"{asked.run} makes samples of shape {field.event_shape}, {against} has "
             f"{dataset.event_shape}; give the data that it was trained on"
         )
     if classes is not None and (dataset.classes is None or dataset.classes > classes):
         raise ValueError(
-            f"{run} draws {classes} classes, {data or plan.data} has {dataset.classes}; give data "
-            "of the classes that it was trained on"
+            f"{asked.run} draws {classes} classes, {against} has {dataset.classes}; give data of "
+            "the classes that it was trained on"
         )
-    options = pairs(assignments)
-    chosen = solver_for(field, solver or plan.solver, options)
-    if likelihood:
+    options = pairs(asked.assignments)
+    chosen = solver_for(field, asked.solver or plan.solver, options)
+    if asked.likelihood:
         get_solver("dopri5").check(Transport(field, None))
-    panel = Panel(dataset, n, features, labels=classes is not None)
+    panel = Panel(dataset, asked.n, asked.features, labels=classes is not None)
     y = None if classes is None else dataset.labels(panel.count)
     state = fingerprint(*field.state_dict().values())
     classed = None if y is None else fingerprint(y)
-    drawing = digest([state, repr(field), chosen.name, options, nfe, seed, weights, classed])
-    about = [drawing, panel.count, [str(f) for f in panel.features], likelihood]
-    key = digest(about if data is None else [*about, source_of(data), fingerprint(dataset.test)])
-    name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key}"
+    drawing = digest([state, repr(field), chosen.name, options, nfe, seed, asked.weights, classed])
+    about = [drawing, panel.count, [str(f) for f in panel.features], asked.likelihood]
+    if asked.data is not None:
+        about += [source_of(asked.data), fingerprint(dataset.test)]
+    name = f"{chosen.name}-{'own' if nfe is None else nfe}-{digest(about)}"
     parts = require_writable(folder / "eval" / "parts" / drawing)
-    folder = require_writable(out or folder / "eval" / name)
+    folder = require_writable(asked.out or folder / "eval" / name)
     try:
         with progress_bar("sample", panel.count) as bar:
             drawn = draw(
@@ -97,7 +86,7 @@ def command(
     require_sound(folder / "samples.npz", "samples", drawn.status, drawn.nfe_per_row, **arrays)
     metrics = evaluated(drawn, panel)
     card, refused = None, ""
-    if likelihood:
+    if asked.likelihood:
         try:
             card = _card(field, dataset, classes, seed, told)
             result = card.result
@@ -105,11 +94,11 @@ def command(
         except ValueError as error:
             refused = str(error)
     settings = {
-        "run": str(run),
+        "run": str(asked.run),
         "field": plan.field,
-        "data": data or plan.data,
-        "checkpoint": checkpoint.file_at(run).stem,
-        "weights": weights,
+        "data": against,
+        "checkpoint": checkpoint.file_at(asked.run).stem,
+        "weights": asked.weights,
         "solver": repr(chosen),
         "solver_options": options,
         "nfe_allowed": nfe,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from diffode import data as datasets
+from diffode.cli.comparisons import Features
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.files import require_writable
@@ -19,16 +18,16 @@ from diffode.metrics.classifier import (
 from diffode.options import validate
 
 
-def command(data: str, assignments: list[str], out: Path) -> None:
+def command(asked: Features) -> None:
     """Train the classifier of a data set, and say how good it is."""
-    if out.suffix != ".safetensors":
-        raise ValueError(f"got --out {out}; wanted a name that ends in .safetensors")
-    options = validate("a classifier", pairs(assignments), train_classifier)
+    if asked.out.suffix != ".safetensors":
+        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .safetensors")
+    options = validate("a classifier", pairs(asked.assignments), train_classifier)
     del options["progress"]
-    dataset = datasets.load(data)
+    dataset = datasets.load(asked.data)
     if dataset.test_labels is None:
         raise ValueError(f"data set {dataset.name!r} has no labels to train a classifier on")
-    require_writable(out.parent)
+    require_writable(asked.out.parent)
     with progress_bar(f"classifier of {dataset.name}", 1) as bar:
 
         def show(step: int, steps: int, loss: float) -> None:
@@ -37,6 +36,6 @@ def command(data: str, assignments: list[str], out: Path) -> None:
         net = train_classifier(dataset, **options, progress=show)
     fraction = accuracy(net, dataset.test, dataset.test_labels)
     about = {"data": dataset.name, "accuracy": fraction, "options": options}
-    save_classifier(net, out, about)
+    save_classifier(net, asked.out, about)
     typer.echo(f"{fraction:.1%} of {len(dataset.test)} held-out images named rightly")
-    typer.echo(f"wrote {out}, features {dataset.name}-cnn@{weights_hash(net)}")
+    typer.echo(f"wrote {asked.out}, features {dataset.name}-cnn@{weights_hash(net)}")

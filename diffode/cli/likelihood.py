@@ -11,6 +11,7 @@ from typing import cast
 import typer
 from torch import Tensor
 
+from diffode.cli.commands import Likelihood
 from diffode.cli.outcome import require_sound, warn
 from diffode.cli.points import opened, read_points, write_arrays
 from diffode.cli.progress import progress_bar
@@ -32,67 +33,52 @@ BATCH = 20
 SPLITS = ("test", "train")
 
 
-def command(
-    run: Path,
-    data: str,
-    n: int,
-    trace: str,
-    probes: int,
-    solver: str,
-    steps: int | None,
-    as_is: bool,
-    levels_: str | None,
-    seed: int,
-    assignments: list[str],
-    weights: str,
-    device: str,
-    out: Path | None,
-    values: Path | None,
-) -> None:
+def command(asked: Likelihood) -> None:
     """Print the likelihood card of a run on points that it was not trained on."""
-    check(cast(Trace, trace))
-    if as_is and levels_ is not None:
+    check(cast(Trace, asked.trace))
+    if asked.as_is and asked.levels is not None:
         raise ValueError("got --as-is and --levels; give one of the two")
-    told = None if levels_ is None else Levels.parse(levels_)
-    for name, path, suffix in (("--out", out, ".json"), ("--values", values, ".npz")):
+    told = None if asked.levels is None else Levels.parse(asked.levels)
+    for name, path, suffix in (("--out", asked.out, ".json"), ("--values", asked.values, ".npz")):
         if path is not None:
             if path.suffix != suffix:
                 raise ValueError(f"got {name} {path}; wanted a name that ends in {suffix}")
             require_writable(path.parent)
-    chosen = get_solver(solver, **pairs(assignments))
-    objective, classes = opened(run, weights, device)
+    chosen = get_solver(asked.solver, **pairs(asked.assignments))
+    objective, classes = opened(asked.run, asked.weights, asked.device)
     field = objective.field
     chosen.check(Transport(field, None))
-    dataset = _dataset(run, data)
-    x, y, rows = _points(dataset, data, n, seed, field.event_shape, classes)
-    x, levels, terminal = prepared(field, dataset, x, y, seed, as_is, told)
+    dataset = _dataset(asked.run, asked.data)
+    x, y, rows = _points(dataset, asked.data, asked.n, asked.seed, field.event_shape, classes)
+    x, levels, terminal = prepared(field, dataset, x, y, asked.seed, asked.as_is, told)
     with progress_bar("likelihood", 2 * len(x)) as bar:
         bar.advance(0)
         card = likelihood_card(
             field,
             x,
-            cast(Trace, trace),
+            cast(Trace, asked.trace),
             chosen,
-            steps,
+            asked.steps,
             y,
             levels,
             terminal,
             BATCH,
-            seed,
-            probes,
+            asked.seed,
+            asked.probes,
             progress=bar.advance,
         )
     r = card.result
     numbers = {name: getattr(r, name) for name in ("nats", "prior", "divergence", "stderr")}
     numbers |= {"mismatch": card.mismatch, "latent": r.latent, "y": y, "row": rows}
-    require_sound(values, "points", r.status, r.nfe_per_row, x=x, **numbers)
+    require_sound(asked.values, "points", r.status, r.nfe_per_row, x=x, **numbers)
     typer.echo(str(card))
-    if out is not None:
-        write_text(out, json.dumps(_figures(card, run, data, seed), indent=2) + "\n")
-        typer.echo(f"wrote {out}")
-    if values is not None:
-        write_arrays(values, x=x, **numbers, status=r.status)
-        typer.echo(f"wrote {values} ({len(x)} points)")
+    if asked.out is not None:
+        figures = _figures(card, asked.run, asked.data, asked.seed)
+        write_text(asked.out, json.dumps(figures, indent=2) + "\n")
+        typer.echo(f"wrote {asked.out}")
+    if asked.values is not None:
+        write_arrays(asked.values, x=x, **numbers, status=r.status)
+        typer.echo(f"wrote {asked.values} ({len(x)} points)")
     warn(r.shortfall())
 
 

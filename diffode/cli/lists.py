@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, replace
+from typing import Annotated
 
 import typer
 
+from diffode.cli.shared import app
 from diffode.meanings import Option, described, shown
 from diffode.tables import Table
 
@@ -18,8 +20,9 @@ def show(rows: Sequence[tuple[str, ...]]) -> None:
     typer.echo(Table([""] * len(rows[0]), rows).text())
 
 
+@app.command()
 def fields() -> None:
-    """Print the fields with one line and the reference of each, then the aliases."""
+    """List the fields that can be trained."""
     from diffode import registry
 
     show(registry.describe("recipe"))
@@ -27,20 +30,23 @@ def fields() -> None:
     typer.echo("also: " + ", ".join(f"{alias} = {name}" for alias, name in also))
 
 
+@app.command()
 def solvers() -> None:
-    """Print the solvers with one line each."""
+    """List the solvers."""
     from diffode.solvers import DEFAULT, describe
 
     show(describe())
     typer.echo(f"default: {DEFAULT}")
 
 
-def options(field: str | None, solver: str | None) -> None:
-    """Print every option of a field and of a solver: name, kind, range, default and meaning.
-
-    Raises:
-        ValueError: neither of them, or an unknown name.
-    """
+@app.command()
+def options(
+    field: Annotated[
+        str | None, typer.Argument(metavar="FIELD", help="a name of diffode fields")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="a name of diffode solvers")] = None,
+) -> None:
+    """List the options of a field, its network and its training, or of a solver."""
     if field is None and solver is None:
         raise ValueError("give FIELD, --solver NAME or both; diffode fields lists the fields")
     tables = [] if field is None else _of_field(field)
@@ -62,7 +68,7 @@ def _of_field(name: str) -> list[tuple[str, list[Option]]]:
     from diffode.runs.plan import OWN
     from diffode.training.trainer import train
 
-    recipe = find(name)
+    recipe = find(name, run=True)
     usual = {key: shown(value) for key, value in recipe.training.items()}
     training = [
         replace(option, default=usual.get(option.name, option.default))
@@ -76,8 +82,9 @@ def _of_field(name: str) -> list[tuple[str, list[Option]]]:
     ]
 
 
+@app.command()
 def data() -> None:
-    """Print the data sets with one line and the source of each."""
+    """List the data sets."""
     from diffode.data import describe
 
     show(describe())

@@ -34,7 +34,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 SEEDS: Any = {"min": 0, "max": 2**64 - 1}
 
 
-def pairs(assignments: list[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def pairs(assignments: list[str] | None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The keys and values of ``--set key=value``, and those of options of their own.
 
     Arguments:
@@ -44,10 +44,10 @@ def pairs(assignments: list[str], given: Mapping[str, Any] | None = None) -> dic
     Raises:
         ValueError: an assignment without a key or an equals sign, or a key that stands twice.
     """
-    split = [text.partition("=") for text in assignments]
-    for text, (key, equals, _) in zip(assignments, split, strict=True):
+    split = [text.partition("=") for text in assignments or []]
+    for key, equals, value in split:
         if not (key and equals):
-            raise ValueError(f"got --set {text!r}; wanted --set key=value")
+            raise ValueError(f"got --set {key + equals + value!r}; wanted --set key=value")
     given = given or {}
     refuse_repeated([*given, *(key.strip() for key, _, _ in split)])
     return {**given, **{key.strip(): value.strip() for key, _, value in split}}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from diffode.cli.commands import Train
 from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
 from diffode.cli.outcome import warn
@@ -36,41 +36,32 @@ _RESULTS = ("samples.png", "samples.npz", "quality.json", "report.html")
 _FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume", "since"}
 
 
-def command(
-    field: str | None,
-    data: str | None,
-    seed: int | None,
-    labels: bool | None,
-    given: Mapping[str, Any],
-    assignments: list[str],
-    out: Path | None,
-    resume: Path | None,
-    samples: int,
-) -> None:
+def command(asked: Train) -> None:
     """Train, sample, measure, and write the run directory."""
-    options = pairs(assignments, {k: v for k, v in given.items() if v is not None})
+    given = {"steps": asked.steps, "batch": asked.batch, "device": asked.device}
+    options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
     chosen: bool | Path = False
     said: list[str] = []
     note = ""
-    if resume is not None:
-        folder, chosen = home(resume), True if resume.is_dir() else resume
-        if out is not None and out != folder:
+    if asked.resume is not None:
+        folder, chosen = home(asked.resume), True if asked.resume.is_dir() else asked.resume
+        if asked.out is not None and asked.out != folder:
             raise ValueError("a resumed run goes on in its own directory; leave --out away")
-        asked = {"field": field, "seed": seed, "labels": labels}
-        plan, said, note = _resumed(asked, data, options, folder)
+        plan, said, note = _resumed(asked, options, folder)
     else:
-        if field is None:
+        if asked.field is None:
             raise ValueError("give --field NAME; diffode fields lists the names")
-        plan = Plan.make(field, data or "digits", labels=bool(labels), seed=seed or 0, **options)
-        folder = out or _fresh(plan)
+        options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
+        plan = Plan.make(asked.field, asked.data or "digits", **options)
+        folder = asked.out or _fresh(plan)
     dataset = load_data(plan)
     if not is_image(dataset.event_shape):
         require_matplotlib()
-    panel = Panel(dataset, samples, labels=plan.labels)
+    panel = Panel(dataset, asked.samples, labels=plan.labels)
     if plan.solver != "default":
-        typer.echo(f"{field or plan.solver} is {plan.field}, sampled with {plan.solver}")
+        typer.echo(f"{asked.field or plan.solver} is {plan.field}, sampled with {plan.solver}")
     steps: list[int] = []
     what = f"train {plan.field} on {dataset.name}"
     with stopping() as stop, progress_bar(what, plan.steps) as bar:
@@ -102,13 +93,13 @@ def command(
         if all((folder / name).exists() for name in _RESULTS):
             return
     try:
-        with progress_bar("sample", samples) as bar:
+        with progress_bar("sample", asked.samples) as bar:
             result = assess(
                 run.field,
                 panel,
                 title=f"{plan.field} on {dataset.name}",
                 checkpoint=checkpoint.file_at(folder).stem,
-                n=samples,
+                n=asked.samples,
                 solver=plan.solver,
                 seed=plan.seed,
                 progress=bar.advance,
@@ -123,14 +114,12 @@ def _go_on(folder: Path) -> str:
     return f"go on with{command_line('train', '--resume', folder)}"
 
 
-def _resumed(
-    asked: dict[str, Any], data: str | None, options: dict[str, Any], folder: Path
-) -> tuple[Plan, list[str], str]:
+def _resumed(asked: Train, options: dict[str, Any], folder: Path) -> tuple[Plan, list[str], str]:
     """The plan of a run with what may be changed in it, what that changes, and a note."""
     stored = Plan.read(folder)
-    if asked["field"] is not None:
-        asked["field"] = find(asked["field"]).name
-    known = {key: value for key, value in asked.items() if value is not None}
+    data, field = asked.data, None if asked.field is None else find(asked.field).name
+    fixed: dict[str, Any] = {"field": field, "seed": asked.seed, "labels": asked.labels}
+    known = {key: value for key, value in fixed.items() if value is not None}
     plan = replace(stored.altered(options), **known)
     if data is not None and data != stored.data and source_of(data) != stored.source:
         if stored.fingerprint is None or {data, stored.source} & set(names()):

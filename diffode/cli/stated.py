@@ -1,0 +1,50 @@
+"""A command is stated once: a class whose attributes are its arguments and options.
+
+The class needs no torch, so that ``--help`` and completion answer at once. The function that does
+the work takes an object of it, and is imported when the command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
+from inspect import Parameter, Signature
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
+
+from diffode.cli.shared import app
+
+Asked = TypeVar("Asked")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def command(name: str, work: str) -> Callable[[type[Asked]], type[Asked]]:
+    """Make a class a command: its attributes are the options, its docstring is the help.
+
+    Arguments:
+        name: of the command.
+        work: the function that does it, as "module:function" in `diffode.cli`.
+    """
+
+    def register(stated: type[Asked]) -> type[Asked]:
+        kind = dataclass(frozen=True, kw_only=True)(stated)
+
+        def carry_out(**given: Any) -> Any:  # noqa: ANN401
+            module, _, function = work.partition(":")
+            return getattr(import_module(f"diffode.cli.{module}"), function)(kind(**given))
+
+        hints = get_type_hints(kind, include_extras=True)
+        carry_out.__doc__, carry_out.__annotations__ = kind.__doc__, hints
+        carry_out.__signature__ = Signature([  # type: ignore[attr-defined]  # typer reads it
+            Parameter(
+                f.name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if f.default is MISSING else f.default,
+                annotation=hints[f.name],
+            )
+            for f in fields(kind)  # type: ignore[arg-type]
+        ])  # fmt: skip
+        app.command(name)(carry_out)
+        return kind
+
+    return register
