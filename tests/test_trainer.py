@@ -1,6 +1,7 @@
 """The trainer: a step is a function of (seed, step), whatever is resumed, split or shared out."""
 
 import random
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -14,7 +15,7 @@ from diffode.priors import Normal
 from diffode.rng import Rng
 from diffode.runs.building import build
 from diffode.training import Objective, Phase, checkpoint, data_stats
-from diffode.training.batches import Batches
+from diffode.training.batches import Batch, Batches
 from diffode.training.trainer import train
 
 MOONS = load("moons")
@@ -105,10 +106,10 @@ def test_training_leaves_global_state_alone():
 @pytest.mark.parametrize("batch", [7, 16, 120])
 def test_every_epoch_sees_each_sample_once(batch):
     rows = torch.arange(50)
-    batches = Batches(rows[:, None].float(), rows + 100, batch, seed=3)
+    batches = Batches(Batch(rows[:, None].float(), rows + 100), batch, seed=3)
     pieces = [batches.at(step, torch.arange(batch)) for step in range(30)]
-    seen = torch.cat([x[:, 0] for x, _ in pieces]).long()
-    labels = torch.cat([y for _, y in pieces])
+    seen = torch.cat([piece.x[:, 0] for piece in pieces]).long()
+    labels = torch.cat([piece.y for piece in pieces])
     assert torch.equal(labels, seen + 100), "labels do not belong to their samples"
     epochs = seen[: len(seen) // 50 * 50].view(-1, 50)
     assert torch.equal(epochs.sort(1).values, rows.expand_as(epochs))
@@ -117,15 +118,15 @@ def test_every_epoch_sees_each_sample_once(batch):
 
 def test_a_batch_is_addressed_by_its_step_alone():
     whole = torch.arange(16)
-    walked = Batches(X, Y, 16, seed=3)
+    walked = Batches(Batch(X, Y), 16, seed=3)
     for step in range(20):
-        x, y = walked.at(step, whole)
-    fresh_x, fresh_y = Batches(X, Y, 16, seed=3).at(19, whole)
-    assert torch.equal(x, fresh_x) and torch.equal(y, fresh_y)
-    parts = [Batches(X, Y, 16, seed=3).at(19, rows) for rows in (whole[:5], whole[5:])]
-    assert torch.equal(torch.cat([p[0] for p in parts]), x)
-    assert not torch.equal(Batches(X, Y, 16, seed=4).at(19, whole)[0], x)
-    assert Batches(X, None, 16, seed=3).at(19, whole)[1] is None
+        last = walked.at(step, whole)
+    fresh = Batches(Batch(X, Y), 16, seed=3).at(19, whole)
+    assert torch.equal(last.x, fresh.x) and torch.equal(last.y, fresh.y)
+    parts = [Batches(Batch(X, Y), 16, seed=3).at(19, rows) for rows in (whole[:5], whole[5:])]
+    assert torch.equal(torch.cat([p.x for p in parts]), last.x)
+    assert not torch.equal(Batches(Batch(X, Y), 16, seed=4).at(19, whole).x, last.x)
+    assert Batches(Batch(X), 16, seed=3).at(19, whole).y is None
 
 
 # ------------------------------------------------------------------------------- pieces of a batch
@@ -138,8 +139,9 @@ class Recorder(Objective):
         super().__init__(Point())
         self.seen = []
 
-    def forward(self, phase, x, y, rng):
-        self.seen.append((x, y, rng.normal("noise", x.shape), rng.spread("time", len(x))))
+    def forward(self, phase, batch, rng):
+        x = batch.x
+        self.seen.append((x, batch.y, rng.normal("noise", x.shape), rng.spread("time", len(x))))
         return (self.field.where - x).square().mean(), {}
 
 
@@ -218,8 +220,8 @@ def test_bfloat16_trains_float32_weights():
     assert losses[0] != losses[1], "nothing was rounded"
     np.testing.assert_allclose(*losses, rtol=0.05)
     objective = mixed[-1].objective
-    loss, _ = objective("field", X, None, Rng(0))
-    again, _ = type(objective).forward(objective, "field", X, None, Rng(0))
+    loss, _ = objective("field", Batch(X), Rng(0))
+    again, _ = type(objective).forward(objective, "field", Batch(X), Rng(0))
     assert torch.equal(loss, again), "the objective still rounds after training"
 
 
@@ -236,3 +238,31 @@ def test_the_learning_rate_rises_and_falls():
     rates = [s.lr["field"] for s in states]
     assert max(rates) < 0.5 and rates.index(max(rates)) == 3
     assert rates[0] == pytest.approx(0.5 / 4) and 0 < rates[-1] < 0.02
+
+
+# ----------------------------------------------------------------------- more than samples, labels
+
+
+@dataclass(frozen=True)
+class Pairs(Batch):
+    """Samples, each with the noise that it is paired with."""
+
+    noise: torch.Tensor | None = None
+
+
+def test_what_belongs_to_a_sample_stays_with_it():
+    """A batch of the user's own goes through permutation and pieces as its samples do."""
+
+    class Coupled(Recorder):
+        def forward(self, phase, batch, rng):
+            assert isinstance(batch, Pairs) and len(batch) == 8
+            assert torch.equal(batch.noise, 3 * batch.x)
+            assert torch.equal(batch.y, (batch.x > 0)[:, 0].long())
+            return super().forward(phase, batch, rng)
+
+    objective, plain = Coupled(), Recorder()
+    go(objective, Pairs(X, (X > 0)[:, 0].long(), 3 * X), accumulate=2)
+    go(plain, (X, (X > 0)[:, 0].long()), accumulate=2)
+    assert_same(numbers(objective), numbers(plain))
+    with pytest.raises(ValueError, match="got 50 samples and 9 rows of noise"):
+        go(objective, Pairs(X, noise=X[:9]))

@@ -18,7 +18,7 @@ from diffode.priors import Normal
 from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.training import Objective, Phase, checkpoint, data_stats
-from diffode.training.batches import Batches
+from diffode.training.batches import Batch, Batches
 from diffode.training.denoising import Denoising
 from diffode.training.trainer import train
 
@@ -56,10 +56,10 @@ class Game(Objective):
             Phase("generator", self.field.parameters(), schedule=lambda step, steps: 0.5),
         ]
 
-    def forward(self, phase, x, y, rng):
+    def forward(self, phase, batch, rng):
         self.calls.append((phase, rng.step))
         if phase == "critic":
-            return (self.critic - x).square().mean(), {}
+            return (self.critic - batch.x).square().mean(), {}
         return (self.field.where - self.critic).square().sum(), {}
 
 
@@ -68,11 +68,11 @@ def by_hand():
     critic, where = torch.zeros(2, requires_grad=True), torch.ones(2, requires_grad=True)
     slow = torch.optim.SGD([critic], 0.1, momentum=0.5)
     fast = torch.optim.AdamW([where], lr=0.04 * 0.5, weight_decay=0.0)
-    batches, losses = Batches(X, None, 16, 0), []
+    batches, losses = Batches(Batch(X), 16, 0), []
     for step in range(STEPS):
         slow.param_groups[0]["lr"] = 0.1 / (1 + step)
         for tick in (3 * step, 3 * step + 1):
-            critic.grad = (critic - batches.at(tick, torch.arange(16))[0]).mean(0).detach()
+            critic.grad = (critic - batches.at(tick, torch.arange(16)).x).mean(0).detach()
             slow.step()
         where.grad = 2 * (where - critic).detach()
         losses.append(float(((where - critic).detach() ** 2).sum()))

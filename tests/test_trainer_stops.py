@@ -113,7 +113,7 @@ class Breaks(Objective):
         super().__init__(Point())
         self.bad = bad
 
-    def forward(self, phase, x, y, rng):
+    def forward(self, phase, batch, rng):
         total = self.field.where.sum()
         return (self.bad(total) if rng.step >= 3 else total.square()), {}
 

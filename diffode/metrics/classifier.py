@@ -25,7 +25,7 @@ from diffode.files import replacing
 from diffode.inputs import file_word, require_file
 from diffode.nn import seeded
 from diffode.options import Count, Positive
-from diffode.training.batches import Batches
+from diffode.training.batches import Batch, Batches
 
 WIDTHS = (24, 48, 64)
 FEATURES = 64
@@ -112,11 +112,11 @@ def train_classifier(
         steps = max(2, epochs * len(x) // batch)
         optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
         pace = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
-        order, rows = Batches(x, y, batch, seed), torch.arange(batch)
+        order, rows = Batches(Batch(x, y), batch, seed), torch.arange(batch)
         for step in range(steps):
-            images, labels = order.at(step, rows)
-            assert labels is not None
-            loss = cross_entropy(net(images), labels, label_smoothing=0.05)
+            seen = order.at(step, rows)
+            assert seen.y is not None
+            loss = cross_entropy(net(seen.x), seen.y, label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

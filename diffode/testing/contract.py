@@ -19,6 +19,7 @@ from diffode.solvers.grids import KINDS
 from diffode.testing.findings import Mistake
 from diffode.testing.times import explain, rounding, scalar_fails, vector_fails
 from diffode.training import checkpoint
+from diffode.training.batches import Batch
 from diffode.training.objective import Objective
 
 
@@ -210,33 +211,36 @@ CHECKS: tuple[Callable[[Field], None], ...] = (
 )
 
 
-def check_objective(objective: Objective, x: Tensor, y: Tensor | None = None) -> list[str]:
+def check_objective(objective: Objective, x: Tensor | Batch, y: Tensor | None = None) -> list[str]:
     """Run the checks of an objective: gradients reach every parameter, the loss falls, it saves.
 
     Arguments:
-        objective: from `diffode.build`; it is trained a little.
-        x: a few samples, shape (M, *event).
+        objective: from `diffode.build`, or your own; it is trained a little.
+        x: a few samples, shape (M, *event), or a batch of them.
         y: their labels, if it is trained on labels.
 
     Raises:
         AssertionError: the first check that fails, with what it found.
     """
+    batch = x if isinstance(x, Batch) else Batch(x, y)
     objective.eval()
-    _every_parameter_learns(objective, x, y)
-    _loss_falls(objective, x, y)
-    if objective.spec is not None:
-        _checkpoint_rebuilds(objective)
-    return ["every parameter learns", "the loss falls", "a checkpoint rebuilds the field"]
+    _every_parameter_learns(objective, batch)
+    _loss_falls(objective, batch)
+    found = ["every parameter learns", "the loss falls"]
+    if objective.spec is None:
+        return found
+    _checkpoint_rebuilds(objective)
+    return [*found, "a checkpoint rebuilds the field"]
 
 
-def _every_parameter_learns(objective: Objective, x: Tensor, y: Tensor | None) -> None:
+def _every_parameter_learns(objective: Objective, batch: Batch) -> None:
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in trained.items()}
     optimiser = torch.optim.SGD(trained.values(), lr=1e-3)
     seen: dict[str, float] = dict.fromkeys(before, 0.0)
     for step in range(6):  # a last layer that starts at zero hides the others for a step
         for phase in objective.phases():
-            loss, _ = objective(phase.name, x, y, Rng(1).at(step))
+            loss, _ = objective(phase.name, batch, Rng(1).at(step))
             assert loss.shape == (), (
                 f"the loss of phase {phase.name!r} has shape {tuple(loss.shape)}"
             )
@@ -254,13 +258,13 @@ def _every_parameter_learns(objective: Objective, x: Tensor, y: Tensor | None) -
             p.copy_(before[name])
 
 
-def _loss_falls(objective: Objective, x: Tensor, y: Tensor | None) -> None:
+def _loss_falls(objective: Objective, batch: Batch) -> None:
     """On one batch with one draw of the noise, so that a fall is learning and no luck."""
     for phase in objective.phases():
         optimiser = torch.optim.Adam(list(phase.params), lr=3e-3)
         losses = []
         for _ in range(30):
-            loss, _ = objective(phase.name, x, y, Rng(1))
+            loss, _ = objective(phase.name, batch, Rng(1))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

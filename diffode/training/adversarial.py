@@ -36,6 +36,7 @@ from diffode.nn import CriticNetwork
 from diffode.nn.embeddings import without_null
 from diffode.options import suggest
 from diffode.rng import Rng
+from diffode.training.batches import Batch
 from diffode.training.denoising import drop_labels
 from diffode.training.objective import Objective, Phase
 from diffode.training.particles import BETAS, constant
@@ -128,12 +129,11 @@ class AlternatingGAN(Objective):
         d: Tensor = self.critic(x, 0.0, y)
         return d
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the critic or of the generator."""
+        x = batch.x
         z = rng.normal("latent", x.shape, device=x.device)
-        y = drop_labels(y, self.classes, self.label_drop, rng)
+        y = drop_labels(batch.y, self.classes, self.label_drop, rng)
         if phase == "generator":
             return self.follow(z, y, rng), {}
         with torch.no_grad():

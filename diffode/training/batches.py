@@ -2,42 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
 import torch
 from torch import Tensor
 
 from diffode.rng import Rng
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Samples, and what belongs to each of them.
+
+    A subclass may hold more tensors of B rows, such as the noise that a sample is paired with:
+    they are selected and placed together with the samples.
+
+    Attributes:
+        x: samples, shape (B, *event).
+        y: their labels, shape (B,), or None.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, index: Tensor | slice) -> Self:
+        """Some of the rows."""
+        return self._each(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device) -> Self:
+        """All tensors on a device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: change(v) for k, v in held.items() if v is not None})
+
+
 class Batches:
     """Batches drawn without replacement, epoch by epoch, addressed by step.
 
     The samples stand in a row of permutations, one for each epoch, keyed on (seed, epoch); the
-    batch of a step is the piece at position ``step * batch``.
+    batch of a step is the piece at position ``step * size``.
 
     Arguments:
-        x: samples, shape (M, *event).
-        y: labels, shape (M,), or None.
-        batch: rows of the global batch.
+        samples: all M of them.
+        size: rows of the global batch.
         seed: of the permutations.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None, batch: int, seed: int) -> None:
-        self.x, self.y, self.batch, self.seed = x, y, batch, seed
+    def __init__(self, samples: Batch, size: int, seed: int) -> None:
+        self.samples, self.size, self.seed = samples, size, seed
         self._orders: dict[int, Tensor] = {}
+
+    def at(self, step: int, rows: Tensor) -> Batch:
+        """The samples of these rows of the step's global batch."""
+        position = step * self.size + rows
+        epoch, place = position // len(self.samples), position % len(self.samples)
+        index = torch.empty_like(position)
+        for e in sorted(set(epoch.tolist())):
+            here = epoch == e
+            index[here] = self._order(e)[place[here]]
+        return self.samples.rows(index)
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
             if len(self._orders) > 1:
                 self._orders.pop(min(self._orders))
-            self._orders[epoch] = Rng(self.seed).at(epoch).permutation("epoch", len(self.x))
+            order = Rng(self.seed).at(epoch).permutation("epoch", len(self.samples))
+            self._orders[epoch] = order
         return self._orders[epoch]
-
-    def at(self, step: int, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Samples and labels of these rows of the step's global batch."""
-        position = step * self.batch + rows
-        epoch, place = position // len(self.x), position % len(self.x)
-        index = torch.empty_like(position)
-        for e in sorted(set(epoch.tolist())):
-            here = epoch == e
-            index[here] = self._order(e)[place[here]]
-        return self.x[index], None if self.y is None else self.y[index]

@@ -17,6 +17,7 @@ from diffode.fields.base import expand_like
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.rng import Rng
+from diffode.training.batches import Batch
 from diffode.training.objective import Objective
 
 
@@ -108,13 +109,12 @@ class Denoising(Objective):
         self.learned, self.times = field, times
         self.classes, self.label_drop = classes, label_drop
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error in network space."""
+        x = batch.x
         t = self.times(rng.spread("time", len(x), x.device))
         x_t, n = self.learned.corrupt(x, t, rng)
-        y = drop_labels(y, self.classes, self.label_drop, rng)
+        y = drop_labels(batch.y, self.classes, self.label_drop, rng)
         error, _ = self.learned.residual(x_t, x, n, t, y)
         return error.square().mean(), {}
 
@@ -155,7 +155,7 @@ class PoissonDenoising(Objective):
         self.learned, self.law, self.dof = field.inner, law, field.dof
         self.classes, self.label_drop, self.weighted = classes, label_drop, weighted
 
-    def draw(self, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
+    def perturb(self, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
         """Displacements x - y (B, *event), radii r (B,) and log-scales log s (B,), in float64."""
         log_s = self.law.icdf(rng.spread("time", len(x), x.device))
         normal = rng.normal("noise", x.shape, torch.float64, x.device)
@@ -169,15 +169,14 @@ class PoissonDenoising(Objective):
         """The loss's weight for the drawn scale and the level that (x, r) reveal: l / l(log s)."""
         return (self.law.log_density(log_level) - self.law.log_density(log_s)).exp()
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted mean squared error in network space."""
-        shift, r, log_s = self.draw(x, rng)
+        x = batch.x
+        shift, r, log_s = self.perturb(x, rng)
         sigma = r / math.sqrt(self.dof)
         n = (shift / expand_like(sigma, shift)).to(x)
         x_t = x + shift.to(x)
-        y = drop_labels(y, self.classes, self.label_drop, rng)
+        y = drop_labels(batch.y, self.classes, self.label_drop, rng)
         error, out = self.learned.residual(x_t, x, n, sigma, y)
         rows = error.square().flatten(1).mean(1)
         if not self.weighted:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from diffode.data.stats import Stats
 from diffode.fields.base import Field
 from diffode.rng import Rng
+from diffode.training.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Spec:
 
 
 class Objective(nn.Module):
-    """A field with a loss; write ``forward``.
+    """A field with a loss. To write your own, write ``forward``; the rest has defaults.
 
     Attributes:
         field: what is learned, and sampled afterwards.
@@ -75,18 +76,17 @@ class Objective(nn.Module):
         """The phases of a step, in order: one that moves all parameters."""
         return [Phase("field", self.parameters())]
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a phase on a batch, and numbers to log.
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a phase, the mean over the rows of a batch, and numbers to log.
 
-        This is the only path to the loss, so that a distributed wrapper's hooks fire.
+        The trainer calls it as ``objective(phase, batch, rng)``, so that a distributed wrapper's
+        hooks fire: there is no other path to the loss. With ``accumulate``, and in each of several
+        processes, the batch is a piece of the global one.
 
         Arguments:
             phase: the name of the phase.
-            x: data, shape (B, *event).
-            y: labels, shape (B,), or None.
-            rng: draws for exactly these rows of the global batch at this step.
+            batch: samples x of shape (B, *event), and labels y of shape (B,) or None.
+            rng: all randomness; row i of a draw belongs to row i of the batch.
         """
         raise NotImplementedError
 

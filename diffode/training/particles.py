@@ -26,6 +26,7 @@ from diffode.fields.critics import CriticBank, ascent
 from diffode.fields.monoflow import Mobility, MonoFlow
 from diffode.nn.residual import ResidualCritic
 from diffode.rng import Rng
+from diffode.training.batches import Batch
 from diffode.training.denoising import drop_labels
 from diffode.training.objective import Objective, Phase
 
@@ -84,9 +85,10 @@ class Particles(Objective):
         return (u * len(self.pool)).long()
 
     def logistic(
-        self, x: Tensor, y: Tensor | None, t: Tensor, index: Tensor, rng: Rng
+        self, batch: Batch, t: Tensor, index: Tensor, rng: Rng
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss on data and on these particles, at times t of shape (B,)."""
+        x, y = batch.x, batch.y
         sigma = self.mobility.sigma(t / self.flow.span[1])
         labels = None if self.pool_labels is None else self.pool_labels[index]
         n = rng.normal("noise", (len(x), 2, *x.shape[1:]), device=x.device)
@@ -151,12 +153,10 @@ class ParticleFlow(Particles):
         shares = self.bank.stages + _FIRST - 1
         self.ends = [steps * (k + _FIRST) // shares for k in range(self.bank.stages)]
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss at the current stage."""
-        t = self.bank.edges[min(self.stage, self.bank.stages - 1)].expand(len(x))
-        return self.logistic(x, y, t, self.chosen(len(x), rng), rng)
+        t = self.bank.edges[min(self.stage, self.bank.stages - 1)].expand(len(batch))
+        return self.logistic(batch, t, self.chosen(len(batch), rng), rng)
 
     @torch.no_grad()
     def advance(self, step: int, rng: Rng) -> None:
@@ -242,13 +242,11 @@ class PooledFlow(Particles):
         places = (Rng(seed).uniform("places", (particles,)) * stages).long()
         self.register_buffer("places", places)
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss, data and particle at the particle's time."""
-        index = self.chosen(len(x), rng)
+        index = self.chosen(len(batch), rng)
         t = self._times(index)
-        loss, logs = self.logistic(x, y, t, index, rng)
+        loss, logs = self.logistic(batch, t, index, rng)
         if self.penalty:
             slope = ascent(self.critic, self.pool[index], t, None)
             loss = loss + self.penalty * slope.flatten(1).square().sum(1).mean()

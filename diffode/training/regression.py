@@ -32,6 +32,7 @@ from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.priors import StudentT
 from diffode.rng import Rng
+from diffode.training.batches import Batch
 from diffode.training.denoising import drop_labels
 from diffode.training.objective import Objective
 
@@ -163,16 +164,14 @@ class PoissonRegression(Objective):
         growth = (1 + self.tau) ** (top * rng.spread("time", len(y), y.device))
         return y.double() + normal * expand_like(growth, normal), (eps_z * growth).clamp_min(1e-10)
 
-    def forward(
-        self, phase: str, x: Tensor, y: Tensor | None, rng: Rng
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error of the N + 1 outputs."""
-        point, z = self.perturb(x, rng)
+        x = batch.x
         n = len(x) if self.points is None else min(self.points, len(x))
-        point, z = point[:n], z[:n]
-        labels = None if y is None else y[:n]
-        labels = drop_labels(labels, self.classes, self.label_drop, rng.rows(torch.arange(n)))
-        o = self.learned.output(point.to(x), z, labels)
+        point, z = (part[:n] for part in self.perturb(x, rng))
+        y = None if batch.y is None else batch.y[:n]
+        y = drop_labels(y, self.classes, self.label_drop, rng.rows(torch.arange(n)))
+        o = self.learned.output(point.to(x), z, y)
         assert o.extra is not None
         output = torch.cat((o.out.flatten(1), o.extra), 1)
         target = field_target(point.flatten(1), z, gathered(x).flatten(1), self.gamma)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,10 @@ from torch.optim import AdamW, Optimizer
 
 from diffode.devices import choose
 from diffode.doors import as_labels, as_state
+from diffode.training.batches import Batch
 from diffode.training.objective import Objective, Phase
+
+Data = Tensor | tuple[Tensor, Tensor | None] | Batch
 
 
 def warm_cosine(step: int, steps: int, warmup: int) -> float:
@@ -33,20 +37,22 @@ def factor(phase: Phase, step: int, steps: int, warmup: int, since: int) -> floa
     return warm_cosine(step, steps, warmup)
 
 
-def checked(objective: Objective, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def checked(objective: Objective, data: Data) -> Batch:
     """The data, converted where they are not floating-point, if the objective can learn them.
 
     Raises:
         TypeError: data that are not real numbers.
-        ValueError: data of another shape, values that are not finite, or labels that do not fit.
+        ValueError: data of another shape, values that are not finite, labels that do not fit, or
+            tensors of different lengths.
     """
+    samples = _batch(data)
     event = tuple(objective.field.event_shape)
-    x = as_state(x, name="data")
+    x = as_state(samples.x, name="data")
     if tuple(x.shape[1:]) != event or len(x) == 0:
         raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
     if not bool(x.isfinite().all()):
         raise ValueError("the data has values that are not finite; remove those samples")
-    y = as_labels(y, len(x), name="samples")
+    y = as_labels(samples.y, len(x), name="samples")
     classes = None if objective.spec is None else objective.spec.classes
     if y is None and classes:
         raise ValueError(f"got data without labels; this field learns {classes} classes of them")
@@ -54,7 +60,23 @@ def checked(objective: Objective, x: Tensor, y: Tensor | None) -> tuple[Tensor, 
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= classes:
             raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
-    return x, y
+    return replace(samples, x=x, y=y)
+
+
+def _batch(data: Data) -> Batch:
+    """Data in any of their forms as one batch.
+
+    Raises:
+        ValueError: a tuple that is no pair, or a tensor with another number of rows.
+    """
+    if isinstance(data, tuple) and len(data) != 2:
+        raise ValueError(f"got a tuple of {len(data)}; wanted data x, or the pair (x, labels)")
+    if not isinstance(data, Batch):
+        return Batch(*data) if isinstance(data, tuple) else Batch(data)
+    for name, tensor in vars(data).items():
+        if name != "y" and tensor is not None and len(tensor) != len(data):
+            raise ValueError(f"got {len(data)} samples and {len(tensor)} rows of {name}")
+    return data
 
 
 def accelerator_for(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
-from torch import Tensor, nn
+from torch import nn
 
 from diffode.data.fingerprint import Split
 from diffode.options import Count, Positive
@@ -31,12 +31,16 @@ from diffode.training.batches import Batches
 from diffode.training.ema import average_of
 from diffode.training.objective import Objective, Phase
 from diffode.training.record import Record
-from diffode.training.setup import accelerator_for, checked, factor, optimiser_for, sync
+from diffode.training.setup import (
+    Data,
+    accelerator_for,
+    checked,
+    factor,
+    optimiser_for,
+    sync,
+)
 from diffode.training.state import load_optimiser, require_exact
 from diffode.training.suitability import warn_of
-
-Data = Tensor | tuple[Tensor, Tensor | None]
-
 
 _MOST_SKIPPED = 20  # fp16 updates in a row whose gradient overflowed
 
@@ -101,7 +105,8 @@ def train(
 
     Arguments:
         objective: from `diffode.build`, or your own.
-        data: samples (M, *event), or a pair of samples and labels (M,).
+        data: samples (M, *event), a pair of samples and labels (M,), or a `Batch` of all of them
+            with what else belongs to each.
         steps: optimiser steps in all.
         batch: samples in a step, over all processes.
         seed: of the order of the samples and of all noise.
@@ -128,10 +133,8 @@ def train(
         Damaged: the checkpoint to go on from is not what was written.
         Diverged: a loss or gradient that is not finite.
     """
-    if isinstance(data, tuple) and len(data) != 2:
-        raise ValueError(f"got a tuple of {len(data)}; wanted data x, or the pair (x, labels)")
-    x, y = data if isinstance(data, tuple) else (data, None)
-    x, y = checked(objective, x, y)
+    samples = checked(objective, data)
+    x, y = samples.x, samples.y
     warn_of(objective, x, y, resumed=resume is not None)
     phases = objective.phases()
     accelerator = accelerator_for(device, precision, len(phases) > 1)
@@ -172,7 +175,7 @@ def train(
     wrapped = accelerator.prepare(objective)
     prepared = {n: accelerator.prepare(o) for n, o in optimisers.items()}
 
-    batches, rng = Batches(x, y, batch, seed), Rng(seed)
+    batches, rng = Batches(samples, batch, seed), Rng(seed)
     share = torch.arange(batch).chunk(shards)[accelerator.process_index * accumulate :][
         :accumulate
     ]
@@ -188,10 +191,9 @@ def train(
         """One optimiser step: the loss over the global batch and the gradient's norm."""
         total = torch.zeros((), device=accelerator.device)
         for k, rows in enumerate(share):
-            bx, by = batches.at(tick, rows)
-            bx, by = bx.to(accelerator.device), None if by is None else by.to(accelerator.device)
+            piece = batches.at(tick, rows).to(accelerator.device)
             with sync(accelerator, wrapped, k == accumulate - 1):
-                loss, noted = wrapped(phase.name, bx, by, rng.at(tick).rows(rows))
+                loss, noted = wrapped(phase.name, piece, rng.at(tick).rows(rows))
                 accelerator.backward(loss / accumulate)
             total += loss.detach() / accumulate
         logs.update({name: float(value) for name, value in noted.items()})

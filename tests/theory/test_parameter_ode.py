@@ -8,6 +8,7 @@ import torch
 
 from diffode import Rng, build
 from diffode.analysis.parameter_ode import GameFlow, penalised
+from diffode.training import Batch
 
 ORDERS = {"euler": 1, "heun": 2, "rk4": 4}
 
@@ -122,8 +123,9 @@ def gan(**options):
     """The flow of a GAN's weights on one batch, the generator being the first player."""
     objective = build("gan", (2,), width=16, depth=2, activation="silu").double()
     x = torch.tensor([3.0, -1.0]) + Rng(1).normal("data", (64, 2), torch.float64)
+    batch = Batch(x)
     losses = [
-        lambda name=name: objective(name, x, None, Rng(0))[0] for name in ("generator", "critic")
+        lambda name=name: objective(name, batch, Rng(0))[0] for name in ("generator", "critic")
     ]
     players = [objective.generated.generator, objective.critic]
     flow = GameFlow(losses, [list(player.parameters()) for player in players], **options)

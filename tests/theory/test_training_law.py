@@ -12,7 +12,7 @@ from diffode.fields import Empirical, Karras
 from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.runs.building import build
-from diffode.training import data_stats
+from diffode.training import Batch, data_stats
 from diffode.training.denoising import Logistic
 
 CASES = [(n, d) for n in (1, 2, 64) for d in (1.0, 4.0)]
@@ -28,7 +28,7 @@ def objective_for(x, dof, **options):
 def test_draws_are_isotropic_with_the_stated_scale(dim, dof):
     """In polar coordinates: log s logistic, share of x in rho^2 Beta(N/2, D/2), independent."""
     objective = objective_for(torch.randn(8, dim, generator=torch.Generator().manual_seed(0)), dof)
-    shift, r, log_s = objective.draw(torch.zeros(20_000, dim), Rng(3))
+    shift, r, log_s = objective.perturb(torch.zeros(20_000, dim), Rng(3))
     radius2 = shift.square().sum(1) + r.square()
     torch.testing.assert_close(radius2.log() / 2 - math.log(math.sqrt(dim + dof)), log_s)
     law = objective.law
@@ -110,5 +110,5 @@ def target_rms(x, dof, s):
     objective = objective_for(x, dof, weighted=False)
     objective.law = FixedScale(math.log(s), 1.0)
     with torch.no_grad():
-        loss, _ = objective("field", x, None, Rng(0))
+        loss, _ = objective("field", Batch(x), Rng(0))
     return float(loss.sqrt())
