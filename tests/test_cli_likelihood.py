@@ -9,7 +9,7 @@ import torch
 
 from diffode.cli.app import run
 from diffode.data import load as load_data
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.likelihood.card import likelihood_card
 from diffode.likelihood.density import log_prob
 from diffode.likelihood.dequantisation import dequantise, law_at_prior, levels_of

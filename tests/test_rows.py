@@ -6,7 +6,8 @@ import torch
 
 from diffode.cli.likelihood import _points
 from diffode.data import load
-from diffode.data.base import Dataset, held_out, some_rows
+from diffode.data.base import Dataset
+from diffode.data.rows import held_out, some_rows
 from diffode.likelihood.dequantisation import levels_of
 from diffode.metrics import bandwidth, floor
 from diffode.metrics.panel import Panel

@@ -28,8 +28,8 @@ from diffode.bench.portraits import portray
 from diffode.bench.results import Results
 from diffode.bench.stored import CellFigures, Reference, read_part
 from diffode.data import Dataset, as_dataset
-from diffode.data.base import some_rows
 from diffode.data.memory import Data
+from diffode.data.rows import some_rows
 from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside

@@ -19,7 +19,7 @@ from diffode.cli.shared import pairs
 from diffode.cli.signals import Ended
 from diffode.cli.sources import data_of
 from diffode.data import Dataset, source_of
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.likelihood.card import LikelihoodCard, likelihood_card

@@ -18,7 +18,7 @@ from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.cli.sources import data_of
 from diffode.data import Dataset
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.fields.base import AffineField, Field
 from diffode.files import require_writable, write_text
 from diffode.likelihood.card import LikelihoodCard, likelihood_card

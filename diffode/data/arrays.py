@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.data.base import Dataset, held_out
+from diffode.data.base import Dataset
 from diffode.data.npy import Array, load_arrays
+from diffode.data.rows import held_out
 from diffode.inputs import quoted
 
 FEWEST_ROWS = 10
@@ -66,7 +67,7 @@ def split(array: Array, target: Array | None, name: str, seed: int = 0) -> Datas
     train = ~test
     if y is None:
         return Dataset(name, x[train], x[test])
-    return Dataset(name, x[train], x[test], y[train], y[test], int(y.max()) + 1)
+    return Dataset(name, x[train], x[test], y[train], y[test])
 
 
 def read(path: Path) -> tuple[Array, Array | None]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diffode.data.laws import Gaussians
+from diffode.data.rows import some_labels
 from diffode.doors import as_labels, as_state
-from diffode.rng import Rng
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -18,13 +18,13 @@ class Dataset:
     """Training and test points of one law.
 
     Arguments:
-        name: the registered name, or the file that the points came from.
+        name: of a registered set, of the file that the points came from, or any other.
         train: training points, shape (M, *event), float32.
         test: points kept apart, shape (K, *event), float32.
         train_labels: class of each training point, shape (M,), int64, or None.
         test_labels: class of each test point, shape (K,), int64, or None.
         classes: the number of classes; labels are 0 ... classes - 1. None counts them from the
-            labels of the training points.
+            labels.
         log_density: exact log-density of the law in nats, (B, *event) -> (B,), in the dtype of
             its input.
         law: the mixture of Gaussians that the points are drawn from, where they are.
@@ -61,10 +61,7 @@ class Dataset:
         taken: dict[str, object] = {"train": train, "test": test}
         taken |= {"train_labels": of_train, "test_labels": of_test}
         if self.classes is None and of_train is not None:
-            both = of_train if of_test is None else torch.cat((of_train, of_test))
-            if int(both.min()) < 0:
-                raise ValueError(f"got the label {int(both.min())}; labels are 0, 1, ...")
-            taken["classes"] = int(both.max()) + 1
+            taken["classes"] = _counted(of_train, of_test)
         for name, value in taken.items():
             object.__setattr__(self, name, value)  # frozen for everyone else
 
@@ -78,10 +75,7 @@ class Dataset:
 
         Each class has its share of the training points, to within one sample.
         """
-        if self.train_labels is None:
-            return None
-        rng, ordered = Rng(seed), self.train_labels.sort().values
-        return ordered[_places(len(ordered), n, rng)][rng.permutation("labels", n)]
+        return None if self.train_labels is None else some_labels(self.train_labels, n, seed)
 
     def __repr__(self) -> str:
         parts = [
@@ -94,46 +88,9 @@ class Dataset:
         return f"Dataset({self.name}: {', '.join(parts)})"
 
 
-def some_rows(size: int, n: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
-    """Rows that stand for all, in ascending order: the first rows of a file may be one class.
-
-    Arguments:
-        size: how many rows there are.
-        n: how many are wanted; all of them if there are no more.
-        labels: the rows' classes, shape (size,): each class keeps its share, to within one row.
-        seed: of the choice.
-    """
-    if n >= size:
-        return torch.arange(size)
-    rng = Rng(seed)
-    order = rng.permutation("rows", size)
-    if labels is None:
-        return order[:n].sort().values
-    order = order[labels.cpu()[order].argsort(stable=True)]
-    return order[_places(size, n, rng)].sort().values
-
-
-def held_out(size: int, n: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
-    """Which rows are kept apart to test with, shape (size,), bool.
-
-    Arguments:
-        size: how many rows there are.
-        n: how many are kept apart.
-        labels: the rows' classes, shape (size,): each class gives its share, to within one row,
-            and one with a single row keeps that to train on.
-        seed: of the choice.
-    """
-    held = torch.zeros(size, dtype=torch.bool)
-    if labels is None:
-        held[Rng(seed).permutation("split", size)[:n]] = True
-        return held
-    several = (labels.bincount()[labels] > 1).nonzero().flatten()
-    free = several if len(several) > n else torch.arange(size)
-    held[free[some_rows(len(free), n, labels[free], seed)]] = True
-    return held
-
-
-def _places(size: int, n: int, rng: Rng) -> Tensor:
-    """n places in a row of `size`, evenly spaced from a random start: a systematic sample."""
-    start = rng.uniform("place", (1,))
-    return ((torch.arange(n).double() + start) * (size / n)).long().clamp_max(size - 1)
+def _counted(train: Tensor, test: Tensor | None) -> int:
+    """How many classes the labels of both splits name."""
+    labels = train if test is None else torch.cat((train, test))
+    if int(labels.min()) < 0:
+        raise ValueError(f"got the label {int(labels.min())}; labels are 0, 1, ...")
+    return int(labels.max()) + 1

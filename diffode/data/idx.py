@@ -69,9 +69,7 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
             f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])} with {len(y)} and "
             f"{len(y_test)} labels; wanted one shape and one label per image"
         )
-    return Dataset(
-        name or folder.name, train, test, y, y_test, int(max(y.max(), y_test.max())) + 1
-    )
+    return Dataset(name or folder.name, train, test, y, y_test)
 
 
 def images(array: np.ndarray) -> Tensor:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.doors import as_labels, as_state
 from diffode.fields.base import AffineField
 from diffode.fields.exact import Empirical

@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.fields.exact import squared_distances
 from diffode.metrics.estimates import Estimate, centred, pair, root, stated
 

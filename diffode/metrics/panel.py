@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diffode import metrics as measures
 from diffode.data import as_dataset
-from diffode.data.base import some_rows
 from diffode.data.memory import Data
+from diffode.data.rows import some_rows
 from diffode.metrics.columns import (
     CLASSES,
     DISTANCES,

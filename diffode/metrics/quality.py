@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.metrics.moments import MOST_COORDINATES, frechet
 from diffode.metrics.neighbours import nearest, precision_recall
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.viz import canvas
 
 MOST = 4000  # points drawn of each set

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffode.data.base import some_rows
+from diffode.data.rows import some_rows
 from diffode.fields import AffineField
 from diffode.viz import canvas
 from diffode.viz.images import image_grid, is_image
