@@ -8,30 +8,34 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from diffode.recipes import find
 from diffode.runs.building import build
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
 from diffode.training.state import fill, load_average
 
+Weights = Literal["ema", "raw"]
 
-def load(path: str | Path, weights: Literal["ema", "raw"] = "ema") -> Objective:
+
+def load(path: str | Path, weights: Weights = "ema", *, trust: bool = False) -> Objective:
     """Rebuild the objective of a checkpoint, or of a run's newest one.
 
     Arguments:
         path: a checkpoint file, or a run directory.
         weights: the moving average, or the raw weights as trained.
+        trust: whether the code of a recipe outside of this package may be run.
 
     Raises:
         ValueError: nothing there, or a file that is damaged or not a checkpoint of this package.
     """
     header, tensors = checkpoint.opened(path)
-    objective = restore(header, tensors)
+    objective = _restored(header, tensors, trust)
     if weights == "ema" and objective.averaged is not None:
         load_average(objective.averaged, tensors)
     return objective
 
 
-def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
+def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -> Objective:
     """The objective of a header, with the raw weights of the tensors.
 
     Raises:
@@ -45,6 +49,7 @@ def restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Objective:
             f"the checkpoint is of shape {shape}, its statistics are of shape {found}"
         )
     _require_plausible(header, tensors)
+    find(header["recipe"], run=trust)
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)
     return objective

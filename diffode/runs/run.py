@@ -25,7 +25,7 @@ from diffode.training.objective import Objective
 from diffode.training.suitability import remarks
 from diffode.training.trainer import TrainState, train
 
-__all__ = ["CONFIG", "Plan", "Run", "execute", "fit", "home", "load_data", "open_run", "start"]
+__all__ = ["CONFIG", "Plan", "Run", "execute", "fit", "home", "load_data", "start"]
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,3 @@ def home(path: str | Path) -> Path:
     path = Path(path)
     inside = path.is_file() and path.parent.name == "checkpoints"
     return path.parent.parent if inside else path
-
-
-def open_run(folder: str | Path) -> tuple[Plan, Objective]:
-    """The plan of a run directory, and its objective with the averaged weights."""
-    return Plan.read(home(folder)), load(folder)

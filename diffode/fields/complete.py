@@ -1,0 +1,63 @@
+"""Does a field state what every field states? Without that nothing can be done with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from diffode.fields.base import Field, SamplingDefaults
+from diffode.inputs import brief
+from diffode.priors import Spherical
+
+
+def require_complete(field: Field) -> None:
+    """Refuse a field whose attributes are missing or of another kind.
+
+    Raises:
+        ValueError: the first attribute that is not what it should be.
+    """
+    name = type(field).__name__
+    if not isinstance(field, nn.Module) or "_parameters" not in vars(field):
+        raise ValueError(f"{name} is not set up: call super().__init__() first in its __init__")
+    for attribute, wanted in _WANTED.items():
+        value = getattr(field, attribute, None)
+        if not _FITS[attribute](value):
+            got = " ".join(repr(value).split())[:80]
+            raise ValueError(f"{name}.{attribute} is {got}; wanted {wanted}")
+    try:
+        repr(field)
+    except Exception as error:  # foreign code: whatever it raises is told
+        raise ValueError(f"the repr of {name} raises {raised(error)}") from error
+
+
+def raised(error: Exception) -> str:
+    """An error that foreign code raised, in a few words: its type and what it says."""
+    words = brief(str(error), 200)
+    return type(error).__name__ + (f": {words}" if words else "")
+
+
+def _is_span(value: Any) -> bool:  # noqa: ANN401
+    numbers = isinstance(value, tuple) and all(isinstance(v, int | float) for v in value)
+    return numbers and len(set(value)) == len(value) == 2 and all(map(math.isfinite, value))
+
+
+def _is_shape(value: Any) -> bool:  # noqa: ANN401
+    whole = isinstance(value, tuple) and all(type(v) is int and v > 0 for v in value)
+    return whole and bool(value)
+
+
+_WANTED = {
+    "prior": "a law to start from, such as Normal()",
+    "span": "two different numbers (t_prior, t_data)",
+    "event_shape": "the shape of one sample, such as (2,)",
+    "sampling_defaults": "None, or SamplingDefaults(solver, times)",
+}
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "prior": lambda v: isinstance(v, Spherical),
+    "span": _is_span,
+    "event_shape": _is_shape,
+    "sampling_defaults": lambda v: v is None or isinstance(v, SamplingDefaults),
+}

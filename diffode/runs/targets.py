@@ -1,0 +1,176 @@
+"""TARGETs: what a command works on, found in one way for all of them.
+
+A TARGET is a run directory, a checkpoint file, or code: ``file.py:name`` or
+``package.module:name``, which is a field, an objective or a run, or makes one without arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+from diffode import code
+from diffode.data import Dataset, load
+from diffode.data.fingerprint import Fingerprint
+from diffode.fields.base import Field
+from diffode.fields.complete import require_complete
+from diffode.runs import loading
+from diffode.runs.loading import Weights
+from diffode.runs.plan import CONFIG, Plan
+from diffode.runs.run import Run, home, load_data
+from diffode.training import checkpoint
+from diffode.training.objective import Objective
+
+_WANTED = "wanted a field, an objective or a run, or what makes one without arguments"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A field, and what is known of where it comes from.
+
+    Attributes:
+        name: as it was asked for.
+        field: with the weights that were asked for.
+        checkpoint: the file of these weights, or None.
+        folder: the run directory, or None.
+        made: the run itself, where code made one, or None.
+    """
+
+    name: str
+    field: Field
+    checkpoint: Path | None = None
+    folder: Path | None = None
+    made: Run | None = None
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """What the run was asked to do; None where there is no run.
+
+        Raises:
+            ValueError: a run whose config.json cannot be read.
+        """
+        if self.made is not None:
+            return self.made.plan
+        return None if self.folder is None else Plan.read(self.folder)
+
+    @property
+    def solver(self) -> str:
+        """The name of the solver to sample with."""
+        return "default" if self.plan is None else self.plan.solver
+
+    def title(self, dataset: Dataset) -> str:
+        """What a table of figures beside these data is called."""
+        what = self.name if self.plan is None else code.short(self.plan.field)
+        return f"{what} on {dataset.name}"
+
+    def dataset(self, place: str | None = None) -> Dataset:
+        """What the field was trained on, or the data at a place, to measure it against.
+
+        A warning says where they are others, or cannot be told from others.
+
+        Arguments:
+            place: a data set's name or a path; None stands for the run's own data.
+
+        Raises:
+            ValueError: no data of its own, or data that have changed since it was trained.
+        """
+        if place is not None:
+            dataset = load(place)
+            known = None if self.plan is None else self.plan.fingerprint
+            if self.plan and (known is None or known.differs(Fingerprint.of(dataset))):
+                _warn(f"{place} is not known to be the data that this run was trained on")
+            return dataset
+        if self.made is not None:
+            return self.made.dataset
+        if self.plan is None:
+            raise ValueError(f"{self.name} is no run, so it has no data of its own; give --data")
+        if why := unknown(self.name, self.plan):
+            _warn(why)
+        return load_data(self.plan)
+
+
+def resolve(target: str | Path, weights: Weights = "ema", *, trust: bool = False) -> Target:
+    """The field of a TARGET; a file or module that is named is run.
+
+    Arguments:
+        target: a run directory, a checkpoint, ``file.py:name`` or ``package.module:name``.
+        weights: of what was trained, the moving average ("ema") or as trained ("raw").
+        trust: whether code that a run names, such as its recipe's, may be run too.
+
+    Raises:
+        ValueError: nothing there that can be read or run, or a field that is not complete.
+        TypeError: something else than a field, an objective or a run.
+    """
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"got --weights {weights}; wanted ema or raw")
+    path = Path(target)
+    if path.exists():
+        file, folder = checkpoint.file_at(path), home(path)
+        field = loading.load(file, weights, trust=trust).field
+        return Target(str(target), field, file, folder if (folder / CONFIG).exists() else None)
+    if (place := code.place(str(target))) is None:
+        raise ValueError(
+            f"got {str(target)!r}, which does not exist; give a run directory, a checkpoint, "
+            "module:attribute or file.py:attribute"
+        )
+    made = _made(code.run(place), str(target))
+    if isinstance(made, Run):
+        field = made.field if weights == "ema" else made.objective.field
+        return Target(str(target), field, folder=made.out, made=made)
+    field = made if isinstance(made, Field) else made.field
+    require_complete(field)
+    return Target(str(target), field)
+
+
+def unknown(name: str, plan: Plan) -> str:
+    """What to say of a run of an older version, whose data cannot be told from others."""
+    if plan.fingerprint is not None:
+        return ""
+    return (
+        f"{name} is of an older version and does not tell which values its data had; {plan.data} "
+        "is taken as it is now"
+    )
+
+
+def _warn(what: str) -> None:
+    warnings.warn(what, stacklevel=3)
+
+
+def _made(value: object, name: str) -> Field | Objective | Run:
+    """A field, an objective or a run, itself or made by a function or class of that name."""
+    verb = "is"
+    if not isinstance(value, Field | Objective | Run) and _makes(value, name):
+        verb = "returned"
+        try:
+            value = value()  # type: ignore[operator]
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
+            raise ValueError(f"{name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(value, Field | Objective | Run):
+        raise TypeError(f"{name} {verb} an object of type {type(value).__name__}; {_WANTED}")
+    return value
+
+
+def _makes(value: object, name: str) -> bool:
+    """Whether this may be called: a class of what is wanted, or a function that needs nothing.
+
+    Raises:
+        TypeError: another class, or a function with arguments that must be given.
+    """
+    if isinstance(value, type) and not issubclass(value, Field | Objective | Run):
+        raise TypeError(f"{name} is a class of something else; {_WANTED}")
+    if not callable(value) or isinstance(value, nn.Module):
+        return False
+    try:
+        parameters = list(inspect.signature(value).parameters.values())
+    except ValueError:  # of a builtin that does not say
+        parameters = []
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in free]
+    if needed:
+        raise TypeError(f"{name} takes arguments ({', '.join(needed)}); {_WANTED}")
+    return True
