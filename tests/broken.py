@@ -164,11 +164,14 @@ class Swapped(VP):
         return sigma, alpha, d_sigma, d_alpha
 
 
-def narrow():
+class Narrow(Empirical):
     """An exact field of the Karras kind that starts from unit noise."""
-    field = exact(Karras())
-    field.prior = Normal()
-    return field
+
+    prior = Normal()
+
+
+def narrow():
+    return Narrow(points(), Karras())
 
 
 def rates_of(field, t):

@@ -138,6 +138,10 @@ class Field(Tables, metaclass=SeenThrough):
 class AffineField(Field):
     r"""A field on the path :math:`x_t = \alpha_t x_0 + \sigma_t n`; write ``posterior``.
 
+    Its span is the schedule's, and its prior the law of the noise at that end, scaled by sigma
+    about alpha m: both follow a schedule that changes. A subclass with another prior states it as
+    an attribute of the class.
+
     Arguments:
         schedule: alpha, sigma and the span.
         noise: the law of n at unit scale.
@@ -147,18 +151,23 @@ class AffineField(Field):
 
     def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
         super().__init__()
-        if noise.scale != 1 or isinstance(noise.loc, Tensor) or noise.loc != 0:
-            raise ValueError(
-                f"got noise {noise}; wanted a law of scale 1 about 0: the schedule scales it"
-            )
-        self.schedule, self.noise, self.span = schedule, noise, schedule.span
+        self.schedule, self.noise = schedule, _unit(noise)
         self.event_shape = tuple(mean.shape)
         self.register_buffer("mean", mean)
         self._std = float(std)
-        alpha, sigma = self._ends()[0]
-        self.prior = noise.at(sigma, mean * alpha)
 
     mean: Tensor
+
+    @property
+    def span(self) -> tuple[float, float]:  # type: ignore[override]
+        """The times (t_prior, t_data) of the schedule."""
+        return self.schedule.span
+
+    @property
+    def prior(self) -> Spherical | None:  # type: ignore[override]
+        """The law of x at t_prior: the noise, scaled by sigma about alpha m."""
+        alpha, sigma = self.schedule.ends()[0]
+        return self.noise.at(sigma, self.mean * alpha)
 
     @property
     def moments(self) -> tuple[Tensor, float]:
@@ -168,7 +177,7 @@ class AffineField(Field):
     @property
     def signal(self) -> float:
         """How much of the data the path still shows at t_prior, alpha s / sigma."""
-        alpha, sigma = self._ends()[0]
+        alpha, sigma = self.schedule.ends()[0]
         return alpha * self._std / sigma
 
     def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,11 +213,7 @@ class AffineField(Field):
         Raises:
             TypeError: the noise is not normal, where this quotient is not the score.
         """
-        if not is_normal(self.noise):
-            raise TypeError(
-                f"the noise is {self.noise}, for which -E[n|x]/sigma is not the score; "
-                "use velocity() or denoise(), or a field with Normal() noise"
-            )
+        _require_score(self.noise)
         x = self.as_state(x)
         _, sigma = self.level(t, x)
         return -self.noise_part(x, t, y) / expand_like(sigma, x)
@@ -220,19 +225,33 @@ class AffineField(Field):
         n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
         return expand_like(alpha, x0) * x0 + expand_like(sigma, x0) * n, n
 
-    def _ends(self) -> list[tuple[float, float]]:
-        t = torch.tensor(self.span, dtype=torch.float64)
-        return list(
-            zip(self.schedule.alpha(t).tolist(), self.schedule.sigma(t).tolist(), strict=True)
+    def _describe(self) -> list[str]:
+        return _described(self)
+
+
+def _unit(noise: Spherical) -> Spherical:
+    if noise.scale != 1 or isinstance(noise.loc, Tensor) or noise.loc != 0:
+        raise ValueError(
+            f"got noise {noise}; wanted a law of scale 1 about 0: the schedule scales it"
+        )
+    return noise
+
+
+def _require_score(noise: Spherical) -> None:
+    if not is_normal(noise):
+        raise TypeError(
+            f"the noise is {noise}, for which -E[n|x]/sigma is not the score; "
+            "use velocity() or denoise(), or a field with Normal() noise"
         )
 
-    def _describe(self) -> list[str]:
-        (alpha, sigma), (alpha1, sigma1) = self._ends()
-        rho = f"{sigma / alpha:.4g}" if alpha > 0 else "inf"
-        return [
-            repr(self.schedule),
-            f"alpha(t_prior) {alpha:.4g}",
-            f"rho {rho} -> {sigma1 / alpha1:.4g}",
-            f"signal {self.signal:.2g} at t_prior",
-            f"noise {self.noise}",
-        ]
+
+def _described(field: AffineField) -> list[str]:
+    (alpha, sigma), (alpha1, sigma1) = field.schedule.ends()
+    rho = f"{sigma / alpha:.4g}" if alpha > 0 else "inf"
+    return [
+        repr(field.schedule),
+        f"alpha(t_prior) {alpha:.4g}",
+        f"rho {rho} -> {sigma1 / alpha1:.4g}",
+        f"signal {field.signal:.2g} at t_prior",
+        f"noise {field.noise}",
+    ]

@@ -23,7 +23,7 @@ from diffode.doors import Numbers, as_state, as_time
 from diffode.fields.base import AffineField, Latent, Start, expand_like
 from diffode.fields.schedules import Karras
 from diffode.fields.wrapped import Wrapped
-from diffode.priors import is_student
+from diffode.priors import Spherical, is_student
 from diffode.rng import Rng
 
 Radius = Literal["auto", "fixed", "chi", "plane"]
@@ -65,12 +65,16 @@ class PoissonField(Wrapped):
         self.radius, self.max_radius, self.dof = radius, max_radius, inner.noise.dof
         if q is not None:
             q = as_state(q, (), "q", fewest=0)
-            if self.prior is None or not bool(((q > 0) & q.isfinite()).all()):
+            if inner.prior is None or not bool(((q > 0) & q.isfinite()).all()):
                 raise ValueError("q is a positive finite number for each row, bound once")
-            self.prior = None
         self.register_buffer("q", q)
 
     q: Tensor | None
+
+    @property
+    def prior(self) -> Spherical | None:  # type: ignore[override]
+        """The inner field's prior for the plane form; None for the bound form."""
+        return self.inner.prior if self.q is None else None
 
     def bind(self, q: Numbers) -> PoissonField:
         """The bound form for rows of augmented radius q (B,), in units of sigma."""

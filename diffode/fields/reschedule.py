@@ -123,6 +123,8 @@ class Rescheduled(Wrapped):
     .. math:: x' = c \, (x - \alpha m) [+ \alpha' m], \qquad
               c = \sqrt{\frac{\alpha'^2 s^2 + \sigma'^2}{\alpha^2 s^2 + \sigma^2}}.
 
+    It is made for the field as it is: where the field's schedule changes, it is made anew.
+
     Arguments:
         field: the field.
         schedule: the other schedule, its span as `spanning` gives it.
@@ -133,6 +135,9 @@ class Rescheduled(Wrapped):
         mean = field.moments[0]
         super().__init__(field, schedule, torch.zeros_like(mean) if centred else mean)
         self.shift = mean if centred else None
+        if field.sampling_defaults is not None:
+            times = self.times(torch.tensor(field.sampling_defaults.times, dtype=torch.float64))
+            self.sampling_defaults = field.sampling_defaults._replace(times=tuple(times.tolist()))
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """The starting points of the field itself, in this state."""

@@ -41,8 +41,19 @@ class Schedule:
         """The noise-to-signal ratio sigma / alpha at time t."""
         return self.sigma(t) / self.alpha(t)
 
+    def ends(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The pairs (alpha, sigma) at t_prior and at t_data."""
+        t = torch.tensor(self.span, dtype=torch.float64)
+        first, last = zip(self.alpha(t).tolist(), self.sigma(t).tolist(), strict=True)
+        return first, last
+
     def rates(self, t: Tensor) -> Rates:
-        """Alpha, sigma and their derivatives d_alpha, d_sigma at time t."""
+        r"""The numbers :math:`\alpha, \sigma, d\alpha/dt, d\sigma/dt` at time t, each like t.
+
+        Here the derivatives are found by forward-mode differentiation of ``alpha`` and ``sigma``,
+        which must therefore treat each time of a batch alone. A schedule that knows them in
+        closed form overrides this method, for speed.
+        """
         t = t.contiguous()  # forward mode refuses an expanded tensor
         one = torch.ones_like(t)
         alpha, d_alpha = torch.func.jvp(self.alpha, (t,), (one,))[:2]
@@ -174,8 +185,20 @@ class Karras(Schedule):
     """
 
     def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
-        self.sigma_min, self.sigma_max = _range(sigma_min, sigma_max, "sigma_min, sigma_max")
-        self.span = (self.sigma_max, self.sigma_min)
+        self.span = _range(sigma_min, sigma_max, "sigma_min, sigma_max")[::-1]
+
+    @property
+    def sigma_min(self) -> float:
+        """The noise at the data's end of the span."""
+        return self.span[1]
+
+    @property
+    def sigma_max(self) -> float:
+        """The noise at the prior's end of the span."""
+        return self.span[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(sigma_min={self.sigma_min:g}, sigma_max={self.sigma_max:g})"
 
     def alpha(self, t: Tensor) -> Tensor:
         """The factor of the data, 1."""

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField, Latent, Start
 from diffode.fields.schedules import Schedule
+from diffode.priors import Spherical
 from diffode.rng import Rng
 
 
 class Wrapped(AffineField):
     r"""An affine field that changes the answer of another; write ``posterior``.
 
-    Rows, start, latent, prior, moments and labels are the inner field's, bound values included.
+    All else is the inner field's: prior, start, rows, latent, bound values, labels, moments and
+    the settings that it is sampled with. `Rescheduled`, `PoissonField` and `DiscriminatorGuided`
+    are wrappers.
 
     Arguments:
         inner: the field.
@@ -31,10 +34,15 @@ class Wrapped(AffineField):
             schedule or inner.schedule, inner.noise, own_mean if mean is None else mean, std
         )
         self.inner, self.smooth, self.classes = inner, inner.smooth, inner.classes
-        if inner.prior is None or schedule is None:
-            self.prior = inner.prior
+        self.sampling_defaults = inner.sampling_defaults
 
     inner: AffineField
+
+    @property
+    def prior(self) -> Spherical | None:  # type: ignore[override]
+        """The inner field's prior, or that of the same noise on another schedule."""
+        same = self.schedule is self.inner.schedule or self.inner.prior is None
+        return self.inner.prior if same else super().prior
 
     def around(self, inner: AffineField) -> Self:
         """The same change made to another inner field."""
@@ -42,8 +50,6 @@ class Wrapped(AffineField):
             return self
         other = self.copied()
         other.inner = inner
-        if inner.prior is None:
-            other.prior = None
         return other
 
     def copied(self) -> Self:
@@ -73,6 +79,9 @@ class Wrapped(AffineField):
     def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
         """Labels that the inner field knows."""
         return self.inner.as_labels(y, rows)
+
+    def _describe(self) -> list[str]:
+        return [*super()._describe(), f"around {type(self.inner).__name__}"]
 
 
 def _affine(field: object) -> AffineField:

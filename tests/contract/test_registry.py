@@ -7,6 +7,7 @@ from diffode import recipes
 from diffode.data import load
 from diffode.fields import (
     VP,
+    AffineField,
     CriticBank,
     Empirical,
     Field,
@@ -24,6 +25,7 @@ from diffode.priors import Normal, StudentT
 from diffode.runs.building import build
 from diffode.testing import CHECKS, check_field, check_objective
 from diffode.training import data_stats
+from tests.wrappers import ClassifierFree
 
 SMALL = {"width": 16, "depth": 1}
 VARIANTS = [(name, {}) for name in recipes.names()] + [
@@ -54,7 +56,10 @@ def moons():
 def test_recipe_on_points(name, options, moons):
     objective = build(name, (2,), stats=data_stats(moons), **SMALL, **options)
     check_objective(objective, moons)
-    check_field(perturbed(objective).field)
+    field = perturbed(objective).field
+    check_field(field)
+    if isinstance(field, AffineField):  # a wrapper keeps the same contract
+        check_field(ClassifierFree(field, 2.0))
 
 
 @pytest.mark.parametrize("name", recipes.names())

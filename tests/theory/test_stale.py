@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from diffode.fields import VP, DiscreteBetas, Mixture, Schedule
+from diffode import Rng, sample
+from diffode.fields import VE, VP, DiscreteBetas, Karras, Mixture, Rectified, Schedule
 from diffode.solvers import get_solver, grid
 from diffode.solvers.multistep import _shared_table
+from tests.wrappers import ClassifierFree
 
 METHODS = ("trig", "dpm++", "dpm", "unipc", "deis", "ab", "ddim", "heun", "dpm-single")
 
@@ -55,6 +57,38 @@ def test_a_schedule_that_changed_is_solved_as_it_is_now(name, make, attribute, v
     after = end(name, schedule)
     assert torch.equal(after, end(name, make(value[1])))
     assert not torch.allclose(after, before, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "fresh"),
+    [
+        (lambda s: setattr(s, "beta_max", 5.0), VP(beta_max=5.0)),
+        (lambda s: setattr(s, "sigma_max", 3.0), VE(sigma_max=3.0)),
+        (lambda s: setattr(s, "span", (3.0, 0.01)), Karras(0.01, 3.0)),
+        (lambda s: setattr(s, "span", (0.9, 0.1)), Rectified()),
+    ],
+    ids=["VP", "VE", "Karras", "Rectified"],
+)
+def test_prior_and_span_are_those_of_the_schedule_as_it_is_now(change, fresh):
+    field = law(type(fresh)())
+    wrapped = ClassifierFree(field, 1.0)
+    before = field.prior.scale
+    change(field.schedule)
+    fresh.span = field.schedule.span if isinstance(fresh, Rectified) else fresh.span
+    for now in (field, wrapped):
+        assert now.span == fresh.span and now.signal == law(fresh).signal
+        assert now.prior.scale == law(fresh).prior.scale != before
+        assert torch.equal(now.prior.loc, law(fresh).prior.loc)
+        assert torch.equal(now.start(3, Rng(0)).x, law(fresh).start(3, Rng(0)).x)
+    assert torch.equal(sample(field, 3, steps=4).x, sample(law(fresh), 3, steps=4).x)
+
+
+def test_the_ends_of_the_karras_span_are_stated_once():
+    schedule = Karras()
+    schedule.span = (3.0, 0.01)
+    assert repr(schedule) == repr(Karras(0.01, 3.0)) == "Karras(sigma_min=0.01, sigma_max=3)"
+    with pytest.raises(AttributeError):
+        schedule.sigma_max = 5.0
 
 
 def test_a_table_is_changed_in_place():

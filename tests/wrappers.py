@@ -1,0 +1,17 @@
+"""A wrapper of a few lines, as a user would write it: classifier-free guidance."""
+
+import torch
+
+from diffode.fields import Wrapped
+
+
+class ClassifierFree(Wrapped):
+    """The conditional means, ``weight`` times as far from the unconditional ones as they are."""
+
+    def __init__(self, inner, weight):
+        super().__init__(inner)
+        self.weight = weight
+
+    def posterior(self, x, t, y=None):
+        plain, labelled = self.inner.posterior(x, t), self.inner.posterior(x, t, y)
+        return tuple(torch.lerp(*pair, self.weight) for pair in zip(plain, labelled, strict=True))
