@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -45,6 +45,9 @@ class Kind:
 
 KINDS = {
     "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),
+    "solver": Kind("solver", "diffode.solvers", "diffode.solvers"),
+    "grid": Kind("grid", "diffode.grids", "diffode.solvers.grids"),
+    "network": Kind("network", "diffode.networks", "diffode.nn"),
 }
 
 
@@ -79,6 +82,21 @@ class Entry:
             return self.target
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The thing itself, where it is to be called.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        function: Callable[..., Any] = self.value
+        if not callable(function):
+            raise TypeError(
+                f"{self.name} is an object of type {type(function).__name__}, no {self.kind}; "
+                "wanted a function or a class"
+            )
+        return function
 
 
 _TABLES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
@@ -218,8 +236,6 @@ def _ran(kind: str, at: code.Place) -> Entry:
 def _opened(kind: str, at: code.Place) -> Entry:
     """The entry of a place, whose code is run; what its decorator stated of it holds."""
     value = code.run(at)
-    if not callable(value):
-        raise TypeError(f"{at} is an object of type {type(value).__name__}, no {kind}")
     stated = [e for e in _TABLES[kind].values() if e.target is value]
     entry = stated[0] if stated else _made(kind, str(at), value, "", "", {})
     origin = f"sha256 {code.fingerprint(at)}"

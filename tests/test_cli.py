@@ -77,7 +77,7 @@ TRAIN = {
     "--field poisson --set dof=-1": "got dof='-1'; input should be greater than 0",
     "--field vp --set lr=nan": "got lr='nan'; input should be less than inf",
     "--field vp --set width=wide": "got width='wide'; input should be a valid integer",
-    "--field vp --set network=big": "got network='big'; input should be 'auto', 'mlp' or 'unet'",
+    "--field vp --set network=big": "no network named 'big'; networks: mlp, unet",
     "--field vp --set width": "got --set 'width'; wanted --set key=value",
     "--field vp --set =3": "got --set '=3'; wanted --set key=value",
     "--field vp --set seed=3": "got --set seed; --set takes options of the recipe and the trainer",

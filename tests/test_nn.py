@@ -231,7 +231,7 @@ def test_unet_learns():
 def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match=r"\(channels, height, width\), got \(2,\); use an MLP"):
         network((2,), "unet")
-    with pytest.raises(ValueError, match='got kind "cnn"; use "auto", "mlp" or "unet"'):
+    with pytest.raises(ValueError, match="no network named 'cnn'; networks: mlp, unet"):
         network((2,), "cnn")
     with pytest.raises(ValueError, match="got width 0; want 1 or more"):
         network((2,), width=0)

@@ -28,12 +28,11 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from diffode import recipes
+from diffode import recipes, registry
 from diffode.bench.config_file import dump
 from diffode.inputs import quoted
 from diffode.options import Count, Positive, problem
 from diffode.solvers import Solver, get_solver
-from diffode.solvers.grids import KINDS
 
 _STATED = {"field", "data", "labels", "seed", "solver", "device"}  # not of a training alone
 Several = Annotated[list[str], MinLen(1)]
@@ -165,8 +164,8 @@ class SolverSpec:
                 raise ValueError(f"got solver {quoted(text)}; wanted name:key=value,key=value")
         options = {key: value for key, _, value in items}
         kind = options.pop("grid", None)
-        if kind is not None and kind not in KINDS:
-            raise ValueError(f"got solver {quoted(text)}; grids: {', '.join(KINDS)}")
+        if kind is not None:
+            registry.find("grid", kind)
         spec = cls(text, name, tuple(options.items()), kind)
         spec.make()
         return spec

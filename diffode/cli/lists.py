@@ -1,4 +1,4 @@
-"""What there is: fields, solvers, data sets. The lists of fields and data need no torch."""
+"""What there is: fields, solvers, data sets. The lists need no torch."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def fields() -> None:
 @app.command()
 def solvers() -> None:
     """List the solvers."""
-    from diffode.solvers import DEFAULT, describe
+    from diffode import registry
+    from diffode.solvers import DEFAULT
 
-    show(describe())
+    show(registry.describe("solver"))
     typer.echo(f"default: {DEFAULT}")
 
 

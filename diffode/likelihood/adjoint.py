@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffode.fields.base import Field
 from diffode.solvers.base import CountedField, Solution, Solver
-from diffode.solvers.ode import ADAPTIVE_RK, TorchDiffEq, Watched
+from diffode.solvers.builtin import ADAPTIVE_RK
+from diffode.solvers.ode import TorchDiffEq, Watched
 
 Gradient = Literal["direct", "adjoint", "none"]
 

@@ -8,10 +8,12 @@ from typing import Literal
 
 from torch import nn
 
+from diffode import registry
 from diffode.data.stats import Stats
 from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
+from diffode.inputs import quoted
 from diffode.nn import CriticNetwork, Generator, critic_network, generator_network
 from diffode.nn import network as make_network
 from diffode.nn.critic import Activation
@@ -19,7 +21,7 @@ from diffode.nn.embeddings import without_null
 from diffode.options import Count, Fraction
 from diffode.priors import Normal, Spherical
 
-_CONVOLUTIONS: dict[str, Literal["auto", "mlp", "conv"]] = {
+_CRITICS: dict[str, Literal["auto", "mlp", "conv"]] = {
     "auto": "auto",
     "mlp": "mlp",
     "unet": "conv",
@@ -41,7 +43,7 @@ class Given:
     shape: tuple[int, ...]
     classes: int | None
     stats: Stats
-    network: Literal["auto", "mlp", "unet"]
+    network: str
     width: int | None
     depth: int | None
     label_drop: float
@@ -69,7 +71,7 @@ class Given:
         """A critic for these events."""
         critic = critic_network(
             self.shape,
-            _CONVOLUTIONS[self.network],
+            self._critic_kind(),
             width=self.width,
             depth=self.depth,
             activation=activation,
@@ -85,7 +87,7 @@ class Given:
         generator = generator_network(
             self.shape,
             math.prod(self.shape),
-            _CONVOLUTIONS[self.network],
+            self._critic_kind(),
             width=self.width,
             depth=self.depth,
             classes=self.classes,
@@ -93,6 +95,14 @@ class Given:
         )
         self._labels(generator)
         return generator
+
+    def _critic_kind(self) -> Literal["auto", "mlp", "conv"]:
+        if self.network not in _CRITICS:
+            raise ValueError(
+                f"got network={quoted(self.network)}, which makes no critic or generator; those "
+                f"take {', '.join(_CRITICS)}"
+            )
+        return _CRITICS[self.network]
 
     def gaussian(self, scale: float) -> Normal:
         """The normal law of this scale about the data's mean."""
@@ -109,7 +119,7 @@ def given(
     stats: Stats | None = None,
     seed: int = 0,
     *,
-    network: Literal["auto", "mlp", "unet"] = "auto",
+    network: str = "auto",
     width: Count | None = None,
     depth: Count | None = None,
     label_drop: Fraction = 0.1,
@@ -118,15 +128,18 @@ def given(
 
     Arguments:
         shape, classes, stats, seed: as in `Given`; without statistics, those of unit data.
-        network: the kind of network; auto is unet for images of more than 256 values, else mlp.
+        network: mlp, unet, another registered name, or ``mine.py:Net``; auto is unet for images of
+            more than 256 values, else mlp.
         width: hidden size of an mlp (without a value 512), or channels of a unet (32).
         depth: residual blocks of an mlp (without a value 4), or of each stage of a unet (1).
         label_drop: the share of labels that training replaces by "no label"; with 0 sampling
             without labels is never trained, and is refused.
 
     Raises:
-        ValueError: statistics of another shape.
+        ValueError: an unknown network, or statistics of another shape.
     """
+    if network != "auto":
+        network = registry.find("network", network).key
     stats = stats or Stats.unit(shape)
     if tuple(stats.mean.shape) != tuple(shape):
         raise ValueError(

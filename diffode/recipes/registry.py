@@ -78,5 +78,5 @@ def find(name: str, *, run: bool = False) -> Recipe:
         ValueError: no such recipe, with the names there are.
     """
     entry = registry.find("recipe", name, run=run)
-    training, function = entry.facts.get("training", {}), entry.value
+    training, function = entry.facts.get("training", {}), entry.function
     return Recipe(entry.key, entry.about, entry.reference, function, training, entry.origin)

@@ -169,9 +169,9 @@ def changes(stored: Plan, plan: Plan, folder: Path) -> list[str]:
 
 def _require_solver(name: str) -> None:
     """Refuse a solver that there is not."""
-    from diffode.solvers import get_solver
+    from diffode.solvers import stored_solver
 
-    get_solver(name)
+    stored_solver(name)
 
 
 def _plain(value: object) -> object:

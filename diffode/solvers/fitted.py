@@ -15,7 +15,7 @@ from diffode.files import write_text
 from diffode.inputs import read_text
 from diffode.options import problem
 from diffode.rng import Rng
-from diffode.solvers import get_solver
+from diffode.solvers import stored_solver
 from diffode.solvers.base import Solver
 from diffode.solvers.multistep import Multistep
 from diffode.solvers.scaled import Scaled
@@ -61,7 +61,7 @@ class FittedGrid(BaseModel):
 
     def make_solver(self) -> Solver:
         """The solver, with the fitted weights if there are any."""
-        solver = get_solver(self.solver, **self.options)
+        solver = stored_solver(self.solver, **self.options)
         if self.scales is None:
             return solver
         if not isinstance(solver, Multistep):
@@ -74,7 +74,7 @@ class FittedGrid(BaseModel):
         Raises:
             ValueError: it is another one, or has other options.
         """
-        own = get_solver(self.solver, **self.options)
+        own = stored_solver(self.solver, **self.options)
         if type(solver) is not type(own) or vars(solver) != vars(own):
             options = "".join(f", {k}={v}" for k, v in self.options.items())
             raise ValueError(

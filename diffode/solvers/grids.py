@@ -8,25 +8,32 @@ in the schedule's own time), so it means the same for every schedule. Where rho 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffode import registry
 from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.fields.schedules import VP
-from diffode.inputs import quoted
 
 _RHO_CAP = 999.0
 
 
 class Spacing(NamedTuple):
-    """A function of rho that a grid is uniform in, its inverse, and one line about it."""
+    """A function of rho that a grid is uniform in.
+
+    Attributes:
+        warp, inverse: the function and its inverse.
+        about: one line.
+        bounded: whether the function is finite at rho = infinity, so that no rho is capped.
+    """
 
     warp: Callable[[Tensor], Tensor]
     inverse: Callable[[Tensor], Tensor]
-    about: str
+    about: str = ""
+    bounded: bool = False
 
 
 _BETAS = (0.1, 20.0)  # of the VP schedule that "t2" refers to
@@ -57,17 +64,40 @@ SPACINGS = {
         "uniform in (rho / (1 + rho))^(2/3): more steps where data and noise balance",
     ),
 }
-KINDS = ("native", *SPACINGS, "theta")
+
+
+def native() -> None:
+    """Uniform in the schedule's own time, which is no function of rho."""
+
+
+def theta(field: AffineField) -> Spacing:
+    """Uniform in the angle, which depends on the data's standard deviation."""
+    std = field.moments[1]
+    return Spacing(lambda rho: torch.atan(rho / std), lambda u: std * torch.tan(u), bounded=True)
+
+
+registry.register("grid", "native", native)
+for _name, _spacing in SPACINGS.items():
+    registry.register("grid", _name, _spacing, about=_spacing.about)
+registry.register("grid", "theta", theta)
+
+
+def names() -> list[str]:
+    """The kinds that `grid` knows, beside "own"."""
+    return registry.names("grid")
 
 
 def spacing(field: AffineField, kind: str) -> Spacing:
-    """The spacing of this name; "theta" depends on the data's standard deviation."""
-    if kind != "theta":
-        return SPACINGS[kind]
-    std = field.moments[1]
-    return Spacing(
-        lambda rho: torch.atan(rho / std), lambda u: std * torch.tan(u), "uniform in the angle"
-    )
+    """The spacing of this name, which may depend on the field.
+
+    Raises:
+        TypeError: what has this name gives no `Spacing`.
+    """
+    found: Any = registry.find("grid", kind).value
+    chosen = found if isinstance(found, Spacing) else found(field)
+    if not isinstance(chosen, Spacing):
+        raise TypeError(f"grid {kind!r} gives a {type(chosen).__name__}; wanted a Spacing")
+    return chosen
 
 
 def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
@@ -76,8 +106,9 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
     Arguments:
         field: whose span and schedule are used.
         steps: the number of intervals, at least 1.
-        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta"; or "own",
-            the times that the field was made for (``Field.sampling_defaults``), evenly thinned
+        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta", another
+            registered name, or the place of a `Spacing`, as ``mine.py:spacing``; or "own", the
+            times that the field was made for (``Field.sampling_defaults``), evenly thinned
             out or filled in where their number differs.
 
     Raises:
@@ -90,15 +121,14 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
         raise ValueError(f"got {steps} steps; a grid has at least 1")
     if kind == "own":
         return _own(field, steps)
-    if kind not in KINDS:
-        raise ValueError(f"no grid named {quoted(kind)}; grids: {', '.join(KINDS)}, own")
-    if kind == "native":
+    chosen = registry.find("grid", kind, run=True)
+    if chosen.value is native:
         return torch.linspace(*field.span, steps + 1, dtype=torch.float64)
     if not isinstance(field, AffineField):
         raise TypeError(
             f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
         )
-    return _spaced(field, steps, kind, float(_rho(field)[1]))
+    return _spaced(field, steps, spacing(field, chosen.name), float(_rho(field)[1]))
 
 
 def _own(field: Field, steps: int) -> Tensor:
@@ -119,10 +149,12 @@ def zero_noise_times(field: AffineField, steps: int, kind: str) -> Tensor | None
     The last time is t_data's all the same: it stands for the end. None where the grid has no such
     end, or would have a step begin beyond t_data: more steps than reach t_data's own level.
     """
-    spaced = kind in (*SPACINGS, "theta")
-    if not spaced or not bool(spacing(field, kind).warp(torch.zeros(1)).isfinite()):
+    if kind in ("own", "native"):
         return None
-    times = _spaced(field, steps, kind, 0.0)
+    chosen = spacing(field, kind)
+    if not bool(chosen.warp(torch.zeros(1)).isfinite()):
+        return None
+    times = _spaced(field, steps, chosen, 0.0)
     beyond = field.schedule.rho(times)[-2] <= _rho(field)[1]
     return None if bool(beyond) else times
 
@@ -131,13 +163,13 @@ def _rho(field: AffineField) -> Tensor:
     return field.schedule.rho(torch.tensor(field.span, dtype=torch.float64))
 
 
-def _spaced(field: AffineField, steps: int, kind: str, end: float) -> Tensor:
-    warp, inverse, _ = spacing(field, kind)
+def _spaced(field: AffineField, steps: int, chosen: Spacing, end: float) -> Tensor:
     first = _rho(field)[0]
     vanishes = float(field.schedule.alpha(torch.tensor(field.span[0]).double())) < 0.01
     rho = torch.stack((first, torch.tensor(end, dtype=torch.float64)))
-    warped = warp(rho.clamp_max(_RHO_CAP) if vanishes and kind != "theta" else rho)
+    capped = vanishes and not chosen.bounded
+    warped = chosen.warp(rho.clamp_max(_RHO_CAP) if capped else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    inner = inverse(warped[0] + (warped[1] - warped[0]) * u)[1:-1]
+    inner = chosen.inverse(warped[0] + (warped[1] - warped[0]) * u)[1:-1]
     ends = torch.tensor(field.span, dtype=torch.float64)
     return torch.cat((ends[:1], field.schedule.time(inner), ends[1:]))

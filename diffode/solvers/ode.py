@@ -11,15 +11,11 @@ from torch import Tensor
 
 from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
-from diffode.options import Count, Positive, counted
+from diffode.options import Count, Positive
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.builtin import ADAMS, ADAPTIVE_RK, FIXED, METHODS
 from diffode.solvers.status import MOST_NFE, SPENT
-
-ADAPTIVE_RK = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
-FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
-ADAMS = ("explicit_adams", "implicit_adams")
-METHODS = (*ADAPTIVE_RK, *FIXED, *ADAMS, "scipy_solver")
 
 _SCALE = {  # of the tolerances: the pair's difference is a 256th of a Heun-Euler pair's;
     "fehlberg2": 1 / 256,
@@ -213,15 +209,3 @@ def fixed(method: str, *, clock: Clock = "native") -> TorchDiffEq:
         clock: the time and state that are integrated in.
     """
     return TorchDiffEq(method, clock=clock)
-
-
-def describe() -> list[tuple[str, str]]:
-    """The methods' names with one line each."""
-    about = {name: "adaptive Runge-Kutta (rtol, atol, max_nfe)" for name in ADAPTIVE_RK}
-    about |= {name: f"fixed steps, {counted(k, 'evaluation')} a step" for name, k in FIXED.items()}
-    about |= {
-        "explicit_adams": "multistep, equal steps",
-        "implicit_adams": "iterated multistep, equal steps",
-    }
-    about["scipy_solver"] = "scipy's LSODA (rtol, atol, max_nfe), on the CPU"
-    return [(name, f"torchdiffeq: {about[name]}") for name in METHODS]

@@ -14,8 +14,7 @@ from diffode.fields.base import AffineField, Field, expand_like
 from diffode.rng import Rng
 from diffode.runs.loading import load
 from diffode.sampling.drawing import sample
-from diffode.solvers import get_solver, grid
-from diffode.solvers.grids import KINDS
+from diffode.solvers import get_solver, grid, grids
 from diffode.testing.findings import Mistake
 from diffode.testing.times import explain, rounding, scalar_fails, vector_fails
 from diffode.training import checkpoint
@@ -166,9 +165,9 @@ def check_posterior(field: Field) -> None:
 
 def check_grid(field: Field) -> None:
     """Every time grid starts and ends exactly on the span and is monotone."""
-    kinds = KINDS if isinstance(field, AffineField) else ("native",)
+    kinds = grids.names() if isinstance(field, AffineField) else ["native"]
     if field.sampling_defaults is not None:
-        kinds = (*kinds, "own")
+        kinds = [*kinds, "own"]
     for kind in kinds:
         times = grid(field, 9, kind)
         ends = (float(times[0]), float(times[-1]))

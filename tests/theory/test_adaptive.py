@@ -12,7 +12,7 @@ from diffode.priors import Normal
 from diffode.rng import Rng
 from diffode.solvers import get_solver
 from diffode.solvers.adaptive import Adaptive
-from diffode.solvers.ode import ADAPTIVE_RK
+from diffode.solvers.builtin import ADAPTIVE_RK
 from diffode.solvers.tableaus import DOPRI5, TSIT5
 
 ROWS = ["dopri5-rows", "tsit5-rows"]

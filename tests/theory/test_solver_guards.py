@@ -9,7 +9,8 @@ from diffode.fields import VP, Field, Karras, Mixture, Rectified
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.sampling import encode, sample
-from diffode.solvers import DDIM, get_solver, grid, names
+from diffode.solvers import get_solver, grid, names
+from diffode.solvers.ddim import DDIM
 
 ADAPTIVE = ["dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "scipy_solver"]
 TOGETHER = [name for name in names() if not name.endswith("-rows")]

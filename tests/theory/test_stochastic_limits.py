@@ -11,8 +11,9 @@ from diffode.options import validate
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.sampling import encode, sample
-from diffode.solvers import DDIM, get_solver, grid
+from diffode.solvers import get_solver, grid
 from diffode.solvers.churn import Churn
+from diffode.solvers.ddim import DDIM
 from diffode.solvers.sde import EulerMaruyama, PredictorCorrector
 from diffode.solvers.sde_trig import TrigSDE, weights
 from diffode.solvers.stochastic import Ancestral, SDEDPMpp

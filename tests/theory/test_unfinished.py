@@ -13,7 +13,7 @@ from diffode.rng import Rng
 from diffode.sampling.drawing import sample
 from diffode.sampling.encoding import decode, encode, round_trip
 from diffode.solvers import get_solver, grid, names
-from diffode.solvers.ode import ADAPTIVE_RK
+from diffode.solvers.builtin import ADAPTIVE_RK
 
 ROWS = ["dopri5-rows", "tsit5-rows"]
 COUPLED = [*ADAPTIVE_RK, "scipy_solver"]

@@ -1,0 +1,89 @@
+"""The names of diffode's own solvers; each is imported when it is used."""
+
+from __future__ import annotations
+
+from diffode.options import counted
+from diffode.registry import register
+
+ADAPTIVE_RK = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
+ADAMS = ("explicit_adams", "implicit_adams")
+
+_OWN = {
+    "trig": (
+        "trig:Trig",
+        "multistep in the angle with a damped corrector, affine fields (order, corrected)",
+    ),
+    "heun": (
+        "heun:Heun",
+        "Heun's method, 2 evaluations a step, any field (Karras et al., 2022)",
+    ),
+    "ddim": (
+        "ddim:DDIM",
+        "DDIM (eta), any affine field, Poisson flows included (Song et al., 2021)",
+    ),
+    "dpm": ("families:DPM", "DPM-Solver, multistep (order; Lu et al., 2022)"),
+    "dpm++": ("families:DPMpp", "DPM-Solver++, multistep (order; Lu et al., 2022)"),
+    "dpm-single": (
+        "singlestep:SingleStep",
+        "DPM-Solver and ++ in single steps (form, order)",
+    ),
+    "unipc": (
+        "families:UniPC",
+        "UniPC: DPM-Solver++ with the free corrector (order; Zhao et al., 2023)",
+    ),
+    "deis": ("families:DEIS", "DEIS, tAB (order; Zhang and Chen, 2023)"),
+    "ab": (
+        "families:AdamsBashforth",
+        "Adams-Bashforth of any form (form, variable, order, corrected)",
+    ),
+    "ancestral": (
+        "stochastic:Ancestral",
+        "DDPM's ancestral sampler, DDIM with eta = 1 (Ho et al., 2020)",
+    ),
+    "euler-maruyama": (
+        "sde:EulerMaruyama",
+        "Euler-Maruyama of the reverse SDE (eta, clock; Song et al., 2021)",
+    ),
+    "pc": (
+        "sde:PredictorCorrector",
+        "reverse diffusion and Langevin corrections (snr, corrections; Song et al., 2021)",
+    ),
+    "churn": (
+        "churn:Churn",
+        "EDM's stochastic Heun (s_churn, s_min, s_max, s_noise; Karras et al., 2022)",
+    ),
+    "sde-dpm++": (
+        "stochastic:SDEDPMpp",
+        "SDE-DPM-Solver++ along a Brownian path (order, eta; Lu et al., 2022)",
+    ),
+    "sde-trig": (
+        "sde_trig:TrigSDE",
+        "the reverse SDE in the angle, along a Brownian path (order, eta)",
+    ),
+}
+_TOLERANT = {
+    **dict.fromkeys(ADAPTIVE_RK, "adaptive Runge-Kutta (rtol, atol, max_nfe)"),
+    "implicit_adams": "iterated multistep, equal steps",
+    "scipy_solver": "scipy's LSODA (rtol, atol, max_nfe), on the CPU",
+}
+_FIXED = {
+    **{name: f"fixed steps, {counted(k, 'evaluation')} a step" for name, k in FIXED.items()},
+    "explicit_adams": "multistep, equal steps",
+}
+METHODS = (*ADAPTIVE_RK, *FIXED, *ADAMS, "scipy_solver")  # of torchdiffeq
+
+for _name, (_home, _about) in _OWN.items():
+    register("solver", _name, f"diffode.solvers.{_home}", about=_about)
+for _name in ("dopri5-rows", "tsit5-rows"):
+    register(
+        "solver",
+        _name,
+        "diffode.solvers.adaptive:Adaptive",
+        about="adaptive for each sample apart (rtol, atol, max_nfe, clock)",
+        arguments=(_name,),
+    )
+for _name in METHODS:
+    _make = "tolerant" if _name in _TOLERANT else "fixed"
+    _about = f"torchdiffeq: {(_TOLERANT | _FIXED)[_name]}"
+    register("solver", _name, f"diffode.solvers.ode:{_make}", about=_about, arguments=(_name,))
