@@ -125,7 +125,7 @@ class TestToy:
         torch.testing.assert_close(log_p(x.double()), single, rtol=0, atol=1e-12)
 
     def test_points_depend_on_seed_and_row_alone(self, name):
-        draw = toys.TOYS[name].draw
+        draw = toys.TOYS[name].sample
         many, few, other = draw(100, Rng(3)), draw(10, Rng(3)), draw(100, Rng(4))
         assert torch.equal(many[0][:10], few[0])
         assert many[1] is None or torch.equal(many[1][:10], few[1])

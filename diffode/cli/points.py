@@ -47,8 +47,7 @@ def read_points(
                 f"got an array of {array.dtype} and shape {array.shape}; this run moves numbers "
                 f"of shape (rows, {', '.join(map(str, event_shape))})"
             )
-        x = torch.from_numpy(arrays.widened(array))
-        x = x / 127.5 - 1 if x.ndim == 4 and array.dtype == np.uint8 else x
+        x = arrays.as_learned(array)
         if not bool(x.isfinite().all()):
             raise ValueError("got values that are NaN or infinite; drop those rows")
         y = None if target is None or classes is None else arrays.labels(target, len(x))

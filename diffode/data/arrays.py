@@ -110,26 +110,25 @@ def points(array: Array) -> Tensor:
             f"got {len(array)} rows in an array of shape {shape}; wanted at least {FEWEST_ROWS} "
             "and none empty; the first axis counts the rows"
         )
-    values = widened(channels_first(array))
-    bad = np.flatnonzero(~np.isfinite(values))
+    x = as_learned(channels_first(array))
+    bad = (~x.isfinite()).flatten().nonzero().flatten()
     if len(bad) > 0:
         raise ValueError(
             f"got {len(bad)} values that are NaN or infinite in float32, the first in row "
-            f"{bad[0] // values[0].size}; wanted finite numbers; drop those rows"
+            f"{int(bad[0]) // x[0].numel()}; wanted finite numbers; drop those rows"
         )
-    if (values == values[0]).all():
+    if bool((x == x[0]).all()):
         raise ValueError(
             "got rows that are all equal (std 0); wanted data that vary; check what was saved"
         )
-    x = torch.from_numpy(values)
-    return x / 127.5 - 1 if x.ndim == 4 and dtype == np.uint8 else x
+    return x
 
 
-def widened(array: Array) -> Array:
-    """Numbers in float32, images of half precision on their gray levels again.
+def as_learned(array: Array) -> Tensor:
+    """Numbers in float32: bytes of images (M, C, H, W) in [-1, 1], all others as they are.
 
-    Half precision moves the levels k/255 and k/127.5 - 1 by up to an eighth of their distance.
-    Where all values of images are such levels, rounded, they are put back.
+    Half precision moves the gray levels k/255 and k/127.5 - 1 by up to an eighth of their
+    distance. Where all values of images are such levels, rounded, they are put back.
     """
     with np.errstate(over="ignore"):
         values = np.require(array, np.float32, ["C", "W", "E"])
@@ -138,8 +137,9 @@ def widened(array: Array) -> Array:
             k = np.rint((values.astype(np.float64) - low) / width)
             gap = np.abs(values - (k * width + low)).max()
             if k.min() >= 0 and k.max() <= 255 and gap <= width / 8:
-                return np.asarray(k * width + low, dtype=np.float32)
-    return values
+                return torch.from_numpy((k * width + low).astype(np.float32))
+    x = torch.from_numpy(values)
+    return x / 127.5 - 1 if array.ndim == 4 and array.dtype == np.uint8 else x
 
 
 def channels_first(array: Array) -> Array:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from diffode.data.arrays import as_learned
 from diffode.data.base import Dataset
+from diffode.data.npy import Array
 from diffode.inputs import require_file, require_unpacked
 
 _SYSTEM = Path("/usr/share/datasets")
@@ -58,10 +59,12 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
         ValueError: a file that is not IDX, or files that do not fit each other.
     """
     folder = Path(folder).expanduser()
-    train, test = (images(read(folder, f"{part}-images-idx3-ubyte")) for part in ("train", "t10k"))
+    parts = ("train", "t10k")
+    train, test = (
+        as_learned(read(folder, f"{part}-images-idx3-ubyte")[:, None]) for part in parts
+    )
     y, y_test = (
-        torch.from_numpy(read(folder, f"{part}-labels-idx1-ubyte")).long()
-        for part in ("train", "t10k")
+        torch.from_numpy(read(folder, f"{part}-labels-idx1-ubyte")).long() for part in parts
     )
     if len(y) != len(train) or len(y_test) != len(test) or train.shape[1:] != test.shape[1:]:
         raise ValueError(
@@ -72,12 +75,7 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
     return Dataset(name or folder.name, train, test, y, y_test)
 
 
-def images(array: np.ndarray) -> Tensor:
-    """Bytes (M, H, W) as float32 images (M, 1, H, W) in [-1, 1]."""
-    return torch.from_numpy(array)[:, None].float() / 127.5 - 1
-
-
-def read(folder: Path, name: str) -> np.ndarray:
+def read(folder: Path, name: str) -> Array:
     """The bytes of an IDX file in their shape.
 
     Raises:

@@ -27,7 +27,7 @@ from diffode.data.laws import Gaussians, noisy, pick
 from diffode.doors import as_state
 from diffode.rng import Rng
 
-Draw = tuple[Tensor, Tensor | None]
+Points = tuple[Tensor, Tensor | None]  # and their labels
 
 
 def _polar(angle: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ EIGHT_GAUSSIANS = Gaussians(
 )
 
 
-def eight_gaussians(n: int, rng: Rng) -> Draw:
+def eight_gaussians(n: int, rng: Rng) -> Points:
     r"""Eight equal Gaussians on a ring; the label is the component.
 
     .. math:: x = 2 (\cos \tfrac{\pi k}{4}, \sin \tfrac{\pi k}{4}) + 0.2 \, \epsilon,
@@ -66,7 +66,7 @@ BLOBS = Gaussians(
 )
 
 
-def blobs(n: int, rng: Rng) -> Draw:
+def blobs(n: int, rng: Rng) -> Points:
     r"""Four Gaussians far apart and of unequal weight; the label is the component.
 
     .. math:: x = m_k + 0.2 \, \epsilon, \quad P(k) = .50, .25, .15, .10,
@@ -85,7 +85,7 @@ _U, _W = _legendre(0, math.pi, 256)
 MOONS = Gaussians(torch.cat((_W, _W)) / 2, torch.cat((_moon(_U), -_moon(_U))), std=0.15, modes=2)
 
 
-def moons(n: int, rng: Rng) -> Draw:
+def moons(n: int, rng: Rng) -> Points:
     r"""Two interleaved half circles, symmetric about the origin; the label is the moon.
 
     .. math:: x = \pm \left[ 2 (\cos u, \sin u) - (1, \tfrac12) \right] + 0.15 \, \epsilon,
@@ -106,7 +106,7 @@ _U, _W = _legendre(1.5 * math.pi, 4.5 * math.pi, 640)
 SWISS_ROLL = Gaussians(_W, _spiral(_U), std=0.1, modes=1)
 
 
-def swiss_roll(n: int, rng: Rng) -> Draw:
+def swiss_roll(n: int, rng: Rng) -> Points:
     r"""A spiral of one and a half turns, denser towards its middle.
 
     .. math:: x = \tfrac{u}{5} (\cos u, \sin u) + 0.1 \, \epsilon,
@@ -128,7 +128,7 @@ def _turn(x: Tensor, angle: Tensor) -> Tensor:
     return torch.stack((c * a - s * b, s * a + c * b), dim=-1)
 
 
-def pinwheel(n: int, rng: Rng) -> Draw:
+def pinwheel(n: int, rng: Rng) -> Points:
     r"""Five Gaussian arms, long along the radius and twisted by it; the label is the arm.
 
     .. math:: x = R\!\left( \tfrac{2 \pi k}{5} + 0.6 \, \|z\| \right) z,
@@ -155,7 +155,7 @@ def pinwheel_log_density(x: Tensor) -> Tensor:
     return log_p.to(x.dtype)
 
 
-def checkerboard(n: int, rng: Rng) -> Draw:
+def checkerboard(n: int, rng: Rng) -> Points:
     r"""Uniform on the dark squares of a board of four by four, of side 4 around the origin.
 
     .. math:: p(x) = \tfrac18 \quad \text{where } \lfloor x_1 \rfloor + \lfloor x_2 \rfloor
@@ -178,9 +178,9 @@ def checkerboard_log_density(x: Tensor) -> Tensor:
 
 
 class Toy(NamedTuple):
-    """How to draw a toy, its log-density, its number of classes, and the mixture that it is."""
+    """How to draw a toy's points, their log-density, the number of classes, and the mixture."""
 
-    draw: Callable[[int, Rng], Draw]
+    sample: Callable[[int, Rng], Points]
     log_density: Callable[[Tensor], Tensor]
     classes: int | None
     law: Gaussians | None = None
@@ -199,7 +199,7 @@ TOYS = {
 def dataset(name: str, seed: int = 0, train: int = 20_000, test: int = 4_000) -> Dataset:
     """The first `train` points of a toy, and the next `test` points to test with."""
     toy = TOYS[name]
-    x, labels = toy.draw(train + test, Rng(seed))
+    x, labels = toy.sample(train + test, Rng(seed))
     y, y_test = (None, None) if labels is None else (labels[:train], labels[train:])
     points = (x[:train], x[train:], y, y_test)
     return Dataset(name, *points, toy.classes, toy.log_density, toy.law)
