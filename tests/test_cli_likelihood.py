@@ -12,7 +12,7 @@ from diffode.data import load as load_data
 from diffode.data.rows import some_rows
 from diffode.likelihood.card import likelihood_card
 from diffode.likelihood.density import log_prob
-from diffode.likelihood.dequantisation import dequantise, law_at_prior, levels_of
+from diffode.likelihood.dequantisation import dequantise, law_at_prior, quantisation_of
 from diffode.rng import Rng
 from diffode.runs.loading import load
 from diffode.solvers import get_solver
@@ -34,7 +34,7 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
     assert "10/10" in printed.err, "no progress"
 
     field, dataset = load(edm).field, load_data("digits")
-    levels = levels_of(dataset.train)
+    levels = quantisation_of(dataset.train)
     rows = some_rows(len(dataset.test), 5, dataset.test_labels, seed=3)
     x = dequantise(dataset.test[rows], levels, Rng(3))
     solver = get_solver("dopri5", rtol=1e-2, atol=1e-2)

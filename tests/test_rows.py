@@ -8,7 +8,7 @@ from diffode.cli.likelihood import _points
 from diffode.data import load
 from diffode.data.base import Dataset
 from diffode.data.rows import held_out, some_rows
-from diffode.likelihood.dequantisation import levels_of
+from diffode.likelihood.dequantisation import quantisation_of
 from diffode.metrics import bandwidth, floor
 from diffode.metrics.panel import Panel
 from diffode.rng import Rng
@@ -100,7 +100,7 @@ def test_the_values_of_images_are_not_those_of_the_first_rows():
     dark[:, :, 0] = torch.arange(256) % 128 / 127
     bright = dark.clone()
     bright[:, :, 1] = 2.0
-    assert levels_of(torch.cat((dark, bright))).high == 2.0
+    assert quantisation_of(torch.cat((dark, bright))).high == 2.0
 
 
 def test_axes_of_a_picture_are_those_of_all_rows():

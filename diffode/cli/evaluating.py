@@ -23,7 +23,7 @@ from diffode.data.rows import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
-from diffode.likelihood.dequantisation import Levels
+from diffode.likelihood.dequantisation import Quantisation
 from diffode.likelihood.transport import Transport
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation, evaluated
@@ -41,7 +41,7 @@ def command(asked: Evaluate) -> None:
     """Draw samples of a run, measure them, and write the table."""
     if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
-    told = None if asked.levels is None else Levels.parse(asked.levels)
+    told = None if asked.levels is None else Quantisation.parse(asked.levels)
     folder, (plan, dataset) = home(asked.run), data_of(asked.run, asked.data)
     against, nfe, seed = asked.data or plan.data, asked.nfe, asked.seed
     _place(asked.device)
@@ -139,7 +139,7 @@ def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
 
 
 def _card(
-    field: Field, dataset: Dataset, classes: int | None, seed: int, told: Levels | None
+    field: Field, dataset: Dataset, classes: int | None, seed: int, told: Quantisation | None
 ) -> LikelihoodCard:
     """The likelihood card of some test points, of all classes."""
     y = dataset.test_labels

@@ -22,7 +22,12 @@ from diffode.data.rows import some_rows
 from diffode.fields.base import AffineField, Field
 from diffode.files import require_writable, write_text
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
-from diffode.likelihood.dequantisation import Levels, dequantise, law_at_prior, levels_of
+from diffode.likelihood.dequantisation import (
+    Quantisation,
+    dequantise,
+    law_at_prior,
+    quantisation_of,
+)
 from diffode.likelihood.divergence import Trace, check
 from diffode.likelihood.transport import Transport
 from diffode.rng import Rng
@@ -38,7 +43,7 @@ def command(asked: Likelihood) -> None:
     check(cast(Trace, asked.trace))
     if asked.as_is and asked.levels is not None:
         raise ValueError("got --as-is and --levels; give one of the two")
-    told = None if asked.levels is None else Levels.parse(asked.levels)
+    told = None if asked.levels is None else Quantisation.parse(asked.levels)
     for name, path, suffix in (("--out", asked.out, ".json"), ("--values", asked.values, ".npz")):
         if path is not None:
             if path.suffix != suffix:
@@ -89,8 +94,8 @@ def prepared(
     y: Tensor | None,
     seed: int,
     as_is: bool = False,
-    levels: Levels | None = None,
-) -> tuple[Tensor, Levels | None, Callable[[Tensor], Tensor] | None]:
+    levels: Quantisation | None = None,
+) -> tuple[Tensor, Quantisation | None, Callable[[Tensor], Tensor] | None]:
     """Points dequantised where they take few values, those values, and the true law at t_prior.
 
     Arguments:
@@ -105,7 +110,7 @@ def prepared(
         ValueError: data that do not take the given levels.
     """
     if levels is None and not as_is:
-        levels = levels_of(x if dataset is None else dataset.train)
+        levels = quantisation_of(x if dataset is None else dataset.train)
         levels = levels if levels is not None and levels.hold(x) else None
     if levels is not None:
         x = dequantise(x, levels, Rng(seed))

@@ -181,7 +181,7 @@ class AffineField(Field):
         return alpha * self._std / sigma
 
     def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Alpha and sigma at time t in float64, each of shape () or (B,)."""
+        """The noise level: alpha and sigma at time t in float64, each of shape () or (B,)."""
         t = as_time(t, like)
         return self.schedule.alpha(t), self.schedule.sigma(t)
 

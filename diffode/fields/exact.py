@@ -20,9 +20,9 @@ from diffode.doors import as_count, as_labels, as_state, transformed
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.kernels import (
     Points,
+    centred_squares,
     kernel_means,
     log_kernel_sums,
-    moments,
     squared_distances,
 )
 from diffode.fields.schedules import Schedule
@@ -93,7 +93,7 @@ class Empirical(AffineField):
             raise ValueError("a bandwidth needs Normal() noise; use Mixture for StudentT noise")
         points, log_w = data.detach().flatten(1), normalised_log(weights, len(data))
         log_w = log_w.to(data.device)
-        mean, centre, squares = moments(points, log_w.exp())
+        mean, centre, squares = centred_squares(points, log_w.exp())
         if not bool(mean.isfinite().all()):
             raise ValueError("got data with values that are not finite; leave those points out")
         off = mean if centre is None else mean - centre
@@ -110,13 +110,13 @@ class Empirical(AffineField):
         self.register_buffer("squares", squares)
         self.register_buffer("log_weights", log_w)
         self.register_buffer("labels", labels)
-        known = shares = None
+        known = class_log_weights = None
         if labels is not None:
             known, index = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-            shares = log_w.new_zeros(len(known)).index_add(0, index.to(log_w.device), log_w.exp())
-            known, shares = known[shares > 0], shares[shares > 0].log()
+            w = log_w.new_zeros(len(known)).index_add(0, index.to(log_w.device), log_w.exp())
+            known, class_log_weights = known[w > 0], w[w > 0].log()
         self.register_buffer("_known", known, persistent=False)
-        self.register_buffer("_log_shares", shares, persistent=False)
+        self.register_buffer("_class_log_weights", class_log_weights, persistent=False)
 
     points: Tensor
     centre: Tensor | None
@@ -125,7 +125,7 @@ class Empirical(AffineField):
     log_weights: Tensor
     labels: Tensor | None
     _known: Tensor | None
-    _log_shares: Tensor | None
+    _class_log_weights: Tensor | None
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -157,8 +157,8 @@ class Empirical(AffineField):
         y = self.as_labels(y, len(x))
         log = log_kernel_sums(x.flatten(1), self._points(), alpha, spread, self.noise, y)
         if y is not None:
-            assert self._known is not None and self._log_shares is not None  # by as_labels
-            log = log - self._log_shares[torch.searchsorted(self._known, y)]
+            assert self._known is not None and self._class_log_weights is not None  # by as_labels
+            log = log - self._class_log_weights[torch.searchsorted(self._known, y)]
         return (log + self.noise.log_norm(dim) - dim * spread.log()).to(x)
 
     def _points(self) -> Points:

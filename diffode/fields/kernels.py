@@ -81,7 +81,7 @@ class Points(NamedTuple):
         return u if self.centre is None else u - factor * self.centre[: u.shape[1]].to(u)
 
 
-def moments(y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+def centred_squares(y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
     """The mean of points, where to measure them from, and their squared distances from there.
 
     That is the origin, unless the mean is further out than the points lie apart: sums of

@@ -3,21 +3,21 @@
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
 from diffode.likelihood.density import LogProb, log_prob
 from diffode.likelihood.dequantisation import (
-    Levels,
+    Quantisation,
     bits_per_dim,
     dequantise,
     law_at_prior,
-    levels_of,
+    quantisation_of,
 )
 
 __all__ = [
-    "Levels",
     "LikelihoodCard",
     "LogProb",
+    "Quantisation",
     "bits_per_dim",
     "dequantise",
     "law_at_prior",
-    "levels_of",
     "likelihood_card",
     "log_prob",
+    "quantisation_of",
 ]

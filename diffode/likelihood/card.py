@@ -16,7 +16,7 @@ from diffode.fields.exact import Empirical
 from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField
 from diffode.likelihood.density import STEPS, TOLERANCE, LogProb, log_prob
-from diffode.likelihood.dequantisation import Levels, bits_per_dim
+from diffode.likelihood.dequantisation import Quantisation, bits_per_dim
 from diffode.likelihood.divergence import FEWEST, PROBES, Trace
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.status import DONE
@@ -46,7 +46,7 @@ class LikelihoodCard:
 
     result: LogProb
     dim: int
-    levels: Levels | None
+    levels: Quantisation | None
     mismatch: Tensor | None
     effect: Tensor
     trace: Trace
@@ -152,7 +152,7 @@ def likelihood_card(
     solver: Solver | str | None = None,
     steps: int | None = None,
     y: Tensor | None = None,
-    levels: Levels | None = None,
+    levels: Quantisation | None = None,
     terminal: Callable[[Tensor], Tensor] | None = None,
     batch: int | None = None,
     seed: int = 0,

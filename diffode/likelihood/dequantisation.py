@@ -36,7 +36,7 @@ _SINGLE = 2.0**-23
 
 
 @dataclass(frozen=True)
-class Levels:
+class Quantisation:
     """Equally spaced values that data take.
 
     Attributes:
@@ -60,7 +60,7 @@ class Levels:
         return bool((inside & ((k - k.round()).abs() < _HELD)).all())
 
     @staticmethod
-    def parse(text: str) -> Levels:
+    def parse(text: str) -> Quantisation:
         """The levels that "N" names, N from -1 to 1, or "N:LOW:HIGH".
 
         Raises:
@@ -70,7 +70,7 @@ class Levels:
         try:
             low, high = map(float, ends) if ends else (-1.0, 1.0)
             if int(count) >= 2 and math.inf > high > low > -math.inf:
-                return Levels(int(count), low, high)
+                return Quantisation(int(count), low, high)
         except ValueError:
             pass
         raise ValueError(
@@ -78,7 +78,7 @@ class Levels:
         )
 
 
-def levels_of(x: Tensor) -> Levels | None:
+def quantisation_of(x: Tensor) -> Quantisation | None:
     """The equally spaced values, at most 256, that data take; None if they take others.
 
     Their distance is the largest that divides all differences of the data's values, to the
@@ -98,10 +98,10 @@ def levels_of(x: Tensor) -> Levels | None:
     k = cells[:, None] * fraction
     off = (k - k.round()).abs().amax(1)
     good = off <= (_HELD * 0.9 if half else (8 * _SINGLE * reach * cells).clamp_max(0.01))
-    return Levels(int(cells[good][0]) + 1, low, high) if bool(good.any()) else None
+    return Quantisation(int(cells[good][0]) + 1, low, high) if bool(good.any()) else None
 
 
-def dequantise(x: Tensor, levels: Levels, rng: Rng) -> Tensor:
+def dequantise(x: Tensor, levels: Quantisation, rng: Rng) -> Tensor:
     """Data of equally spaced values with uniform noise of their distance, x + (u - 1/2) h.
 
     Raises:
@@ -117,7 +117,7 @@ def dequantise(x: Tensor, levels: Levels, rng: Rng) -> Tensor:
     return (x + (u - 0.5) * levels.width).to(x.dtype)
 
 
-def bits_per_dim(nats: Tensor, dim: int, levels: Levels | None = None) -> Tensor:
+def bits_per_dim(nats: Tensor, dim: int, levels: Quantisation | None = None) -> Tensor:
     r"""Bits per dimension, :math:`- \log p / (N \log 2) - \log_2 h`.
 
     Arguments:

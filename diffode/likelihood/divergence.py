@@ -39,7 +39,7 @@ _Products = Callable[[Tensor], tuple[Tensor, ...]]
 _HELD = 2**20  # numbers in one tensor of products held at once
 
 
-class Divergence(NamedTuple):
+class DivergenceEstimate(NamedTuple):
     """A velocity and its divergence.
 
     Attributes:
@@ -90,7 +90,9 @@ class Probes(NamedTuple):
         return Probes(basis, _resized(rest, rest.shape[2] - basis.shape[1]))
 
 
-def draw(rng: Rng, name: str, x: Tensor, count: int = PROBES, law: Law = "signs") -> Tensor:
+def random_directions(
+    rng: Rng, name: str, x: Tensor, count: int = PROBES, law: Law = "signs"
+) -> Tensor:
     """Random directions for the rows of x, shape (B, count, N).
 
     Row i depends on (seed, i) alone, and the first directions do not depend on how many follow.
@@ -113,13 +115,13 @@ def draw(rng: Rng, name: str, x: Tensor, count: int = PROBES, law: Law = "signs"
 
 def plain(rng: Rng, x: Tensor, count: int = PROBES, law: Law = "signs") -> Probes:
     """The directions of Hutchinson's estimate for the rows of x: no range is known."""
-    test = draw(rng, "divergence/test", x, count, law)
+    test = random_directions(rng, "divergence/test", x, count, law)
     return Probes(test[:, :0], test)
 
 
 def sketch(rng: Rng, x: Tensor, count: int = PROBES) -> Tensor:
     """The directions whose products span the range of Hutch++, shape (B, R, N), R <= N."""
-    return draw(rng, "divergence/sketch", x, min(count, x[0].numel()), "sphere")
+    return random_directions(rng, "divergence/sketch", x, min(count, x[0].numel()), "sphere")
 
 
 def divergence(
@@ -131,7 +133,7 @@ def divergence(
     rng: Rng | None = None,
     probes: int = PROBES,
     law: Law = "signs",
-) -> Divergence:
+) -> DivergenceEstimate:
     """The velocity of a field and its divergence.
 
     The field is called outside of ``torch.vmap``, so its code may branch on values; its backward
@@ -189,7 +191,9 @@ def check(method: Trace, field: Field | None = None) -> None:
         )
 
 
-def trace(velocity: Callable[[Tensor], Tensor], x: Tensor, probes: Probes | None) -> Divergence:
+def trace(
+    velocity: Callable[[Tensor], Tensor], x: Tensor, probes: Probes | None
+) -> DivergenceEstimate:
     """The velocity at x and its divergence: exact where no directions are given."""
     v, vjp = _linearised(velocity, x)
     if probes is None:
@@ -199,7 +203,7 @@ def trace(velocity: Callable[[Tensor], Tensor], x: Tensor, probes: Probes | None
         each = (_pulled(vjp, u) * u).sum(2)
         rank = probes.known.shape[1]
         estimates = each[:, :rank].sum(1, keepdim=True) + each[:, rank:]
-    return Divergence(v.view_as(x), estimates.mean(1), estimates)
+    return DivergenceEstimate(v.view_as(x), estimates.mean(1), estimates)
 
 
 def products(velocity: Callable[[Tensor], Tensor], x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-def levels(height: int, width: int) -> int:
+def resolutions(height: int, width: int) -> int:
     """Resolutions of a U-Net: halved until the shorter side is at most 8, and at least once."""
     return max(2, 1 + math.ceil(math.log2(min(height, width) / 8)))
 
@@ -63,8 +63,8 @@ def unet(
     depth: int | None,
 ) -> UNet:
     """A compact U-Net, for images (C, H, W): width 32 at full resolution, depth 1."""
-    n = levels(*event_shape[1:]) if len(event_shape) == 3 else 1  # UNet refuses the rest
-    channels = [(width or 32) * min(2**level, 4) for level in range(n)]
+    n = resolutions(*event_shape[1:]) if len(event_shape) == 3 else 1  # UNet refuses the rest
+    channels = [(width or 32) * min(2**k, 4) for k in range(n)]
     return UNet(event_shape, channels, depth or 1, conditions, classes, extra)
 
 

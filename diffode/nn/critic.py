@@ -157,7 +157,7 @@ class ConvCritic(CriticNetwork):
     ) -> None:
         sides = halvings(event_shape)
         super().__init__(event_shape, activation, max(32, width), timed, classes)
-        channels = [width * min(2**level, 4) for level in range(len(sides))]
+        channels = [width * min(2**k, 4) for k in range(len(sides))]
         stem = nn.Conv2d(self.event_shape[0], width, 3, padding=1)
         downs = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels)]
         self.layers = nn.ModuleList([stem, *downs])

@@ -112,7 +112,7 @@ class ConvGenerator(Generator):
     ) -> None:
         super().__init__(event_shape, latent, classes)
         self.sides = halvings(event_shape)[::-1]
-        channels = [width * min(2**level, 4) for level in range(len(self.sides))][::-1]
+        channels = [width * min(2**k, 4) for k in range(len(self.sides))][::-1]
         self.start = nn.Linear(latent, channels[0] * math.prod(self.sides[0]))
         self.channels = channels[0]
         self.ups = nn.ModuleList(

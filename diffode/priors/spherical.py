@@ -150,7 +150,7 @@ class Normal(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import gammaincinv
 
-        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, _shares(u))).sqrt()
+        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, _probabilities(u))).sqrt()
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""
@@ -205,7 +205,7 @@ class StudentT(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import betainccinv, betaincinv
 
-        p = _shares(u)
+        p = _probabilities(u)
         beta = betaincinv(dim / 2, self.dof / 2, p)
         rest = betainccinv(self.dof / 2, dim / 2, p)  # 1 - beta, without the cancellation
         return self.scale * torch.from_numpy(self.dof * beta / rest).sqrt()
@@ -246,7 +246,7 @@ def _unchanged(law: Spherical, known: type[Spherical]) -> bool:
     return own.log_radial is known.log_radial and own.mixing is known.mixing
 
 
-def _shares(u: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _probabilities(u: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Probabilities as a numpy array."""
     p = u if isinstance(u, Tensor) and u.ndim == 0 else as_state(u, name="u", fewest=0)
     if bool(((p < 0) | (p > 1)).any()):

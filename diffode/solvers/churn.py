@@ -14,13 +14,13 @@ from diffode.fields.base import AffineField
 from diffode.options import Positive
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField
-from diffode.solvers.reverse import INVISIBLE, Level, Reverse
+from diffode.solvers.reverse import INVISIBLE, Level, StochasticSolver
 
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 _MOST = math.sqrt(2) - 1  # no step raises the noise's variance more than twofold
 
 
-class Churn(Reverse):
+class Churn(StochasticSolver):
     r"""EDM's sampler: raise the noise a little, then a step of Heun's method from there.
 
     Everything happens in :math:`y = x/\alpha` and :math:`\rho = \sigma/\alpha`, so it means the

@@ -11,7 +11,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from diffode.solvers.forms import Form, Variable
-from diffode.solvers.multistep import Method, Multistep
+from diffode.solvers.multistep import Multistep, MultistepRule
 
 Order3 = Annotated[int, Ge(1), Le(3)]
 Order4 = Annotated[int, Ge(1), Le(4)]
@@ -39,11 +39,11 @@ class AdamsBashforth(Multistep):
         corrected: bool = False,
         lower: Annotated[int, Ge(0)] = 0,
     ) -> None:
-        self.rule = Method(form, variable, order, corrected, lower=lower)
+        self._rule = MultistepRule(form, variable, order, corrected, lower=lower)
 
-    def method(self, steps: int) -> Method:
-        """The method for this many steps."""
-        return self.rule
+    def rule(self, steps: int) -> MultistepRule:
+        """The rule for this many steps."""
+        return self._rule
 
 
 class DEIS(AdamsBashforth):

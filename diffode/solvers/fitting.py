@@ -198,7 +198,7 @@ class _Task:
         progress: Callable[[float], None] | None,
     ) -> list[list[float]]:
         """Factors of the multistep weights, by L-BFGS on gradients through the solve."""
-        order = solver.method(len(times) - 1).order
+        order = solver.rule(len(times) - 1).order
         steps = len(times) - 1
         factors = torch.zeros(steps, order, dtype=torch.float64, requires_grad=True)
         optimiser = torch.optim.LBFGS(

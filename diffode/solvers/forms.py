@@ -161,7 +161,7 @@ def _quadrature(nodes: Nodes, first: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class Known:
+class NodesByValue:
     """Nodes that are equal where every number that weights are made of is equal.
 
     A schedule may change after it was used: its name or place in memory tells nothing.
@@ -171,7 +171,7 @@ class Known:
     nodes: Nodes = field(compare=False)
 
     @classmethod
-    def of(cls, nodes: Nodes) -> Known:
+    def of(cls, nodes: Nodes) -> NodesByValue:
         """These nodes, known by their values."""
         with np.errstate(invalid="ignore"):
             at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))

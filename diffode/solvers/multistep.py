@@ -34,7 +34,15 @@ from torch import Tensor
 from diffode.fields.base import AffineField, expand_like
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField, Solver
-from diffode.solvers.forms import Array, Form, Known, Nodes, Variable, contraction, interpolatory
+from diffode.solvers.forms import (
+    Array,
+    Form,
+    Nodes,
+    NodesByValue,
+    Variable,
+    contraction,
+    interpolatory,
+)
 
 Number = Any  # a float, or a tensor (B, 1, ...) where rows have times of their own
 
@@ -72,8 +80,8 @@ class StepCoefficients:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A multistep method.
+class MultistepRule:
+    """What makes a multistep method: its form, its polynomials and its order.
 
     Attributes:
         form: the state and time that it is exact in.
@@ -107,23 +115,23 @@ class Method:
         return np.maximum(out, 1)
 
 
-def table(method: Method, nodes: Nodes) -> list[StepCoefficients]:
-    """The steps of a method on some times, with their coefficients."""
+def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
+    """The steps of a rule on some times, with their coefficients."""
     steps = len(nodes.time) - 1
-    orders = method.orders(nodes)
+    orders = rule.orders(nodes)
     factors = nodes.slope
     moves: list[Update | None] = [None] * steps
     corrections: list[Update | None] = [None] * (steps + 1)
-    for order in range(1, method.order + 1):
+    for order in range(1, rule.order + 1):
         first = np.flatnonzero(orders == order)
         if len(first):
             points = first[:, None] - np.arange(order)
             for k, move in zip(first, _moves(nodes, points, first), strict=True):
                 moves[k] = move
             inner = first[first < steps - 1]  # the last slope is never evaluated
-            if method.corrected and len(inner):
+            if rule.corrected and len(inner):
                 points = inner[:, None] + 1 - np.arange(order + 1)
-                damped = _moves(nodes, points, inner, method.damping)
+                damped = _moves(nodes, points, inner, rule.damping)
                 for k, move in zip(inner, damped, strict=True):
                     corrections[k + 1] = move
     plan = [
@@ -137,7 +145,7 @@ def table(method: Method, nodes: Nodes) -> list[StepCoefficients]:
         for k in range(steps)
     ]
     last = corrections[steps - 1]
-    if method.settles and last is not None:
+    if rule.settles and last is not None:
         reach = 0.1 * nodes.std * abs(nodes.tau[-1] - nodes.tau[-2])
         plan[-1] = replace(plan[-1], freeze_threshold=_number(reach) / abs(last.weights[0]))
     return plan
@@ -172,36 +180,36 @@ def _number(value: Array) -> Number:
 
 
 class Multistep(Solver):
-    """A multistep method on an affine field; a new one states its ``method``."""
+    """A multistep method on an affine field; a new one states its ``rule``."""
 
     needs, grid = AffineField, "f1.5"
 
-    def method(self, steps: int) -> Method:
-        """The method for this many steps."""
+    def rule(self, steps: int) -> MultistepRule:
+        """The rule for this many steps."""
         raise NotImplementedError
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         mean = f.field.moments[0].to(x)
-        yield from walk(f, x, list(times[:-1]), self.plan(f, times), mean)
+        yield from walk(f, x, list(times[:-1]), self.coefficients(f, times), mean)
 
-    def plan(self, f: CountedField, times: Tensor) -> list[StepCoefficients]:
+    def coefficients(self, f: CountedField, times: Tensor) -> list[StepCoefficients]:
         """The steps on times that all rows share."""
         assert isinstance(f.field, AffineField)
-        method, std = self.method(len(times) - 1), f.field.moments[1]
+        rule, std = self.rule(len(times) - 1), f.field.moments[1]
         schedule, t = f.field.schedule, times.cpu()
         alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
         alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
-        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, method.form, method.variable)
-        return _shared_table(method, Known.of(nodes))
+        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, rule.form, rule.variable)
+        return _shared_table(rule, NodesByValue.of(nodes))
 
 
 @lru_cache(maxsize=64)
-def _shared_table(method: Method, known: Known) -> list[StepCoefficients]:
-    return table(method, known.nodes)
+def _shared_table(rule: MultistepRule, known: NodesByValue) -> list[StepCoefficients]:
+    return table(rule, known.nodes)
 
 
 def walk(

@@ -34,7 +34,7 @@ INVISIBLE = 999.0  # above this rho a state does not show the data: the conditio
 
 
 class Level(NamedTuple):
-    """A place on the path: alpha and sigma."""
+    """A noise level: alpha and sigma."""
 
     alpha: float
     sigma: float
@@ -45,7 +45,7 @@ class Level(NamedTuple):
         return self.sigma / self.alpha if self.alpha else math.inf
 
 
-class Reverse(Solver):
+class StochasticSolver(Solver):
     """What samplers that remove noise and add some have in common."""
 
     needs, normal_only, grid = AffineField, True, "f1.5"
@@ -68,7 +68,7 @@ class Reverse(Solver):
         return levels
 
 
-class Family(Reverse):
+class ReverseProcess(StochasticSolver):
     """A member of the family of reverse processes.
 
     Arguments:

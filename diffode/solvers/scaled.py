@@ -11,7 +11,7 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField
-from diffode.solvers.multistep import Method, Multistep, StepCoefficients, Update, walk
+from diffode.solvers.multistep import Multistep, MultistepRule, StepCoefficients, Update, walk
 
 
 class Scaled(Multistep):
@@ -31,9 +31,9 @@ class Scaled(Multistep):
             solver.grid,
         )
 
-    def method(self, steps: int) -> Method:
-        """The method for this many steps."""
-        return self.solver.method(steps)
+    def rule(self, steps: int) -> MultistepRule:
+        """The rule for this many steps."""
+        return self.solver.rule(steps)
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:].
@@ -46,7 +46,7 @@ class Scaled(Multistep):
             raise ValueError(
                 f"got {len(times) - 1} steps for weights fitted to {len(self.scales)} steps"
             )
-        plan = self.plan(f, times)
+        plan = self.coefficients(f, times)
         steps = [_scaled(step, row) for step, row in zip(plan, self.scales, strict=True)]
         mean = f.field.moments[0].to(x)
         yield from walk(f, x, list(times[:-1]), steps, mean)

@@ -15,10 +15,10 @@ from diffode.options import Count, Finite, Positive
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
-from diffode.solvers.reverse import INVISIBLE, Family, Reverse, noised
+from diffode.solvers.reverse import INVISIBLE, ReverseProcess, StochasticSolver, noised
 
 
-class EulerMaruyama(Family):
+class EulerMaruyama(ReverseProcess):
     r"""Euler-Maruyama for the family of reverse processes.
 
     .. math:: dx = \Big[ v + \eta^2 \sigma \frac{d \log\rho}{dt} E[n|x] \Big] dt
@@ -67,7 +67,7 @@ class EulerMaruyama(Family):
             yield x
 
 
-class PredictorCorrector(Reverse):
+class PredictorCorrector(StochasticSolver):
     r"""Reverse-diffusion predictor, then Langevin corrections at the level reached.
 
     In :math:`y = x/\alpha` every path is variance-exploding, so one form serves all schedules:

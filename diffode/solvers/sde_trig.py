@@ -16,12 +16,12 @@ from diffode.options import Finite
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
-from diffode.solvers.reverse import Family
+from diffode.solvers.reverse import ReverseProcess
 
 _NODES, _WEIGHTS = (v.tolist() for v in np.polynomial.legendre.leggauss(16))
 
 
-class TrigSDE(Family):
+class TrigSDE(ReverseProcess):
     r"""An exponential integrator of the reverse processes in the angle, exact on a Gaussian.
 
     In the clock "theta" of `diffode.fields.rescheduled`, where the state z has unit variance and

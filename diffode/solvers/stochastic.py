@@ -15,7 +15,7 @@ from diffode.rng import Rng
 from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
 from diffode.solvers.ddim import DDIM
-from diffode.solvers.reverse import Family, log_ratio, noised
+from diffode.solvers.reverse import ReverseProcess, log_ratio, noised
 
 
 class Ancestral(DDIM):
@@ -39,7 +39,7 @@ class Ancestral(DDIM):
         super().__init__(eta=1.0)
 
 
-class SDEDPMpp(Family):
+class SDEDPMpp(ReverseProcess):
     r"""SDE-DPM-Solver++(2M): the data's conditional mean extrapolated, all else exact.
 
     With :math:`r = \rho'/\rho`, :math:`q = r^{\eta^2}`, steps :math:`h = -\log r` in half log-SNR

@@ -32,7 +32,7 @@ from diffode.rng import Rng
 from diffode.solvers.base import CountedField
 from diffode.solvers.forms import Nodes
 from diffode.solvers.grids import SPACINGS
-from diffode.solvers.multistep import Method, Multistep, table, walk
+from diffode.solvers.multistep import Multistep, MultistepRule, table, walk
 
 DAMPING = 3.0
 
@@ -58,11 +58,11 @@ class Trig(Multistep):
     ) -> None:
         self.order, self.corrected = order, corrected
 
-    def method(self, steps: int) -> Method:
-        """The method for this many steps."""
+    def rule(self, steps: int) -> MultistepRule:
+        """The rule for this many steps."""
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4
         order = auto if self.order == "auto" else self.order
-        return Method("trig", "fraction", order, self.corrected, DAMPING, settles=True)
+        return MultistepRule("trig", "fraction", order, self.corrected, DAMPING, settles=True)
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
@@ -78,7 +78,7 @@ class Trig(Multistep):
         self, f: CountedField, field: AffineField, x: Tensor, times: Tensor
     ) -> Iterator[Tensor]:
         assert is_student(field.noise)
-        schedule, method = field.schedule, self.method(len(times) - 1)
+        schedule, rule = field.schedule, self.rule(len(times) - 1)
         mean, std = field.moments
         rho = schedule.rho(times)
         if f.to_zero_noise:
@@ -97,11 +97,11 @@ class Trig(Multistep):
         sigma = schedule.sigma(t) * stretch
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
-        time, level, noise = (v.cpu().numpy() for v in (t, alpha, sigma))
-        nodes = Nodes(time, level, noise, std, schedule, method.form, method.variable)
+        time, a, b = (v.cpu().numpy() for v in (t, alpha, sigma))
+        nodes = Nodes(time, a, b, std, schedule, rule.form, rule.variable)
         scale = stretch.cpu()
         steps = [
             replace(step, n=step.n / scale, level=(step.level[0], step.level[1] / scale))
-            for step in table(method, nodes)
+            for step in table(rule, nodes)
         ]
         yield from walk(f, x, list(t[:-1]), steps, mean.to(x))

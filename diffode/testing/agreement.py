@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffode.fields.base import Field
 from diffode.rng import Rng
-from diffode.testing.candidates import Candidate, Family, Place, is_chain, scores
+from diffode.testing.candidates import Candidate, Candidates, Place, is_chain, scores
 from diffode.testing.findings import Finding
 from diffode.testing.mistakes import MISTAKES
 
@@ -27,9 +27,9 @@ _ROWS = 32
 _LEVELS = (0.2, 0.35, 0.6, 1.0, 1.6, 2.5, 5.0)  # of rho, in units of the data's std
 
 
-def places(family: Family) -> list[Place]:
+def places(candidates: Candidates) -> list[Place]:
     """Points of the exact path where data and noise both matter, in float64 on the CPU."""
-    schedule, exact = family.schedule, family.exact
+    schedule, exact = candidates.schedule, candidates.exact
     span = torch.tensor(schedule.span, dtype=torch.float64)
     low, high = schedule.rho(span).sort().values.tolist()
     wanted = exact.moments[1] * torch.tensor(_LEVELS, dtype=torch.float64)
@@ -38,8 +38,8 @@ def places(family: Family) -> list[Place]:
         a, b = math.log10(low), math.log10(min(high, 1e3))
         wanted = torch.logspace(a, b, 5, dtype=torch.float64)[1:-1]
     times = schedule.time(wanted).tolist()
-    if family.times is not None:
-        times = [float(family.times[(family.times - t).abs().argmin()]) for t in times]
+    if candidates.times is not None:
+        times = [float(candidates.times[(candidates.times - t).abs().argmin()]) for t in times]
     elif is_chain(schedule):
         times = [float(round(t)) for t in times]
     found = []
@@ -206,11 +206,13 @@ def _stands_out(best: Fit, fits: list[Fit], error: float) -> bool:
     return clear and error > 0.35 and best.error < 0.3 and best.error < 0.4 * error
 
 
-def shift_of(family: Family, found: list[Place], given: list[Tensor]) -> list[list[Candidate]]:
+def shift_of(
+    candidates: Candidates, found: list[Place], given: list[Tensor]
+) -> list[list[Candidate]]:
     """Candidates of a time shifted by one number, fitted by least squares, for every form."""
-    length = abs(family.schedule.span[1] - family.schedule.span[0])
-    low, high = min(family.schedule.span), max(family.schedule.span)
-    forms = len(list(family.shifted(found[0], found[0].t, "")))
+    length = abs(candidates.schedule.span[1] - candidates.schedule.span[0])
+    low, high = min(candidates.schedule.span), max(candidates.schedule.span)
+    forms = len(list(candidates.shifted(found[0], found[0].t, "")))
     out: list[list[Candidate]] = [[] for _ in found]
     for form in range(forms):
         shift = 0.0
@@ -218,8 +220,8 @@ def shift_of(family: Family, found: list[Place], given: list[Tensor]) -> list[li
             top = bottom = 0.0
             for place, v in zip(found, given, strict=True):
                 t, h = min(max(place.t + shift, low), high), 1e-5 * length
-                here = _form(family, place, t, form)
-                rate = (_form(family, place, t + h, form) - here) / h
+                here = _form(candidates, place, t, form)
+                rate = (_form(candidates, place, t + h, form) - here) / h
                 weight = 1 / v.square().sum(1, keepdim=True).clamp_min(1e-12)
                 top += float((weight * rate * (v - here)).sum())
                 bottom += float((weight * rate * rate).sum())
@@ -229,12 +231,14 @@ def shift_of(family: Family, found: list[Place], given: list[Tensor]) -> list[li
         words, name = _step(shift, length)
         for k, place in enumerate(found):
             t = min(max(place.t + shift, low), high)
-            out[k].append(Candidate(name, words, _form(family, place, t, form).view_as(place.x)))
+            out[k].append(
+                Candidate(name, words, _form(candidates, place, t, form).view_as(place.x))
+            )
     return out
 
 
-def _form(family: Family, place: Place, t: float, form: int) -> Tensor:
-    for k, candidate in enumerate(family.shifted(place, t, "")):
+def _form(candidates: Candidates, place: Place, t: float, form: int) -> Tensor:
+    for k, candidate in enumerate(candidates.shifted(place, t, "")):
         if k == form:
             return candidate.value.flatten(1)
     raise IndexError(form)
@@ -250,26 +254,28 @@ def _step(shift: float, length: float) -> tuple[str, str]:
     return f"by {shift:.4g}", "time shift"
 
 
-def score_comparison(family: Family, found: list[Place], given: list[Tensor]) -> Comparison:
+def score_comparison(
+    candidates: Candidates, found: list[Place], given: list[Tensor]
+) -> Comparison:
     """Compare scores."""
-    exact = [family.exact.score(p.x, p.t) for p in found]
-    return compare(given, exact, [list(scores(family, p)) for p in found])
+    exact = [candidates.exact.score(p.x, p.t) for p in found]
+    return compare(given, exact, [list(scores(candidates, p)) for p in found])
 
 
 def velocity_comparison(
-    family: Family, found: list[Place], given: list[Tensor], learned: bool
+    candidates: Candidates, found: list[Place], given: list[Tensor], learned: bool
 ) -> Comparison:
     """Compare velocities, with all candidates and, where none explains them, a shifted time.
 
     A network's own error hides a small shift, so it is not looked for there.
     """
-    exact = [family.exact.velocity(p.x, p.t) for p in found]
-    c = compare(given, exact, [list(family.at(p)) for p in found])
+    exact = [candidates.exact.velocity(p.x, p.t) for p in found]
+    c = compare(given, exact, [list(candidates.at(p)) for p in found])
     best = min(f.error for f in c.fits)
     most = 0.02 if learned else _TRAINED
     if _EQUAL < c.error < most and best > 1e-3 and best > 0.02 * c.error:
         flat = [v.double().flatten(1) for v in given]
-        c = c._replace(fits=c.fits + compare(given, exact, shift_of(family, found, flat)).fits)
+        c = c._replace(fits=c.fits + compare(given, exact, shift_of(candidates, found, flat)).fits)
     return c
 
 

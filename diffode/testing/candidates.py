@@ -75,7 +75,7 @@ _UNITS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 )
 
 
-class Family:
+class Candidates:
     """The candidates of a path and a data set.
 
     Arguments:
@@ -243,10 +243,10 @@ class _Scalars(NamedTuple):
         return self.d_alpha * x0 + self.d_sigma * (x - self.alpha * x0) / self.sigma
 
 
-def scores(family: Family, place: Place) -> Iterator[Candidate]:
+def scores(candidates: Candidates, place: Place) -> Iterator[Candidate]:
     """What a field with one mistake returns as its score."""
-    sigma = _Scalars.of(family.schedule, place.t).sigma
-    x0, n = family.exact.posterior(place.x, place.t)
+    sigma = _Scalars.of(candidates.schedule, place.t).sigma
+    x0, n = candidates.exact.posterior(place.x, place.t)
     yield Candidate("missing minus", "", n / sigma)
     yield Candidate("eps as score", "", n)
     yield Candidate("missing 1/sigma", "", -n)

@@ -19,7 +19,7 @@ from diffode.priors import Normal, Spherical, is_normal
 from diffode.rng import Rng
 from diffode.testing import agreement, ends
 from diffode.testing.attributes import require_stated
-from diffode.testing.candidates import Family, Place
+from diffode.testing.candidates import Candidates, Place
 from diffode.testing.contract import CHECKS
 from diffode.testing.findings import Finding, Mistake, Report, Steepness
 from diffode.testing.steepness import steepness
@@ -160,30 +160,30 @@ def _steps(
             if field.sampling_defaults is None
             else torch.tensor(field.sampling_defaults.times, dtype=torch.float64)
         )
-        family = Family(points, schedule, noise, times)
+        candidates = Candidates(points, schedule, noise, times)
         yield "direction", lambda: ends.direction(field, schedule)
-        yield "prior", lambda: ends.prior(field, family.exact)
-        found = agreement.places(family)
-        yield "velocity", lambda: _velocity(field, family, found, learned)
+        yield "prior", lambda: ends.prior(field, candidates.exact)
+        found = agreement.places(candidates)
+        yield "velocity", lambda: _velocity(field, candidates, found, learned)
         if is_normal(noise) and hasattr(field, "score"):
-            yield "score", lambda: _score(field, family, found, learned)
+            yield "score", lambda: _score(field, candidates, found, learned)
 
         def near(t: float, n: int) -> Tensor:
-            return family.exact.corrupt(family.exact.sample(n, Rng(7)), t, Rng(7))[0]
+            return candidates.exact.corrupt(candidates.exact.sample(n, Rng(7)), t, Rng(7))[0]
 
     if points is not None:
         yield "flow", lambda: ends.flow(field, points, learned, schedule is not None)
     yield "Lipschitz", lambda: steepness(field, schedule, near)
 
 
-def _velocity(field: Field, family: Family, found: list[Place], learned: bool) -> Finding:
-    c = agreement.velocity_comparison(family, found, agreement.values(field, found), learned)
-    return agreement.verdict("velocity", c, learned, family.schedule.span, "velocity")
+def _velocity(field: Field, candidates: Candidates, found: list[Place], learned: bool) -> Finding:
+    c = agreement.velocity_comparison(candidates, found, agreement.values(field, found), learned)
+    return agreement.verdict("velocity", c, learned, candidates.schedule.span, "velocity")
 
 
-def _score(field: Field, family: Family, found: list[Place], learned: bool) -> Finding:
-    c = agreement.score_comparison(family, found, agreement.values(field, found, "score"))
-    return agreement.verdict("score", c, learned, family.schedule.span, "score")
+def _score(field: Field, candidates: Candidates, found: list[Place], learned: bool) -> Finding:
+    c = agreement.score_comparison(candidates, found, agreement.values(field, found, "score"))
+    return agreement.verdict("score", c, learned, candidates.schedule.span, "score")
 
 
 def _attribute(field: Field, name: str, kind: type[_T]) -> _T | None:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import expand_like
-from diffode.fields.kernels import Points, kernel_means, moments
+from diffode.fields.kernels import Points, centred_squares, kernel_means
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.priors import StudentT
@@ -84,7 +84,7 @@ def field_target(x: Tensor, z: Tensor, charges: Tensor, gamma: float) -> Tensor:
     """
     x, z = x.double(), z.double()
     one, equal = x.new_ones(()), x.new_full((len(charges),), 1 / len(charges))
-    _, centre, squares = moments(charges, equal)
+    _, centre, squares = centred_squares(charges, equal)
     points = Points(charges, squares, equal.log(), centre)
     mean = kernel_means(x, points, one, z, StudentT(1.0))
     v = torch.cat((mean - x, -z[:, None]), 1)

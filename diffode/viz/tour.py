@@ -22,7 +22,7 @@ from diffode.rng import Rng
 from diffode.solvers import get_solver
 from diffode.viz import canvas
 from diffode.viz.images import GAP, grid_pixels
-from diffode.viz.trajectories import by_angle, draw, shown
+from diffode.viz.trajectories import by_angle, plot_lines, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,7 +139,7 @@ def lines(drawn: Figure, left: int, top: int, field: AffineField, data: Tensor, 
         angle = torch.linspace(0, 2 * math.pi, 200)
         x, y = math.sqrt(3) * angle.cos(), math.sqrt(3) * angle.sin()  # sqrt(N + D)
         ax.plot(x, y, "--", color=canvas.GREY, linewidth=0.7, alpha=0.7)
-    draw(ax, states, by_angle(states[-1]))
+    plot_lines(ax, states, by_angle(states[-1]))
 
 
 def strips(

@@ -37,10 +37,10 @@ def shown(field: AffineField, states: Tensor, times: Tensor) -> Tensor:
     return states / scale.to(states).view(-1, *[1] * (states.ndim - 1))
 
 
-def draw(
+def plot_lines(
     axes: Axes, states: Tensor, colours: NDArray[np.float64] | str, alpha: float = 0.6
 ) -> None:
-    """Draw lines on axes, with a ring where each starts and a dot where it ends.
+    """Plot lines on axes, with a ring where each starts and a dot where it ends.
 
     Arguments:
         axes: matplotlib's.
@@ -93,7 +93,7 @@ def plot_trajectories(
         under = reference.detach().cpu()[some_rows(len(reference), MOST)]
         x, y = under.double().T.numpy()
         ax.scatter(x, y, s=6, color=canvas.PALE, linewidths=0)
-    draw(ax, states, by_angle(states[-1]))
+    plot_lines(ax, states, by_angle(states[-1]))
     ax.set_title(title, color=canvas.INK)
     return canvas.save(drawn, path)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from diffode.likelihood.dequantisation import Levels, levels_of
+from diffode.likelihood.dequantisation import Quantisation, quantisation_of
 from diffode.rng import Rng
 
 
@@ -20,13 +20,15 @@ def draws(*shape):
 
 def test_levels_are_found_in_data():
     k = torch.randint(0, 17, (500, 2), generator=torch.Generator().manual_seed(0))
-    assert levels_of(k / 8 - 1.0) == Levels(17, -1.0, 1.0)
-    eight = levels_of(torch.arange(256).float()[:, None] / 127.5 - 1)
+    assert quantisation_of(k / 8 - 1.0) == Quantisation(17, -1.0, 1.0)
+    eight = quantisation_of(torch.arange(256).float()[:, None] / 127.5 - 1)
     assert eight.count == 256 and abs(eight.width - 2 / 255) < 1e-7
-    sparse = levels_of(tensor(0.0, 0.25, 1.5)[:, None])
-    assert sparse == Levels(7, 0.0, 1.5) and sparse.width == 0.25
-    assert levels_of(draws(400, 2)) is None and levels_of(torch.ones(5, 1)) is None
-    assert levels_of(tensor(0.0, 1.0, 2.5)[:, None] * math.pi) == Levels(6, 0.0, 2.5 * math.pi)
+    sparse = quantisation_of(tensor(0.0, 0.25, 1.5)[:, None])
+    assert sparse == Quantisation(7, 0.0, 1.5) and sparse.width == 0.25
+    assert quantisation_of(draws(400, 2)) is None and quantisation_of(torch.ones(5, 1)) is None
+    assert quantisation_of(tensor(0.0, 1.0, 2.5)[:, None] * math.pi) == Quantisation(
+        6, 0.0, 2.5 * math.pi
+    )
 
 
 GRAYS = {
@@ -48,22 +50,24 @@ def test_the_grid_of_few_gray_values_is_found(name, dtype):
     grays = list(GRAYS[name])
     step = math.gcd(*[b - a for a, b in pairwise(grays)])
     x = torch.tensor(grays).repeat(5).float()[:, None] / 127.5 - 1
-    found = levels_of(x.to(dtype))
+    found = quantisation_of(x.to(dtype))
     assert found.count == (grays[-1] - grays[0]) // step + 1
     assert found.width == pytest.approx(step / 127.5, rel=1e-2 if dtype == torch.float16 else 1e-4)
     assert found.hold(x)
-    moved = levels_of((x * 2.5 + 7).to(torch.float32))
+    moved = quantisation_of((x * 2.5 + 7).to(torch.float32))
     assert moved.count == found.count
 
 
 def test_values_of_no_grid_have_no_levels():
     for values in ((0.0, 1.0, math.sqrt(2)), (0.0, 1.0, math.pi, 3.0), (1.0, math.e, 7.0)):
-        assert levels_of(tensor(*values)[:, None]) is None
-    assert levels_of(draws(40, 2)) is None
+        assert quantisation_of(tensor(*values)[:, None]) is None
+    assert quantisation_of(draws(40, 2)) is None
 
 
 def test_levels_are_told_in_words():
-    assert Levels.parse("256") == Levels() and Levels.parse("17:0:16") == Levels(17, 0.0, 16.0)
+    assert Quantisation.parse("256") == Quantisation() and Quantisation.parse(
+        "17:0:16"
+    ) == Quantisation(17, 0.0, 16.0)
     for text in ("1", "x", "5:1:0", "5:0", "5:0:inf", "5:0:1:2", "", "2.5", "4:nan:1"):
         with pytest.raises(ValueError, match=r"wanted N, as 256 for N values from -1 to 1"):
-            Levels.parse(text)
+            Quantisation.parse(text)

@@ -14,7 +14,12 @@ from diffode.fields import (
 )
 from diffode.likelihood.card import likelihood_card
 from diffode.likelihood.density import log_prob
-from diffode.likelihood.dequantisation import Levels, bits_per_dim, dequantise, law_at_prior
+from diffode.likelihood.dequantisation import (
+    Quantisation,
+    bits_per_dim,
+    dequantise,
+    law_at_prior,
+)
 from diffode.likelihood.divergence import Probes
 from diffode.likelihood.transport import Transport
 from diffode.priors import Normal, StudentT
@@ -168,7 +173,7 @@ def test_decoding_a_samples_latent_gives_the_sample():
 def test_bits_per_dimension_of_a_law_of_levels():
     """Uniform on 17 levels in every coordinate: log2 17 bits, whatever the scale of the data."""
     for low, high in ((-1.0, 1.0), (0.0, 16.0)):
-        levels = Levels(17, low, high)
+        levels = Quantisation(17, low, high)
         log_density = -3 * math.log(17 * levels.width)
         bits = bits_per_dim(tensor(log_density), 3, levels)
         assert abs(float(bits) - math.log2(17)) < 1e-12
@@ -177,7 +182,7 @@ def test_bits_per_dimension_of_a_law_of_levels():
 
 def test_uniform_dequantisation_bounds_the_code_length():
     """Of a normal law quantised to 9 levels: above the entropy, by little."""
-    levels = Levels(9, -2.0, 2.0)
+    levels = Quantisation(9, -2.0, 2.0)
     edges = torch.linspace(-2.25, 2.25, 10, dtype=torch.float64)
     probability = torch.special.ndtr(edges).diff()
     values = torch.linspace(-2, 2, 9, dtype=torch.float64).repeat(2000)[:, None]
@@ -194,7 +199,7 @@ def test_uniform_dequantisation_bounds_the_code_length():
 
 
 def test_dequantisation_refuses_other_data():
-    levels = Levels(17)
+    levels = Quantisation(17)
     with pytest.raises(ValueError, match="other values than the 17 from -1 to 1"):
         dequantise(draws(4, 2), levels, Rng(0))
     with pytest.raises(ValueError, match="other values than the 17"):
@@ -213,7 +218,7 @@ def test_a_card_holds_what_it_says():
         x,
         "hutchinson",
         "dopri5",
-        levels=Levels(17),
+        levels=Quantisation(17),
         batch=4,
         rtol=1e-4,
         progress=seen.append,

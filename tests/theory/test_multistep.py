@@ -13,7 +13,7 @@ from diffode.rng import Rng
 from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
 from diffode.solvers.forms import Nodes, interpolatory
-from diffode.solvers.multistep import Method
+from diffode.solvers.multistep import MultistepRule
 
 # ------------------------------------------------------------------------------------- identities
 
@@ -127,8 +127,8 @@ def test_a_solver_that_cannot_land_is_not_asked_to():
 def test_lowering_and_the_start_are_explicit():
     rho = np.geomspace(3.0, 0.2, 9)
     nodes = Nodes(rho, np.ones(9), rho, 1.0, Karras(), "data", "logsnr")
-    assert Method("data", "logsnr", 3).orders(nodes).tolist() == [1, 2, 3, 3, 3, 3, 3, 3]
-    lowered = Method("data", "logsnr", 3, lower=2).orders(nodes)
+    assert MultistepRule("data", "logsnr", 3).orders(nodes).tolist() == [1, 2, 3, 3, 3, 3, 3, 3]
+    lowered = MultistepRule("data", "logsnr", 3, lower=2).orders(nodes)
     assert lowered.tolist() == [1, 2, 3, 3, 3, 3, 2, 1]
 
 
@@ -136,9 +136,9 @@ def test_an_infinite_node_is_no_history():
     """At alpha = 0, log rho is infinite: the next step starts the history anew."""
     alpha = np.array([0.0, 0.2, 0.5, 0.8, 0.95])
     nodes = Nodes(1 - alpha, alpha, 1 - alpha, 1.0, Rectified(), "data", "logsnr")
-    assert Method("data", "logsnr", 3).orders(nodes).tolist() == [1, 1, 2, 3]
+    assert MultistepRule("data", "logsnr", 3).orders(nodes).tolist() == [1, 1, 2, 3]
     shared = dataclasses.replace(nodes, form="trig", variable="fraction")
-    assert Method("trig", "fraction", 3).orders(shared).tolist() == [1, 2, 3, 3]
+    assert MultistepRule("trig", "fraction", 3).orders(shared).tolist() == [1, 2, 3, 3]
 
 
 def test_the_path_holds_the_corrected_states():

@@ -25,7 +25,12 @@ from diffode.fields import (
     discriminator_guided,
     rescheduled,
 )
-from diffode.likelihood.dequantisation import Levels, dequantise, law_at_prior, levels_of
+from diffode.likelihood.dequantisation import (
+    Quantisation,
+    dequantise,
+    law_at_prior,
+    quantisation_of,
+)
 from diffode.likelihood.divergence import divergence
 from diffode.nn.critic import critic_network
 from diffode.priors import Normal, StudentT
@@ -122,7 +127,10 @@ def calls(d):
         "Dataset": lambda: Dataset("a", d.points, d.points, d.labels),
         "data_stats": lambda: diffode.data_stats(d.points),
         "build": lambda: build("edm", choose([(2,), (0,), 2, None]), d.numbers),
-        "levels": lambda: (levels_of(d.points), dequantise(d.points, Levels(3), Rng(0))),
+        "levels": lambda: (
+            quantisation_of(d.points),
+            dequantise(d.points, Quantisation(3), Rng(0)),
+        ),
         "law_at_prior": lambda: law_at_prior(LAW, d.points, d.labels, d.labels)(X),
         "distance": lambda: metrics.energy_distance(d.points, d.points),
         "frechet": lambda: metrics.frechet(X, d.points),

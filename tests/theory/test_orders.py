@@ -71,7 +71,7 @@ def filled(solver, schedule, steps, noise=None, fine=320):
     rho, y, start = rho[start - PAST :], y[start - PAST :], PAST
     field, times = smooth(schedule, noise), schedule.time(rho)
     alpha = schedule.alpha(times)
-    method = dataclasses.replace(solver.method(steps), lower=0)
+    method = dataclasses.replace(solver.rule(steps), lower=0)
     mean, std = field.moments
     nodes = Nodes(
         times.numpy(), alpha.numpy(), (alpha * rho).numpy(), std, schedule,
