@@ -15,11 +15,11 @@ import pytest
 
 from diffode.bench.comparison import compare
 from diffode.bench.config import make_config
-from diffode.bench.config_file import read_config
 from diffode.bench.results import merge, read_results
 from diffode.bench.rows import Mean, at, rows
 from diffode.bench.tables import cells_table, markdown
 from diffode.cli.app import run
+from diffode.config_file import read_config
 from diffode.data import load
 from tests.runs import SMALL, refused, written
 

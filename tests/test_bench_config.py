@@ -6,8 +6,8 @@ import pytest
 
 from diffode.bench.cells import cells_of
 from diffode.bench.config import SolverSpec, make_config
-from diffode.bench.config_file import dump, read_config
 from diffode.bench.models import fingerprint, model_of, paced, plan_of
+from diffode.config_file import dump, read_config
 from diffode.data import load
 from tests.runs import refused, written
 

@@ -70,7 +70,8 @@ def listing(folder):
 
 TRAIN = {
     "--field poison": r"no field named 'poison'; did you mean 'poisson'\? fields: .*vp",
-    "": "give --field NAME; diffode fields lists the names",
+    "": "give a FIELD, as in diffode train edm; diffode fields lists the names",
+    "vp --field edm": "got FIELD vp and --field edm; give one of the two",
     "--field vp --data moon": r"no data set named 'moon'; did you mean 'moons'\? data sets: .*dig",
     "--field edm --set sigma_mx=3": r"no option 'sigma_mx'; did you mean 'sigma_max'\? .*width",
     "--field vp --set zzz=3": "no option 'zzz'; options: .*beta_min.*width.*clip",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import diffode
+
 resource = pytest.importorskip("resource", reason="measures the processor time of a child")
 
 
@@ -66,6 +68,43 @@ def test_lists_answer_at_once_without_torch(argument, words):
     assert [w for w in words if w not in output] == []
     assert output.splitlines()[-1] == "HEAVY []"
     assert seconds < 0.5
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("train e", "edm"),
+        ("train edm mo", "moons"),
+        ("bench --field poi", "poisson"),
+        ("sample run --solver dpm+", "dpm++"),
+        ("options --solver t", "trig"),
+        ("train --fi", "--field"),
+        ("fit", "fit-grid"),
+    ],
+)
+def test_a_shell_completes_names_without_torch(typed, wanted):
+    code = f"""
+import os, sys
+words = "diffode {typed}"
+os.environ |= {{"_DIFFODE_COMPLETE": "complete_bash", "COMP_WORDS": words}}
+os.environ["COMP_CWORD"] = str(len(words.split()) - 1)
+sys.argv = ["diffode"]
+from diffode.cli import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert wanted in done.stdout.split()
+
+
+def test_the_versions_are_known_without_torch():
+    seconds, output = best_of_three(LIST.format(arguments=["--version"]), 0.5)
+    first, last = output.splitlines()
+    assert first.startswith(f"diffode {diffode.__version__}, torch ") and ", Python 3." in first
+    assert last == "HEAVY []" and seconds < 0.5
 
 
 PACKAGE = """

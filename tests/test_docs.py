@@ -13,9 +13,9 @@ import diffode
 import diffode.analysis
 from diffode import registry
 from diffode.bench.config import make_config
-from diffode.bench.config_file import read_config
 from diffode.bench.models import plan_of
 from diffode.cli.app import app
+from diffode.config_file import read_config
 from diffode.data import load
 from diffode.metrics.panel import Panel
 from diffode.recipes import names

@@ -15,7 +15,7 @@ FLOORS = [
     "tables, options, files, devices, compiled",
     "code",
     "registry",
-    "doors, meanings",
+    "doors, meanings, config_file",
     "rng",
     "data, priors",
     "nn",

@@ -29,7 +29,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from diffode import recipes, registry
-from diffode.bench.config_file import dump
+from diffode.config_file import dump
 from diffode.inputs import quoted
 from diffode.options import Count, Positive, problem
 from diffode.solvers import Solver, get_solver
@@ -130,7 +130,7 @@ class BenchConfig(BaseModel):
         return spec, int(nfe) if nfe else None
 
     def dump(self) -> str:
-        """The whole configuration as YAML, which `diffode.bench.config_file.read_config` takes."""
+        """The whole configuration as YAML, which `diffode.config_file.read_config` takes."""
         return dump(self.model_dump())
 
 

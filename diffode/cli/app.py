@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from importlib.metadata import version
+from platform import python_version
+from typing import Annotated, Any
 
 import typer
 
+from diffode import __version__
 from diffode.cli import commands, comparisons, lists  # noqa: F401  # they register themselves
 from diffode.cli.failing import explained, fail, warnings_as_lines
 from diffode.cli.shared import app
 from diffode.cli.signals import Ended, ending_signals
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
+
+
+def _version(asked: bool) -> None:
+    """Print the versions that decide what a run gives, and end."""
+    if asked:
+        typer.echo(f"diffode {__version__}, torch {version('torch')}, Python {python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _any_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the versions")
+    ] = False,
+) -> None:
+    """Generative models that are ODEs: train, sample and compare them with one interface."""
 
 
 def run(arguments: list[str]) -> int:

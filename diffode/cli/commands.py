@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from diffode.cli import completing
 from diffode.cli.shared import (
     SEEDS,
     Device,
@@ -29,12 +30,28 @@ class Train:
     another --device, and --data where its data were moved; what else was chosen stays.
     """
 
-    field: Annotated[str | None, typer.Option(help="what to train, see diffode fields")] = None
-    data: Annotated[
+    first: Annotated[
         str | None,
-        typer.Option(
-            help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]"
+        typer.Argument(
+            metavar="FIELD",
+            help="what to train, see diffode fields",
+            autocompletion=completing.fields,
         ),
+    ] = None
+    second: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]",
+            autocompletion=completing.data,
+        ),
+    ] = None
+    field: Annotated[
+        str | None,
+        typer.Option(help="the same as FIELD", autocompletion=completing.fields),
+    ] = None
+    data: Annotated[
+        str | None, typer.Option(help="the same as DATA", autocompletion=completing.data)
     ] = None
     steps: Annotated[int | None, typer.Option(help="training steps [the recipe's]")] = None
     batch: Annotated[int | None, typer.Option(help="samples in a step")] = None
@@ -60,7 +77,9 @@ class Sample:
 
     run: RunFolder
     n: Annotated[int, typer.Option("--samples", "--n", help="how many", min=1)] = 64
-    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None
+    solver: Annotated[
+        str | None, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
+    ] = None
     nfe: Nfe = None
     steps: Steps = None
     seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0
@@ -79,7 +98,12 @@ class FitGrid:
     """Fit the times of a solver to a trained field."""
 
     run: RunFolder
-    solver: Annotated[str, typer.Option(help="of fixed steps, see diffode solvers")] = "trig"
+    solver: Annotated[
+        str,
+        typer.Option(
+            help="of fixed steps, see diffode solvers", autocompletion=completing.solvers
+        ),
+    ] = "trig"
     steps: Annotated[int, typer.Option(help="of the grid", min=2)] = 10
     pilot: Annotated[int, typer.Option(help="flows to fit to, half of them held out", min=8)] = 512
     seed: Annotated[int, typer.Option(help="of the pilots", **SEEDS)] = 0
@@ -101,7 +125,9 @@ class Likelihood:
     probes: Annotated[
         int, typer.Option(help="of an estimated trace; an error is stated from 10 on", min=1)
     ] = 16
-    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5"
+    solver: Annotated[
+        str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
+    ] = "dopri5"
     steps: Annotated[int | None, typer.Option(help="of a solver with steps", min=1)] = None
     as_is: Annotated[bool, typer.Option("--as-is", help="do not dequantise")] = False
     levels: Levels = None
@@ -119,7 +145,9 @@ class Encode:
 
     run: RunFolder
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
-    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5"
+    solver: Annotated[
+        str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
+    ] = "dopri5"
     nfe: Nfe = None
     steps: Steps = None
     grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
@@ -135,7 +163,9 @@ class Decode:
 
     run: RunFolder
     file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")]
-    solver: Annotated[str, typer.Option(help="see diffode solvers")] = "dopri5"
+    solver: Annotated[
+        str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
+    ] = "dopri5"
     nfe: Nfe = None
     steps: Steps = None
     grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None

@@ -10,7 +10,6 @@ import typer
 
 from diffode.bench.comparison import compare
 from diffode.bench.config import BenchConfig, make_config
-from diffode.bench.config_file import dump, read_config
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import cells_table, markdown
@@ -19,6 +18,7 @@ from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.cli.signals import Ended, stopping
+from diffode.config_file import dump, read_config
 from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from diffode.cli import completing
 from diffode.cli.shared import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights
 from diffode.cli.stated import command
 
@@ -27,7 +28,9 @@ class Evaluate:
     data: Annotated[
         str | None, typer.Option(help="to measure against [what the run was trained on]")
     ] = None
-    solver: Annotated[str | None, typer.Option(help="see diffode solvers")] = None
+    solver: Annotated[
+        str | None, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
+    ] = None
     nfe: Nfe = None
     seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0
     assignments: SolverOptions = None
@@ -55,10 +58,18 @@ class Bench:
     config: Annotated[
         Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
     ] = None
-    field: Annotated[list[str] | None, typer.Option(help="to compare, see diffode fields")] = None
-    data: Annotated[list[str] | None, typer.Option(help="to compare on")] = None
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="to compare, see diffode fields", autocompletion=completing.fields),
+    ] = None
+    data: Annotated[
+        list[str] | None, typer.Option(help="to compare on", autocompletion=completing.data)
+    ] = None
     solver: Annotated[
-        list[str] | None, typer.Option(help="a name, or name:key=value,key=value")
+        list[str] | None,
+        typer.Option(
+            help="a name, or name:key=value,key=value", autocompletion=completing.solvers
+        ),
     ] = None
     nfe: Annotated[list[int] | None, typer.Option(help="evaluations, at most", min=1)] = None
     seed: Annotated[list[int] | None, typer.Option(help="of a training", **SEEDS)] = None

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from diffode.cli import completing
 from diffode.cli.shared import app
 from diffode.meanings import Option, described, shown
 from diffode.tables import Table
@@ -43,9 +44,17 @@ def solvers() -> None:
 @app.command()
 def options(
     field: Annotated[
-        str | None, typer.Argument(metavar="FIELD", help="a name of diffode fields")
+        str | None,
+        typer.Argument(
+            metavar="FIELD",
+            help="a name of diffode fields",
+            autocompletion=completing.fields,
+        ),
     ] = None,
-    solver: Annotated[str | None, typer.Option(help="a name of diffode solvers")] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(help="a name of diffode solvers", autocompletion=completing.solvers),
+    ] = None,
 ) -> None:
     """List the options of a field, its network and its training, or of a solver."""
     if field is None and solver is None:

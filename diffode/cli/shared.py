@@ -12,8 +12,6 @@ from diffode.cli.once import App, refuse_repeated
 
 app = App(
     name="diffode",
-    help="Generative models that are ODEs: train, sample and compare them with one interface.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

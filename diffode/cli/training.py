@@ -38,6 +38,11 @@ _FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume", "since"}
 
 def command(asked: Train) -> None:
     """Train, sample, measure, and write the run directory."""
+    asked = replace(
+        asked,
+        field=_once("FIELD", asked.first, asked.field),
+        data=_once("DATA", asked.second, asked.data),
+    )
     given = {"steps": asked.steps, "batch": asked.batch, "device": asked.device}
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
@@ -52,7 +57,9 @@ def command(asked: Train) -> None:
         plan, said, note = _resumed(asked, options, folder)
     else:
         if asked.field is None:
-            raise ValueError("give --field NAME; diffode fields lists the names")
+            raise ValueError(
+                "give a FIELD, as in diffode train edm; diffode fields lists the names"
+            )
         options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
         plan = Plan.make(asked.field, asked.data or "digits", **options)
         folder = asked.out or _fresh(plan)
@@ -108,6 +115,17 @@ def command(asked: Train) -> None:
         typer.echo(f"stopped while sampling; {_go_on(folder)}")
         raise
     _finish(run, result, folder)
+
+
+def _once(name: str, place: str | None, option: str | None) -> str | None:
+    """What was given by its place or by its option.
+
+    Raises:
+        ValueError: both, and not the same.
+    """
+    if place is not None and option not in (None, place):
+        raise ValueError(f"got {name} {place} and --{name.lower()} {option}; give one of the two")
+    return place if option is None else option
 
 
 def _go_on(folder: Path) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 from diffode.analysis.budget import budget_tables
 from diffode.bench.budget_chart import chart
-from diffode.bench.config_file import dump
 from diffode.bench.results import Results
 from diffode.bench.rows import Row, rows
 from diffode.bench.tables import Section, sections
+from diffode.config_file import dump
 from diffode.markup import script_json
 from diffode.viz import data_uri
 

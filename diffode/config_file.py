@@ -1,4 +1,4 @@
-"""The file of a comparison's configuration: TOML, YAML or JSON, read within limits."""
+"""A file of options: TOML, YAML or JSON, read within limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except ValueError:
         raise ValueError(f"{path} does not parse: it has a value that cannot be read") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"{path} holds no table of options; see diffode.bench.config")
+        raise ValueError(f"{path} holds no table of options; see the guide")
     return content
 
 
