@@ -12,7 +12,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
-from inspect import signature
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
@@ -48,12 +48,22 @@ def options_of(*functions: Callable[..., Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for function in functions:
         chosen = [p for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        notes = type("Notes", (), {"__annotations__": {p.name: p.annotation for p in chosen}})
-        home = getattr(function, "__globals__", None) or vars(sys.modules[function.__module__])
+        notes = type("Notes", (), {"__annotations__": {p.name: _annotation(p) for p in chosen}})
+        written = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+        home = getattr(written, "__globals__", None) or vars(sys.modules[function.__module__])
         hints = typing.get_type_hints(notes, home, include_extras=True)
-        fields |= {p.name: (hints[p.name], p.default) for p in chosen}
+        fields |= {
+            p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in chosen
+        }
     config = ConfigDict(extra="forbid", protected_namespaces=())
     return create_model("Options", __config__=config, **fields)
+
+
+def _annotation(parameter: Parameter) -> Any:  # noqa: ANN401
+    """The type that a parameter states, or else that of its default."""
+    if parameter.annotation is not parameter.empty:
+        return parameter.annotation
+    return type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
 
 
 def validate(

@@ -36,18 +36,22 @@ class Kind:
         noun: what messages call one of them.
         group: of the entry points that bring further ones.
         home: the module that registers diffode's own when it is imported.
+        also: what else may be given, as messages say after the names.
     """
 
     noun: str
     group: str
     home: str
+    also: str = ""
 
 
+_PATHS = "; or give a path to a .npy or .npz file or to a folder of IDX files"
 KINDS = {
     "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),
     "solver": Kind("solver", "diffode.solvers", "diffode.solvers"),
-    "grid": Kind("grid", "diffode.grids", "diffode.solvers.grids"),
-    "network": Kind("network", "diffode.networks", "diffode.nn"),
+    "grid": Kind("grid", "diffode.grids", "diffode.solvers.grids", ", own"),
+    "network": Kind("network", "diffode.networks", "diffode.nn", ", auto"),
+    "source": Kind("data set", "diffode.sources", "diffode.data", _PATHS),
 }
 
 
@@ -183,8 +187,8 @@ def find(kind: str, name: str, *, run: bool = False) -> Entry:
     if name not in table:
         known = names(kind)
         raise ValueError(
-            f"no {noun} named {quoted(name)}; {suggest(name, [*known, *_ALIASES[kind]])}"
-            f"{noun}s: {', '.join(known)}"
+            f"no {noun} named {quoted(name)}; {suggest(name.lower(), [*known, *_ALIASES[kind]])}"
+            f"{noun}s: {', '.join(known)}{KINDS[kind].also}"
         )
     return table[name]
 

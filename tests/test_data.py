@@ -14,7 +14,7 @@ import torch
 from scipy import integrate, stats
 from sklearn.datasets import load_digits
 
-from diffode import data
+from diffode import data, registry
 from diffode.data import digits, toys
 from diffode.rng import Rng
 
@@ -27,8 +27,8 @@ LABELLED = [name for name in TOYS if toys.TOYS[name].classes]
 
 def test_the_list_of_sets_needs_neither_torch_nor_numpy():
     code = (
-        "import sys, diffode.data as data\n"
-        "assert len(data.describe()) == len(data.names()) > 5\n"
+        "import sys, diffode.data as data\nfrom diffode import registry\n"
+        "assert len(registry.describe('source')) == len(data.names()) > 5\n"
         "try: data.load('mons')\n"
         "except ValueError: pass\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)"
@@ -56,8 +56,15 @@ def test_every_listed_set_loads_as_it_says(name):
 
 
 def test_descriptions_are_one_line_and_have_a_reference():
-    assert [name for name, _, _ in data.describe()] == data.names() == [*TOYS, "digits", *FILES]
-    assert all(line and reference and "\n" not in line for _, line, reference in data.describe())
+    assert (
+        [name for name, _, _ in registry.describe("source")]
+        == data.names()
+        == [*TOYS, "digits", *FILES]
+    )
+    assert all(
+        line and reference and "\n" not in line
+        for _, line, reference in registry.describe("source")
+    )
 
 
 def test_an_unknown_name_is_refused_with_a_suggestion():

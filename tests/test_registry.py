@@ -3,8 +3,12 @@
 import sys
 
 import pytest
+import torch
 
-from diffode import code, recipes, registry
+from diffode import code, data, recipes, registry, sample
+from diffode.fields import VP, Mixture
+from diffode.options import validate
+from diffode.solvers import get_solver, stored_solver
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +21,10 @@ def afresh(monkeypatch):
         monkeypatch.setattr(registry, table, own)
     monkeypatch.setattr(code, "_RAN", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def unstated(given, *, level=1.0, needed):
+    """A recipe without types."""
 
 
 def make(given, *, level: float = 1.0):
@@ -88,6 +96,14 @@ def test_unknown_names_and_kinds_are_refused_with_those_there_are():
         registry.find("recipe", "emd")
     with pytest.raises(ValueError, match="no kind 'recipes'; kinds: recipe"):
         registry.register("recipes", "own", make)
+
+
+def test_options_without_a_type_have_that_of_their_default():
+    assert validate("mine", {"level": "2", "needed": 3}, unstated) == {"level": 2.0, "needed": 3}
+    with pytest.raises(ValueError, match="mine: needed is missing"):
+        validate("mine", {}, unstated)
+    with pytest.raises(ValueError, match="mine: got level='high'"):
+        validate("mine", {"level": "high", "needed": 3}, unstated)
 
 
 # ----------------------------------------------------------------------------------- code in files
@@ -212,3 +228,72 @@ def test_a_name_of_two_packages_is_refused_and_one_of_ours_stays(installed):
         registry.find("recipe", "theirs")
     assert registry.find("recipe", "edm").origin == ""
     assert registry.names("recipe").count("edm") == 1
+
+
+# ------------------------------------------------------------------------- what each kind makes
+
+PARTS = """
+import numpy as np
+from diffode.solvers.grids import Spacing
+from diffode.solvers.heun import Heun
+
+class Twice(Heun):
+    "Heun's method by another name."
+
+cubic = Spacing(lambda rho: rho ** (1 / 3), lambda u: u**3)
+
+def ramp(seed):
+    return np.linspace(-1, 1, 80)[:, None] + seed, np.arange(80) % 2
+
+pair = ramp(0)
+
+def wrong(*arguments, **options):
+    return "nothing of the kind"
+"""
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    (tmp_path / "parts.py").write_text(PARTS)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_solver_a_grid_and_data_are_taken_from_a_file(parts, tmp_path):
+    field = Mixture(torch.ones(1), torch.zeros(1, 1), torch.ones(1), VP())
+    mine = sample(field, 3, "parts.py:Twice", steps=4, grid="parts.py:cubic")
+    torch.testing.assert_close(
+        mine.x, sample(field, 3, "heun", steps=4, grid="karras").x, rtol=0.1, atol=0.1
+    )
+    assert type(get_solver("parts.py:Twice")).__name__ == "Twice"
+    ramp = data.load("parts.py:ramp", seed=2)
+    assert (ramp.name, ramp.source) == ("parts.py:ramp", f"{tmp_path}/parts.py:ramp")
+    assert (ramp.event_shape, ramp.classes, float(ramp.train.min() > 0.9)) == ((1,), 2, True)
+    assert data.load("parts.py:pair").classes == 2
+    assert data.stored(str(ramp.source)).source == ramp.source  # it ran
+
+
+def test_what_makes_something_else_is_refused(parts):
+    with pytest.raises(
+        TypeError, match=r"wrong' made an object of type str; wanted a diffode\.sol"
+    ):
+        get_solver("parts.py:wrong")
+    with pytest.raises(TypeError, match=r"wrong' gives a str; wanted a Spacing"):
+        sample(
+            Mixture(torch.ones(1), torch.zeros(1, 1), torch.ones(1), VP()),
+            3,
+            "heun",
+            steps=4,
+            grid="parts.py:wrong",
+        )
+    with pytest.raises(TypeError, match="is an object of type Spacing, no solver; wanted a funct"):
+        get_solver("parts.py:cubic")
+    with pytest.raises(ValueError, match="no data set named 'nothing of the kind'"):
+        data.load("parts.py:wrong")
+
+
+@pytest.mark.parametrize("look", [stored_solver, data.stored])
+def test_a_name_from_a_file_runs_nothing(look, parts, tmp_path):
+    (tmp_path / "parts.py").write_text("raise RuntimeError('it ran')")
+    for name in ("parts.py:Twice", f"{tmp_path}/parts.py:Twice", "parts:Twice", "os:system"):
+        with pytest.raises(ValueError, match="is code, which is run only where you say so"):
+            look(name)

@@ -95,9 +95,9 @@ def _of_field(name: str) -> list[tuple[str, list[Option]]]:
 @app.command()
 def data() -> None:
     """List the data sets."""
-    from diffode.data import describe
+    from diffode import registry
 
-    show(describe())
+    show(registry.describe("source"))
     typer.echo(
         "or a path to a .npy file, a .npz file with x and perhaps y, or a folder of IDX files"
     )

@@ -13,20 +13,21 @@ torch.Size([1])
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import inspect
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffode.inputs import quoted
+from diffode import code, registry
 
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
     from diffode.data.memory import Data
 
-__all__ = ["Dataset", "as_dataset", "describe", "load", "names"]
+__all__ = ["Dataset", "as_dataset", "load", "names"]
 
-_SETS = {
+_PATHS = ".npy", ".npz"
+_TOYS = {
     "eight-gaussians": (
         "eight equal Gaussians on a ring, 8 classes, exact density",
         "Metz et al. (2017), Unrolled GANs, https://arxiv.org/abs/1611.02163",
@@ -51,40 +52,67 @@ _SETS = {
         "uniform on the eight dark squares of a board, exact density",
         "Grathwohl et al. (2019), FFJORD, https://arxiv.org/abs/1810.01367",
     ),
-    "digits": (
-        "1797 gray 8x8 images of handwritten digits, 10 classes, kept inside the package",
-        "Alpaydin and Kaynak (1998), UCI repository, https://doi.org/10.24432/C50P49",
-    ),
-    "fashion-mnist": (
-        "70000 gray 28x28 images of clothes, 10 classes, where its files are (diffode.data.idx)",
-        "Xiao et al. (2017), https://arxiv.org/abs/1708.07747",
-    ),
 }
 
 
+def _digits(seed: int) -> Dataset:
+    from diffode.data import digits
+
+    return digits.dataset()
+
+
+def _fashion(seed: int) -> Dataset:
+    from diffode.data import idx
+
+    return idx.named("fashion-mnist")
+
+
+for _name, (_about, _reference) in _TOYS.items():
+    registry.register(
+        "source",
+        _name,
+        "diffode.data.toys:dataset",
+        about=_about,
+        reference=_reference,
+        arguments=(_name,),
+    )
+registry.register(
+    "source",
+    "digits",
+    _digits,
+    about="1797 gray 8x8 images of handwritten digits, 10 classes, kept inside the package",
+    reference="Alpaydin and Kaynak (1998), UCI repository, https://doi.org/10.24432/C50P49",
+)
+registry.register(
+    "source",
+    "fashion-mnist",
+    _fashion,
+    about="70000 gray 28x28 images of clothes, 10 classes, where its files are (diffode.data.idx)",
+    reference="Xiao et al. (2017), https://arxiv.org/abs/1708.07747",
+)
+
+
 def names() -> list[str]:
-    """The names that `load` knows, in the order in which `describe` lists them."""
-    return list(_SETS)
-
-
-def describe() -> list[tuple[str, str, str]]:
-    """Name, one line and reference of each data set."""
-    return [(name, line, reference) for name, (line, reference) in _SETS.items()]
+    """The names that `load` knows, in the order in which they are listed."""
+    return registry.names("source")
 
 
 def source_of(name_or_path: str | Path) -> str:
     """What finds a data set from any folder: its name, or the absolute path of what is there."""
     name = str(name_or_path)
     path = os.path.expanduser(name)
-    return os.path.abspath(path) if name not in _SETS and os.path.exists(path) else name
+    if name not in names() and os.path.exists(path):
+        return os.path.abspath(path)
+    return str(code.place(name) or name)
 
 
 def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
     """The data set of that name, or the one in a .npy or .npz file or a folder of IDX files.
 
     Arguments:
-        name_or_path: one of `names()`, or the path of an array file (see `diffode.data.arrays`)
-            or of a folder (see `diffode.data.idx`).
+        name_or_path: one of `names()`, the path of an array file (see `diffode.data.arrays`) or
+            of a folder (see `diffode.data.idx`), or the place of code, as ``mine.py:points``,
+            which is run: a function of the seed that returns what `as_dataset` takes.
         seed: chooses the points of a toy, or the held-out rows of a file. The split of the digits
             is fixed, so that their test set is the same everywhere.
 
@@ -92,8 +120,13 @@ def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
         ValueError: no such name, or a file that cannot be used.
         FileNotFoundError: no such file, or a named set whose files are not on this machine.
     """
-    found = _load(str(name_or_path), seed)
+    found = _load(str(name_or_path), seed, run=True)
     return dataclasses.replace(found, source=source_of(name_or_path))
+
+
+def stored(source: str) -> Dataset:
+    """As `load`, for a name that stands in a file: no code of a place is run for it."""
+    return dataclasses.replace(_load(source, 0, run=False), source=source_of(source))
 
 
 def as_dataset(data: Data, name: str = "memory", seed: int = 0) -> Dataset:
@@ -119,33 +152,21 @@ def as_dataset(data: Data, name: str = "memory", seed: int = 0) -> Dataset:
     return load(data, seed) if isinstance(data, str | Path) else memory.dataset(data, name, seed)
 
 
-def _load(name: str, seed: int) -> Dataset:
-    if name == "fashion-mnist":
-        from diffode.data import idx
-
-        return idx.named(name)
-    if name == "digits":
-        from diffode.data import digits
-
-        return digits.dataset()
-    if name in _SETS:
-        from diffode.data import toys
-
-        return toys.dataset(name, seed)
-    if name.lower().endswith((".npy", ".npz")):
+def _load(name: str, seed: int, run: bool) -> Dataset:
+    if name.lower().endswith(_PATHS):
         from diffode.data import arrays
 
         return arrays.dataset(name, seed)
-    if os.path.isdir(name):
+    if os.path.isdir(name) and name not in names():
         from diffode.data import idx
 
         return idx.dataset(name)
-    close = difflib.get_close_matches(name.lower(), _SETS, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ValueError(
-        f"no data set named {quoted(name)}; {hint}data sets: {', '.join(_SETS)}; "
-        "or give a path to a .npy or .npz file or to a folder of IDX files"
-    )
+    entry = registry.find("source", name, run=run)
+    value = entry.value
+    if callable(value):
+        takes = inspect.signature(value).parameters
+        value = value(*entry.facts.get("arguments", ()), *([seed] if takes else []))
+    return as_dataset(value, code.short(name), seed)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

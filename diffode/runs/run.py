@@ -64,7 +64,7 @@ def load_data(plan: Plan) -> Dataset:
             "--data FILE"
         )
     try:
-        dataset = datasets.load(plan.source or plan.data)
+        dataset = datasets.stored(plan.source or plan.data)
     except FileNotFoundError as error:
         if plan.fingerprint is None or not Path(plan.source or "").is_absolute():
             raise
