@@ -132,10 +132,10 @@ def affine_stages(
         prior = Start(x, exact)
     tight = get_solver("dopri5-rows", rtol=TIGHT, atol=TIGHT)
     tighter = get_solver("dopri5-rows", rtol=TIGHTER, atol=TIGHTER)
-    ends = [_run(start, tight) for start in (truth, prior)]
-    ends.append(_run(prior, solver, **spent))
-    ends.append(_run(Start(x, bound), solver, **spent))
-    ends.append(_run(Start(x, bound), tight))
+    trained = Start(x, bound)
+    short = [_run(start, solver, **spent) for start in (prior, trained)]  # it may refuse
+    exact_ends = [_run(start, tight) for start in (truth, prior)]
+    ends = [*exact_ends, *short, _run(trained, tight)]
     some = torch.arange(min(n, 32))
     checked = _run(Start(x[some], prior.field.rows(some)), tighter)
     gap = (checked.x - ends[1].x[some]).flatten(1).square().sum(1).mean().sqrt()
