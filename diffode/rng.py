@@ -190,3 +190,14 @@ class Rng:
     def permutation(self, name: str, n: int) -> Tensor:
         """A permutation of 0 ... n - 1, shape (n,), from the seed, the step and the name."""
         return Rng(self.seed, step=self.step).uniform(name, (n,)).argsort(stable=True)
+
+
+def as_rng(rng: object) -> Rng:
+    """The generator that a caller passed.
+
+    Raises:
+        TypeError: something else, such as a seed or a generator of torch.
+    """
+    if not isinstance(rng, Rng):
+        raise TypeError(f"got rng of type {type(rng).__name__}; wanted diffode.Rng(seed)")
+    return rng

@@ -24,7 +24,7 @@ from diffode.fields.base import AffineField, Latent, Start, expand_like
 from diffode.fields.schedules import Karras
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import Spherical, is_student
-from diffode.rng import Rng
+from diffode.rng import Rng, as_rng
 
 Radius = Literal["auto", "fixed", "chi", "plane"]
 
@@ -104,8 +104,7 @@ class PoissonField(Wrapped):
 
         With u uniform on the sphere of R^{N+D}, (x - m, q sigma_max) = c sigma_max u.
         """
-        if not isinstance(rng, Rng):
-            raise TypeError(f"got rng of type {type(rng).__name__}; wanted diffode.Rng(seed)")
+        rng = as_rng(rng)
         if self.q is not None:
             raise ValueError("a bound PoissonField has no prior; start from its plane form")
         mean, _ = self.moments

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.doors import as_shape, as_state
-from diffode.rng import Rng
+from diffode.doors import as_state
+from diffode.rng import Rng, as_rng
 
 _STIRLING = 10.0  # from where on differences of log Gamma are taken from its series
 
@@ -86,49 +86,50 @@ class Spherical:
             name: the name of the draw; the same name and rng give the same numbers.
             max_radius: draw conditioned on :math:`|x - \\mu|` at most this (exact, no clipping).
         """
-        if not isinstance(rng, Rng):
-            raise TypeError(f"got rng of type {type(rng).__name__}; wanted diffode.Rng(seed)")
-        shape = as_shape(shape)
-        n = rng.normal(name, shape, torch.float64, device)
-        right = (-1, *[1] * (len(shape) - 1))
+        n = as_rng(rng).normal(name, shape, torch.float64, device)
         if max_radius is None:
-            factor = self.mixing(shape[0], rng, name)
-            x = n if factor is None else n * factor.to(device).view(right)
-            return self._place(self.scale * x, dtype)
-        dim = math.prod(shape[1:])
-        u = rng.uniform(f"{name}/radius", (shape[0],)) * self.radius_cdf(max_radius, dim)
-        length = n.flatten(1).norm(dim=1)
-        radius = self.radius_icdf(u, dim).to(device) / length
-        return self._place(n * radius.view(right), dtype)
+            factor = self.mixing(len(n), rng, name)
+            x = self.scale * (n if factor is None else n * _column(factor, n))
+        else:
+            x = n * _column(_stretch(self, max_radius, n, rng, name), n)
+        return (x + _like(self.loc, x)).to(dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats at each row of x, shape (B,)."""
         x = as_state(x, self.loc.shape if isinstance(self.loc, Tensor) and self.loc.ndim else None)
-        loc = self.loc.to(x) if isinstance(self.loc, Tensor) else self.loc
-        u = ((x - loc) / self.scale).reshape(len(x), -1)
-        dim = u.shape[1]
-        return (
-            self.log_radial(u.square().sum(1), dim)
-            + self.log_norm(dim)
-            - dim * math.log(self.scale)
-        )
-
-    def _place(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        loc = self.loc.to(x) if isinstance(self.loc, Tensor) else self.loc
-        return (x + loc).to(dtype)
+        u = ((x - _like(self.loc, x)) / self.scale).reshape(len(x), -1)
+        r2, dim = u.square().sum(1), u.shape[1]
+        return self.log_radial(r2, dim) + self.log_norm(dim) - dim * math.log(self.scale)
 
     def _options(self) -> list[str]:
         return []
 
     def __repr__(self) -> str:
-        parts = self._options()
-        if self.scale != 1:
-            parts.append(f"scale={self.scale:g}")
-        if isinstance(self.loc, Tensor):
-            parts.append("loc=tensor")
-        elif self.loc != 0:
-            parts.append(f"loc={self.loc:g}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+        return f"{type(self).__name__}({', '.join([*self._options(), *_placed(self)])})"
+
+
+def _stretch(law: Spherical, radius: float, n: Tensor, rng: Rng, name: str) -> Tensor:
+    """The factors, shape (B,), that turn normal draws n into draws of at most this radius."""
+    dim = n.shape[1:].numel()
+    u = rng.uniform(f"{name}/radius", (len(n),)) * law.radius_cdf(radius, dim)
+    length: Tensor = n.flatten(1).norm(dim=1)
+    return law.radius_icdf(u, dim).to(n.device) / length
+
+
+def _column(factor: Tensor, x: Tensor) -> Tensor:
+    r"""A number of each row, shape (B,), to multiply x of shape (B, \\*event) with."""
+    return factor.to(x.device).view(-1, *[1] * (x.ndim - 1))
+
+
+def _like(loc: Tensor | float, x: Tensor) -> Tensor | float:
+    return loc.to(x) if isinstance(loc, Tensor) else loc
+
+
+def _placed(law: Spherical) -> list[str]:
+    parts = [] if law.scale == 1 else [f"scale={law.scale:g}"]
+    if isinstance(law.loc, Tensor):
+        return [*parts, "loc=tensor"]
+    return parts if law.loc == 0 else [*parts, f"loc={law.loc:g}"]
 
 
 class Normal(Spherical):

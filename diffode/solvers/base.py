@@ -33,7 +33,8 @@ class Solution:
         path: the states at ``times``, shape (len(times), B, *event), if asked for: the first is
             where the rows start and the last is x. A row that stopped keeps its last state.
         t_end: the time that x is at, where status is 0.
-        final: "denoise" if x is an estimate of the data, with no noise left.
+        final: "denoise" if x has no noise left: it is an estimate of the data x_0. "none" if x
+            is a point of the path at ``t_end``, with that time's noise in it.
         t_per_row: the time that x is at for each row, shape (B,); None where all are at t_end.
         latent: where the flow starts from at t_prior: points, and a Poisson flow's q.
     """
@@ -115,8 +116,9 @@ class Solver:
         nfe_per_step: evaluations that a step spends.
         reaches_zero_noise: whether its last step can end at the data itself, where sigma
             is 0, so that no evaluation is needed to denoise.
-        along_a_path: whether its noise is that of one `BrownianPath` for each row, the same
-            whatever the steps, so that more steps come closer to one end.
+        along_a_path: whether a row's noise is one path of Brownian motion, the same for any
+            number of steps (`diffode.solvers.brownian`). Then more steps bring the row closer
+            to one end point. A solver that draws new numbers at every step has no such end.
     """
 
     name = ""
@@ -144,17 +146,7 @@ class Solver:
         Raises:
             TypeError: naming what was needed, what was got and what to do.
         """
-        if not isinstance(field, self.needs):
-            raise TypeError(
-                f"{self.name} needs an {self.needs.__name__} (alpha, sigma and posterior), but "
-                f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
-            )
-        noise = field.noise if isinstance(field, AffineField) else None
-        if self.normal_only and noise is not None and not is_normal(noise):
-            raise TypeError(
-                f"{self.name} adds normal noise, but this field's noise is {noise}; "
-                "use eta=0, or a field with Normal() noise"
-            )
+        _check(self, field)
 
     def __call__(
         self,
@@ -186,44 +178,75 @@ class Solver:
         if to_zero_noise and not self.reaches_zero_noise:
             raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
         x = field.as_state(x)
-        y = field.as_labels(y, len(x))
-        times = as_times(times, x)
-        inner = self._rescheduled(field)
-        if inner is None:
-            clock, state = times, x
-        else:
-            clock, state = inner.times(times), inner.to_state(x, times[0])
-        f = CountedField(field if inner is None else inner, y, to_zero_noise)
-        kept: list[tuple[Tensor, Tensor]] = [(state, clock[0])]
+        y, times = field.as_labels(y, len(x)), as_times(times, x)
+        other = _on_clock(field, self.clock)
+        clock = times if other is None else other.times(times)
+        state = x if other is None else other.to_state(x, times[0])
+        f = CountedField(field if other is None else other, y, to_zero_noise)
+        kept = [(state, clock[0])]
         for t, last in zip(clock[1:], self.states(f, state, clock, rng or Rng()), strict=True):
             now = (last, t if f.at is None else f.at)
             kept = [*kept, now] if path else [now]
-        ends = kept[-1][1]
-        if inner is not None:
-            kept = [(inner.from_state(s, t), t) for s, t in kept]
-        end, rows = kept[-1][0], torch.full((len(x),), f.nfe, device=x.device)
-        status = with_lost(torch.zeros_like(rows) if f.status is None else f.status, end)
-        return Solution(
-            x=end,
-            times=times,
-            nfe=f.nfe,
-            nfe_per_row=rows if f.nfe_per_row is None else f.nfe_per_row,
-            status=status,
-            path=torch.stack([s for s, _ in kept]) if path else None,
-            t_end=float(times[-1]),
-            final="denoise" if to_zero_noise else "none",
-            t_per_row=None if f.at is None else ends if inner is None else inner.native(ends),
-        )
-
-    def _rescheduled(self, field: Field) -> Rescheduled | None:
-        if self.clock == "native" or (self.clock == "auto" and not isinstance(field, AffineField)):
-            return None
-        found = rescheduled(field, "theta" if self.clock == "auto" else self.clock)
-        assert isinstance(found, Rescheduled)
-        return found
+        return _solution(f, other, kept, times, path)
 
     def __repr__(self) -> str:
         options = [f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float)]
         if self.clock not in ("native", "auto"):
             options.append(f"clock={self.clock}")
         return f"{self.name}({', '.join(options)})" if options else self.name
+
+
+def _check(solver: Solver, field: Field) -> None:
+    if not isinstance(field, solver.needs):
+        raise TypeError(
+            f"{solver.name} needs an {solver.needs.__name__} (alpha, sigma and posterior), but "
+            f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
+        )
+    noise = field.noise if isinstance(field, AffineField) else None
+    if solver.normal_only and noise is not None and not is_normal(noise):
+        raise TypeError(
+            f"{solver.name} adds normal noise, but this field's noise is {noise}; "
+            "use eta=0, or a field with Normal() noise"
+        )
+
+
+def _on_clock(field: Field, clock: str) -> Rescheduled | None:
+    """The field on a solver's clock; None where that is its own."""
+    if clock == "native" or (clock == "auto" and not isinstance(field, AffineField)):
+        return None
+    other = rescheduled(field, "theta" if clock == "auto" else clock)
+    assert isinstance(other, Rescheduled)
+    return other
+
+
+def _solution(
+    f: CountedField,
+    other: Rescheduled | None,
+    kept: list[tuple[Tensor, Tensor]],
+    times: Tensor,
+    path: bool,
+) -> Solution:
+    """What came of a solve, in the field's own state and time.
+
+    Arguments:
+        f: the field that was evaluated, with its counts.
+        other: the same where it is the field on another clock, else None.
+        kept: the states, each with the time that it is at: on the path, or the last alone.
+        times: the field's own times.
+        path: whether the path was asked for.
+    """
+    ends = kept[-1][1]
+    states = [x if other is None else other.from_state(x, t) for x, t in kept]
+    x = states[-1]
+    rows = torch.full((len(x),), f.nfe, device=x.device)
+    return Solution(
+        x=x,
+        times=times,
+        nfe=f.nfe,
+        nfe_per_row=rows if f.nfe_per_row is None else f.nfe_per_row,
+        status=with_lost(torch.zeros_like(rows) if f.status is None else f.status, x),
+        path=torch.stack(states) if path else None,
+        t_end=float(times[-1]),
+        final="denoise" if f.to_zero_noise else "none",
+        t_per_row=None if f.at is None else ends if other is None else other.native(ends),
+    )
