@@ -101,6 +101,8 @@ def test_a_run_states_all_its_settings(poisson):
     assert config["options"]["width"] == 16 and config["options"]["sigma_max"] == 80.0
     assert config["training"]["steps"] == STEPS and config["training"]["lr"] == 2e-3
     assert set(config["versions"]) == {"torch", "python"}
+    network = {"kind": "MLP", "width": 16, "depth": 1, "parameters": 6577}
+    assert config["resolved"] == {"device": "cpu", "network": network}
 
 
 def test_a_run_logs_its_losses(poisson):

@@ -4,8 +4,10 @@ import math
 from typing import Annotated, Literal
 
 import pytest
+import torch
 from annotated_types import Ge, Gt, Le, Lt
 
+import diffode
 from diffode import recipes, solvers
 from diffode.cli.app import run
 from diffode.meanings import Option, described, meanings
@@ -89,6 +91,21 @@ def test_options_of_a_field_are_the_recipes_the_networks_and_the_trainers(capsys
     known = {line[0] for line in lines}
     assert {"critic_steps", "width", "lr", "clock"} <= known
     assert not known & {"seed", "out", "resume", "since"}  # which are options of the command
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_what_an_open_option_became_is_stated(name):
+    """Stated as options, the same values make the same field."""
+    points = torch.tensor([[0.0, 1.0], [2.0, 5.0], [3.0, 1.0]])
+    made = diffode.build(name, (2,), stats=diffode.data_stats(points))
+    networks = {k: v for k, v in made.resolved.items() if isinstance(v, dict)}
+    given = {k: v for k, v in made.resolved.items() if k not in networks}
+    for network in networks.values():
+        assert network["kind"].startswith("MLP") and network["parameters"] > 1000
+        given |= {"network": "mlp", "width": network["width"], "depth": network["depth"]}
+    again = diffode.build(name, (2,), stats=diffode.data_stats(points), **given)
+    assert again.resolved == made.resolved and repr(again.field) == repr(made.field)
+    assert given == {key: again.spec.options[key] for key in given}
 
 
 def test_a_field_without_options_says_so(capsys):

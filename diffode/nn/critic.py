@@ -111,6 +111,7 @@ class MLPCritic(CriticNetwork):
         classes: int | None = None,
     ) -> None:
         super().__init__(event_shape, activation, max(32, width // 4), timed, classes)
+        self.width, self.depth = width, depth
         sizes = [math.prod(self.event_shape), *[width] * depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.shifts = nn.ModuleList(
@@ -157,6 +158,7 @@ class ConvCritic(CriticNetwork):
     ) -> None:
         sides = halvings(event_shape)
         super().__init__(event_shape, activation, max(32, width), timed, classes)
+        self.width = width
         channels = [width * min(2**k, 4) for k in range(len(sides))]
         stem = nn.Conv2d(self.event_shape[0], width, 3, padding=1)
         downs = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels)]

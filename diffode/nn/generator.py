@@ -74,6 +74,7 @@ class MLPGenerator(Generator):
         classes: int | None = None,
     ) -> None:
         super().__init__(event_shape, latent, classes)
+        self.width, self.depth = width, depth
         sizes = [latent, *[width] * depth]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.out = nn.Linear(width, math.prod(self.event_shape))
@@ -111,6 +112,7 @@ class ConvGenerator(Generator):
         classes: int | None = None,
     ) -> None:
         super().__init__(event_shape, latent, classes)
+        self.width = width
         self.sides = halvings(event_shape)[::-1]
         channels = [width * min(2**k, 4) for k in range(len(self.sides))][::-1]
         self.start = nn.Linear(latent, channels[0] * math.prod(self.sides[0]))

@@ -62,6 +62,7 @@ class MLP(Network):
     ) -> None:
         embedding = max(32, width // 4)
         super().__init__(event_shape, embedding, conditions, classes, extra)
+        self.width, self.depth = width, depth
         self.inner = nn.Linear(self.size, width)
         self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)

@@ -146,6 +146,7 @@ class UNet(Network):
             )
         width = 4 * channels[0]
         super().__init__(event_shape, width, conditions, classes, extra)
+        self.width, self.depth = channels[0], blocks
 
         def stage(k: int, blocks: int = blocks) -> Stage:
             return Stage(channels[k], width, blocks, k >= len(channels) - attention)

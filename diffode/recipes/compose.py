@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -21,6 +21,7 @@ from diffode.nn.embeddings import without_null
 from diffode.options import Count, Fraction
 from diffode.priors import Normal, Spherical
 
+Value = TypeVar("Value")
 _CRITICS: dict[str, Literal["auto", "mlp", "conv"]] = {
     "auto": "auto",
     "mlp": "mlp",
@@ -38,6 +39,7 @@ class Given:
         stats: the data's statistics.
         network, width, depth, label_drop: as for `given`.
         seed: of the network's initial weights.
+        resolved: what was chosen where an option was left open, and the networks that were made.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +50,12 @@ class Given:
     depth: int | None
     label_drop: float
     seed: int
+    resolved: dict[str, Any] = field(default_factory=dict)
+
+    def choose(self, name: str, value: Value | None, usual: Value) -> Value:
+        """The value of an option, or the usual one where it was left open; the run notes it."""
+        self.resolved[name] = usual if value is None else value
+        return usual if value is None else value
 
     def learned(
         self, schedule: Schedule, prediction: Prediction, noise: Spherical | None = None
@@ -63,7 +71,7 @@ class Given:
             depth=self.depth,
             seed=self.seed,
         )
-        self._labels(net)
+        self._note("network", net)
         stats = self.stats
         return Learned(net, schedule, prediction, noise or Normal(), stats.mean, stats.std)
 
@@ -79,7 +87,7 @@ class Given:
             classes=self.classes,
             seed=self.seed,
         )
-        self._labels(critic)
+        self._note("critic", critic)
         return critic
 
     def generator(self) -> Generator:
@@ -93,7 +101,7 @@ class Given:
             classes=self.classes,
             seed=self.seed + 1,
         )
-        self._labels(generator)
+        self._note("generator", generator)
         return generator
 
     def _critic_kind(self) -> Literal["auto", "mlp", "conv"]:
@@ -108,7 +116,11 @@ class Given:
         """The normal law of this scale about the data's mean."""
         return Normal(scale=scale, loc=self.stats.mean)
 
-    def _labels(self, network: nn.Module) -> None:
+    def _note(self, name: str, network: nn.Module) -> None:
+        """Note the size of a network, and that it learns no null label where none is drawn."""
+        size = {k: getattr(network, k) for k in ("width", "depth") if hasattr(network, k)}
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        self.resolved[name] = {"kind": type(network).__name__, **size, "parameters": parameters}
         if self.classes is not None and self.label_drop == 0:
             without_null(network)
 

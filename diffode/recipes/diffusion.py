@@ -125,8 +125,8 @@ def ddpm(
     from diffode.training.denoising import Denoising, Uniform
 
     scale = 1000 / timesteps
-    first = 1e-4 * scale if beta_start is None else beta_start
-    last = 0.02 * scale if beta_end is None else beta_end
+    first = given.choose("beta_start", beta_start, 1e-4 * scale)
+    last = given.choose("beta_end", beta_end, 0.02 * scale)
     if beta_end is None and last >= 1:
         raise ValueError(
             f"got timesteps={timesteps}, for which the betas would reach {last:.3g}; take 21 or "
@@ -166,7 +166,7 @@ def edm(
     from diffode.fields.schedules import Karras
     from diffode.training.denoising import Denoising, LogNormal
 
-    std = sigma_data or given.stats.std
+    std = given.choose("sigma_data", sigma_data, given.stats.std)
     schedule = Karras(sigma_min, sigma_max)
     field = given.learned(schedule, KarrasPrediction(std))
     levels = LogNormal(level_mean + math.log(std), level_std)

@@ -159,7 +159,7 @@ def pfgmpp(
     from diffode.priors import StudentT
     from diffode.training.denoising import Denoising, LogNormal
 
-    std = sigma_data or given.stats.std
+    std = given.choose("sigma_data", sigma_data, given.stats.std)
     schedule, noise = Karras(sigma_min, sigma_max), StudentT(dof)
     field = given.learned(schedule, KarrasPrediction(std), noise)
     levels = LogNormal(level_mean + math.log(std), level_std)

@@ -40,7 +40,9 @@ def build(
     found = find(str(name))
     full = validate(f"field {found.name!r}", options, found.function, given)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
-    objective = found.function(given(shape, classes, stats, seed, **full), **own)
+    data = given(shape, classes, stats, seed, **full)
+    objective = found.function(data, **own)
+    objective.resolved = data.resolved
     defaults = {k: f.default for k, f in options_of(found.function, given).model_fields.items()}
     objective.spec = Spec(found.name, shape, classes, own | full, defaults)
     objective.stats = stats or Stats.unit(shape)

@@ -48,6 +48,8 @@ class Plan:
         fingerprint: what tells these data from others; None before a run, and in older runs.
         since: the step at which the learning rate's schedule began: 0, or that of the resumption
             that last changed the number of steps.
+        resolved: what was chosen where an option leaves it open ("auto", or no value): the
+            device, the networks with their sizes, a recipe's own; empty before a run.
     """
 
     field: str
@@ -60,6 +62,7 @@ class Plan:
     source: str | None = None
     fingerprint: Fingerprint | None = None
     since: Annotated[int, Ge(0)] = 0
+    resolved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def make(

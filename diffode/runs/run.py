@@ -14,6 +14,7 @@ from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
 from diffode.data.stats import Stats, data_stats
+from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
 from diffode.runs.building import build
@@ -113,6 +114,11 @@ def start(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective
     return objective
 
 
+def resolved(plan: Plan, objective: Objective) -> dict[str, Any]:
+    """What was chosen where the options of a plan leave it open."""
+    return {"device": choose(plan.training["device"]).type, **objective.resolved}
+
+
 def execute(
     plan: Plan,
     data: Data | None = None,
@@ -196,6 +202,7 @@ def _trained(
     watch: Callable[[TrainState], bool | None] | None,
 ) -> Run:
     """Train an objective by a plan, from a checkpoint if there is one."""
+    plan = replace(plan, resolved=resolved(plan, objective))
     labels = dataset.train_labels if plan.labels else None
     states = train(
         objective,

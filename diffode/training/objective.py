@@ -59,6 +59,7 @@ class Objective(nn.Module):
         field: what is learned, and sampled afterwards.
         spec: how `diffode.build` made it; None if it was put together by hand.
         stats: the data's statistics that it was built with.
+        resolved: what `diffode.build` chose where options left it open, and the networks it made.
     """
 
     spec: Spec | None = None
@@ -67,6 +68,7 @@ class Objective(nn.Module):
     def __init__(self, field: Field) -> None:
         super().__init__()
         self.field = field
+        self.resolved: Mapping[str, Any] = {}
 
     def begin(self, steps: int) -> None:
         """What there is to plan before the first of this many steps: nothing by default."""
