@@ -52,6 +52,7 @@ KINDS = {
     "grid": Kind("grid", "diffode.grids", "diffode.solvers.grids", ", own"),
     "network": Kind("network", "diffode.networks", "diffode.nn", ", auto"),
     "source": Kind("data set", "diffode.sources", "diffode.data", _PATHS),
+    "metric": Kind("metric", "diffode.metrics", "diffode.metrics.builtin"),
 }
 
 

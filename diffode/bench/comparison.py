@@ -88,7 +88,7 @@ def compare(
     results = Results(
         configs=[config.model_dump()],
         references={part.name: part.reference for part in work},
-        metrics={part.name: [vars(m) for m in part.panel.metrics] for part in work},
+        metrics={part.name: [m.asdict() for m in part.panel.metrics] for part in work},
         models={k: v for part in work for k, v in part.models.items()},
         cells=[cell for part in work for cell in part.cells],
         folders=[out],
@@ -103,7 +103,9 @@ class _Part:
 
     def __init__(self, config: BenchConfig, name: str, dataset: Dataset, out: Path) -> None:
         self.config, self.name, self.dataset, self.out = config, name, dataset, out
-        self.panel = Panel(dataset, config.samples, config.features, labels=config.labels)
+        self.panel = Panel(
+            dataset, config.samples, config.features, labels=config.labels, metrics=config.metrics
+        )
         self.reference: dict[str, Any] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.cells: list[dict[str, Any]] = []

@@ -52,6 +52,7 @@ class BenchConfig(BaseModel):
         samples: drawn for each cell, at most as many as there are training samples.
         labels: train on the labels and draw with the training split's.
         features: names of feature spaces; None are the usual ones of each data set.
+        metrics: names of further metrics.
         seconds: the training time that every field is given instead of steps.
         budget: the solver and evaluations of the error budget as ``solver@nfe``, or None.
         train: options of the trainer and of the network for every field whose recipe states no
@@ -73,6 +74,7 @@ class BenchConfig(BaseModel):
     samples: Annotated[int, Ge(50)] = 2000
     labels: bool = False
     features: list[str] | None = None
+    metrics: list[str] = []
     seconds: Positive | None = None
     budget: str | None = None
     train: dict[str, Any] = {}
@@ -90,6 +92,11 @@ class BenchConfig(BaseModel):
         for text in value:
             SolverSpec.parse(text)
         return _once(value)
+
+    @field_validator("metrics")
+    @classmethod
+    def _measurable(cls, value: list[str]) -> list[str]:
+        return _once([registry.find("metric", name).key for name in value])
 
     @field_validator("options")
     @classmethod

@@ -38,6 +38,10 @@ class Evaluate:
         list[str] | None,
         typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
     ] = None
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="a further metric: a name, or mine.py:name, whose code is run"),
+    ] = None
     likelihood: Annotated[
         bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
     ] = False
@@ -51,8 +55,8 @@ class Evaluate:
 class Bench:
     """Compare fields and solvers at equal evaluations, network, budget and seeds.
 
-    --field, --data, --solver, --nfe, --seed, --set, --features and --merge may be given several
-    times. What is there already is not computed again.
+    --field, --data, --solver, --nfe, --seed, --set, --features, --metric and --merge may be given
+    several times. What is there already is not computed again.
     """
 
     config: Annotated[
@@ -86,6 +90,10 @@ class Bench:
     features: Annotated[
         list[str] | None,
         typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+    ] = None
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="a further metric: a name, or mine.py:name, whose code is run"),
     ] = None
     merge: Annotated[
         list[Path] | None, typer.Option(help="finished folders to make one report of")

@@ -15,7 +15,7 @@ from diffode.cli.likelihood import BATCH, prepared
 from diffode.cli.outcome import require_sound
 from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
-from diffode.cli.shared import pairs
+from diffode.cli.shared import metrics_named, pairs
 from diffode.cli.signals import Ended
 from diffode.cli.sources import data_of
 from diffode.data import Dataset, source_of
@@ -61,12 +61,14 @@ def command(asked: Evaluate) -> None:
     chosen = solver_for(field, asked.solver or plan.solver, options)
     if asked.likelihood:
         get_solver("dopri5").check(Transport(field, None))
-    panel = Panel(dataset, asked.n, asked.features, labels=classes is not None)
+    own = metrics_named(asked.metric) or []
+    panel = Panel(dataset, asked.n, asked.features, labels=classes is not None, metrics=own)
     y = None if classes is None else dataset.labels(panel.count)
     state = fingerprint(*field.state_dict().values())
     classed = None if y is None else fingerprint(y)
     drawing = digest([state, repr(field), chosen.name, options, nfe, seed, asked.weights, classed])
     about = [drawing, panel.count, [str(f) for f in panel.features], asked.likelihood]
+    about += [panel.own_metrics] if own else []
     if asked.data is not None:
         about += [source_of(asked.data), fingerprint(dataset.test)]
     name = f"{chosen.name}-{'own' if nfe is None else nfe}-{digest(about)}"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from diffode import registry
 from diffode.cli.once import App, refuse_repeated
 
 app = App(
@@ -49,3 +50,8 @@ def pairs(assignments: list[str] | None, given: Mapping[str, Any] | None = None)
     given = given or {}
     refuse_repeated([*given, *(key.strip() for key, _, _ in split)])
     return {**given, **{key.strip(): value.strip() for key, _, value in split}}
+
+
+def metrics_named(given: list[str] | None) -> list[str] | None:
+    """The metrics of ``--metric`` by what finds them again; the code of one's own is run."""
+    return given and [registry.find("metric", name, run=True).key for name in given]

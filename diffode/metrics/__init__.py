@@ -4,8 +4,10 @@ Each number means little alone: read it beside the same number for two sets of r
 its standard error.
 """
 
+from diffode.metrics.estimates import Estimate, mean
 from diffode.metrics.kernels import bandwidth, energy_distance, kernel_distance, mmd
 from diffode.metrics.labels import class_accuracy, class_variation
+from diffode.metrics.metric import Metric, Samples, metric
 from diffode.metrics.modes import modes
 from diffode.metrics.moments import (
     MOST_COORDINATES,
@@ -14,13 +16,18 @@ from diffode.metrics.moments import (
     require_second_moment,
 )
 from diffode.metrics.neighbours import copying, nearer, nearest, precision_recall
+from diffode.metrics.panel import Panel
 from diffode.metrics.paths import straightness
 from diffode.metrics.quality import Quality, floor, quality
 from diffode.metrics.transport import sliced_wasserstein2, wasserstein2
 
 __all__ = [
     "MOST_COORDINATES",
+    "Estimate",
+    "Metric",
+    "Panel",
     "Quality",
+    "Samples",
     "bandwidth",
     "class_accuracy",
     "class_variation",
@@ -30,6 +37,8 @@ __all__ = [
     "frechet",
     "gaussian_fit",
     "kernel_distance",
+    "mean",
+    "metric",
     "mmd",
     "modes",
     "nearer",

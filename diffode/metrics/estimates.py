@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,23 +56,6 @@ def figure(value: float, error: float) -> str:
         return f"{value:.3g}"
     places = max(0, min(6, 1 - math.floor(math.log10(error))))
     return f"{value:.{places}f}"
-
-
-def attempted(
-    names: str | Iterable[str], measure: Callable[[], Estimate | Mapping[str, Estimate]]
-) -> dict[str, Estimate]:
-    """What a measure finds, or why it cannot be had, so that the others stand.
-
-    Arguments:
-        names: of the figure, or of the figures.
-        measure: finds the figure, or the figures by name.
-    """
-    known = [names] if isinstance(names, str) else list(names)
-    try:
-        found = measure()
-    except (ValueError, ImportError, ArithmeticError, RuntimeError) as error:  # of LAPACK too
-        return {name: Estimate(math.nan, refused=" ".join(str(error).split())) for name in known}
-    return {known[0]: found} if isinstance(found, Estimate) else dict(found)
 
 
 def stated(value: float, stderr: float, *counts: int) -> Estimate:
@@ -136,6 +119,25 @@ def root(square: float, stderr: float, *counts: int) -> Estimate:
     value = math.sqrt(max(square, 0.0))
     error = min(stderr / (2 * value), math.sqrt(stderr)) if value > 0 else math.nan
     return stated(value, error, *counts)
+
+
+def jackknife(measure: Callable[[Tensor], float], count: int, parts: int = 20) -> float:
+    r"""The variance of a figure of independent rows, from its values without one part of them,
+
+    .. math:: \frac{g - 1}{g} \sum_{k=1}^g \bigl( \hat\theta_{(k)} - \bar\theta \bigr)^2 .
+
+    It holds for figures that change smoothly with the rows: not for a largest one.
+
+    Reference: Shao and Tu (1995), The Jackknife and Bootstrap, section 2.3.
+
+    Arguments:
+        measure: the figure of the rows of these numbers, shape (k,).
+        count: how many rows there are.
+        parts: the number g of parts, at most one for each row.
+    """
+    rows, g = torch.arange(count), min(parts, count)
+    values = torch.tensor([measure(rows[rows % g != k]) for k in range(g)], dtype=torch.float64)
+    return float((g - 1) * values.var(correction=0))
 
 
 def pair(x: Tensor, y: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
