@@ -143,7 +143,7 @@ def test_what_was_compared_is_said_and_is_the_same_every_time(ring):
 def test_samples_floor_and_reference_share_no_row():
     data = load(RING)
     panel = Panel(data, 2000, ["pixels"])
-    rows = torch.cat((panel.reference, panel._real))
+    rows = torch.cat((panel.reference, panel.real))
     assert len(rows.unique(dim=0)) == len(rows) == 4000
     assert Panel(data, 10**6, ["pixels"]).count == len(data.train)
 

@@ -80,7 +80,7 @@ def test_reference_and_floor_of_a_labelled_run_have_the_classes_shares(ordered, 
     data = Dataset("x", ordered.train, ordered.test.repeat(10, 1), ordered.train_labels,
                    ordered.test_labels.repeat(10), 5)  # fmt: skip
     panel = Panel(data, count, ["pixels"], labels=True)
-    for x in (panel.reference, panel._real):
+    for x in (panel.reference, panel.real):
         assert shares((x[:, 0] / 2).round().clamp(0, 4).long(), count) < 3
     assert "each class in its share" in panel.describe()["floor"]
 
