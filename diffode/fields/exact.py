@@ -20,6 +20,7 @@ from diffode.doors import as_count, as_labels, as_state, transformed
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.kernels import (
     Points,
+    Queries,
     centred_squares,
     kernel_means,
     log_kernel_sums,
@@ -134,8 +135,9 @@ class Empirical(AffineField):
         x = self.as_state(x)
         alpha, sigma = self.level(t, x)
         spread = self._spread(alpha, sigma)
-        flat, labels = x.flatten(1), self.as_labels(y, len(x))
-        near = kernel_means(flat, self._points(), alpha, spread, self.noise, labels).view_as(x)
+        labels = self.as_labels(y, len(x))
+        queries = Queries(x.flatten(1), alpha, spread, self.noise, labels)
+        near = kernel_means(self._points(), queries).view_as(x)
         rest = x - expand_like(alpha, x) * near  # of the noise, and of the bandwidth's jitter
         jitter, noise = alpha * self.bandwidth**2 / spread.square(), sigma / spread.square()
         return near + expand_like(jitter, x) * rest, expand_like(noise, x) * rest
@@ -155,7 +157,8 @@ class Empirical(AffineField):
         alpha, sigma = self.level(t, x)
         spread, dim = self._spread(alpha, sigma), self.points.shape[1]
         y = self.as_labels(y, len(x))
-        log = log_kernel_sums(x.flatten(1), self._points(), alpha, spread, self.noise, y)
+        queries = Queries(x.flatten(1), alpha, spread, self.noise, y)
+        log = log_kernel_sums(self._points(), queries)
         if y is not None:
             assert self._known is not None and self._class_log_weights is not None  # by as_labels
             log = log - self._class_log_weights[torch.searchsorted(self._known, y)]

@@ -109,71 +109,58 @@ def centred_squares(y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None, 
     return mean, centre, squares_from(centre)
 
 
-def kernel_means(
-    x: Tensor,
-    points: Points,
-    alpha: Tensor,
-    sigma: Tensor,
-    noise: Spherical,
-    labels: Tensor | None = None,
-) -> Tensor:
+class Queries(NamedTuple):
+    r"""Where sums over points are wanted, and under which kernel.
+
+    Attributes:
+        x: the queries, shape (B, N).
+        alpha, sigma: the noise level, each of shape () or (B,), float64.
+        noise: the law whose radial density g is the kernel, taken without its ``log_norm``.
+        labels: a class for each query, shape (B,): points of other classes have no weight.
+    """
+
+    x: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    noise: Spherical
+    labels: Tensor | None = None
+
+    def blocks(self, size: int) -> Iterator[Queries]:
+        """The same in parts of this many queries, alpha and sigma of shape (b, 1)."""
+        alpha, sigma = (v.reshape(-1, 1).expand(len(self.x), 1) for v in (self.alpha, self.sigma))
+        for i in range(0, len(self.x), size):
+            k = slice(i, i + size)
+            labels = None if self.labels is None else self.labels[k]
+            yield Queries(self.x[k], alpha[k], sigma[k], self.noise, labels)
+
+
+def kernel_means(points: Points, queries: Queries) -> Tensor:
     r"""The mean of the points under a kernel at each query, shape (B, N), in the dtype of x.
 
     .. math:: \sum_j w_j y_j, \qquad w_j \propto p_j \, g(|x - \alpha y_j|^2 / \sigma^2).
-
-    Arguments:
-        x: queries, shape (B, N).
-        points: what is averaged.
-        alpha, sigma: the level, each of shape () or (B,), float64.
-        noise: the law whose radial density g is the kernel.
-        labels: a class for each query, shape (B,): the points of other classes have no weight.
     """
-    return _sums(x, points, alpha, sigma, noise, labels, x.shape[1])[1]
+    return _sums(points, queries, queries.x.shape[1])[1]
 
 
-def log_kernel_sums(
-    x: Tensor,
-    points: Points,
-    alpha: Tensor,
-    sigma: Tensor,
-    noise: Spherical,
-    labels: Tensor | None = None,
-) -> Tensor:
+def log_kernel_sums(points: Points, queries: Queries) -> Tensor:
     r"""The logarithm of a kernel sum at each query, shape (B,), float64.
 
     .. math:: \log \sum_j p_j \, g(|x - \alpha y_j|^2 / \sigma^2)
-
-    Arguments:
-        x: queries, shape (B, N).
-        points: what is summed over.
-        alpha, sigma: the level, each of shape () or (B,), float64.
-        noise: the law whose radial density g is the kernel, taken without its ``log_norm``.
-        labels: the class of the points that each query sums over, shape (B,).
     """
-    return _sums(x, points, alpha, sigma, noise, labels, 0)[0]
+    return _sums(points, queries, 0)[0]
 
 
-def _sums(
-    x: Tensor,
-    points: Points,
-    alpha: Tensor,
-    sigma: Tensor,
-    noise: Spherical,
-    labels: Tensor | None,
-    width: int,
-) -> tuple[Tensor, Tensor]:
+def _sums(points: Points, queries: Queries, width: int) -> tuple[Tensor, Tensor]:
     """Log-sums (B,) and means (B, width) of the points' first coordinates, by blocks of x."""
-    alpha, sigma = (v.reshape(-1, 1).expand(len(x), 1) for v in (alpha, sigma))
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    blocks = []
-    with torch.autocast(x.device.type, enabled=False):
-        for i in range(0, len(x), _QUERIES):
-            k = slice(i, i + _QUERIES)
-            wanted = None if labels is None else labels[k]
-            logits_at = _Logits(x[k], points, alpha[k], sigma[k], noise, wanted)
-            blocks.append(_softmax(logits_at, points, width, dtype))
+    kind = queries.x.dtype
+    dtype = torch.float64 if kind == torch.float64 else torch.float32
+    with torch.autocast(queries.x.device.type, enabled=False):
+        blocks = [
+            _softmax(_Logits(points, part), points, width, dtype)
+            for part in queries.blocks(_QUERIES)
+        ]
     logs, means = (torch.cat(v) for v in zip(*blocks, strict=True))
-    return logs, points.from_centre(means, -1.0).to(x.dtype)
+    return logs, points.from_centre(means, -1.0).to(kind)
 
 
 def _softmax(
@@ -206,22 +193,14 @@ class _Logits:
               = |u|^2 / \sigma^2 + q.c + \alpha^2 |y - c|^2 / \sigma^2 - q.y.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        points: Points,
-        alpha: Tensor,
-        sigma: Tensor,
-        noise: Spherical,
-        labels: Tensor | None,
-    ) -> None:
+    def __init__(self, points: Points, queries: Queries) -> None:
+        x, alpha, sigma, self.noise, self.labels = queries
         u, rate = points.from_centre(x.double(), alpha), 1 / sigma.square()
         self.query = 2 * alpha * rate * u
         self.base = u.square().sum(1, keepdim=True) * rate
         if points.centre is not None:
             self.base = self.base + (self.query @ points.centre)[:, None]
-        self.factor = alpha.square() * rate
-        self.noise, self.labels, self.dim = noise, labels, x.shape[1]
+        self.factor, self.dim = alpha.square() * rate, x.shape[1]
 
     def __call__(self, product: Tensor, points: Points, margin: Tensor | float = 0.0) -> Tensor:
         """The logits (B, c), of squared distances over sigma^2 that are smaller by a margin."""

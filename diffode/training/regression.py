@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import expand_like
-from diffode.fields.kernels import Points, centred_squares, kernel_means
+from diffode.fields.kernels import Points, Queries, centred_squares, kernel_means
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.priors import StudentT
@@ -86,7 +86,7 @@ def field_target(x: Tensor, z: Tensor, charges: Tensor, gamma: float) -> Tensor:
     one, equal = x.new_ones(()), x.new_full((len(charges),), 1 / len(charges))
     _, centre, squares = centred_squares(charges, equal)
     points = Points(charges, squares, equal.log(), centre)
-    mean = kernel_means(x, points, one, z, StudentT(1.0))
+    mean = kernel_means(points, Queries(x, one, z, StudentT(1.0)))
     v = torch.cat((mean - x, -z[:, None]), 1)
     length: Tensor = v.norm(dim=1, keepdim=True)
     return math.sqrt(x.shape[1]) * v / (length + gamma)

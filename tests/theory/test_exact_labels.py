@@ -7,7 +7,7 @@ import torch
 
 from diffode import decode, encode, likelihood_card, log_prob, sample
 from diffode.fields import VP, Empirical, Karras, PoissonField, discriminator_guided, rescheduled
-from diffode.fields.kernels import Points, kernel_means
+from diffode.fields.kernels import Points, Queries, kernel_means
 from diffode.fields.ratios import ExactRatio
 from diffode.likelihood.dequantisation import law_at_prior
 from diffode.likelihood.divergence import divergence
@@ -51,7 +51,7 @@ def test_a_query_that_no_point_answers_has_no_mean():
     """Under torch.func no label can be looked at: no number may come out then."""
     points = Points(POINTS, POINTS.square().sum(1), torch.zeros(12).double(), labels=LABELS)
     one = torch.ones(()).double()
-    means = kernel_means(X, points, one, one, Normal(), torch.tensor([0, 9]))
+    means = kernel_means(points, Queries(X, one, one, Normal(), torch.tensor([0, 9])))
     assert means[0].isfinite().all() and means[1].isnan().all()
 
 
