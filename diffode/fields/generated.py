@@ -9,11 +9,10 @@ a generator's samples is not that of this field's flow: there is no likelihood.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_state
 from diffode.fields.base import Field, SamplingDefaults
-from diffode.nn.generator import Generator
 from diffode.priors import Normal
 
 
@@ -21,10 +20,12 @@ class Generated(Field):
     r"""The field of a generator :math:`g(z) = m + s \, G(z)` with latents as large as its samples.
 
     Arguments:
-        generator: G, called as ``generator(z, y)`` with z of shape (B, N).
+        generator: G, a module called as ``generator(z, y)`` with z of shape (B, N). It states
+            ``event_shape`` of its samples and ``latent``, the N numbers of z.
         mean, std: m, shape (\*event), and s of the data.
 
     Raises:
+        TypeError: a module that states no event_shape.
         ValueError: a generator whose latents are of another size than its samples.
     """
 
@@ -32,15 +33,18 @@ class Generated(Field):
 
     mean: Tensor
 
-    def __init__(self, generator: Generator, mean: Tensor | float = 0.0, std: float = 1.0) -> None:
+    def __init__(self, generator: nn.Module, mean: Tensor | float = 0.0, std: float = 1.0) -> None:
         super().__init__()
-        size = torch.Size(generator.event_shape).numel()
-        if generator.latent != size:
+        shape, latent = (getattr(generator, name, None) for name in ("event_shape", "latent"))
+        if shape is None:
+            raise TypeError(f"{type(generator).__name__} states no event_shape")
+        size = torch.Size(shape).numel()
+        if latent != size:
             raise ValueError(
-                f"got latents of {generator.latent} numbers for samples of {size}; a field moves "
-                "points of one shape"
+                f"got latents of {latent} numbers for samples of {size}; a field moves points of "
+                "one shape"
             )
-        self.generator, self.event_shape = generator, generator.event_shape
+        self.generator, self.event_shape = generator, tuple(shape)
         self.classes = getattr(generator, "classes", None)
         self.prior, self.span, self.sampling_defaults = (
             Normal(),
