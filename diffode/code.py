@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from diffode.inputs import brief, read_bytes
+from diffode.inputs import brief, file_word, read_bytes
 from diffode.options import suggest
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -63,6 +63,12 @@ def short(name: str) -> str:
     """A name as titles show it: of the place of a file without its folder."""
     found = place(name)
     return f"{Path(found.module).name}:{found.attribute}" if found and found.is_file else name
+
+
+def word(name: str) -> str:
+    """A name as part of a file's name: what code is called, or a path without folder and end."""
+    found = place(name)
+    return file_word(Path(name).stem if found is None else found.attribute)
 
 
 def place_of(value: object) -> Place | None:

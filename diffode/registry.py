@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -67,7 +68,7 @@ class Entry:
         reference: the paper.
         key: what finds it again from another process: its name, or for the user's own code the
             place of that.
-        origin: of a key that is not diffode's own: "sha256 ..." of the file, or "package ...".
+        origin: of what is not diffode's own: "sha256 ..." of its file, or "package ...".
         facts: what else its kind states, such as the ``training`` of a recipe.
     """
 
@@ -106,6 +107,7 @@ class Entry:
 
 _TABLES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
 _ALIASES: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+_ACCEPTED: set[tuple[str, str]] = set()  # code that has changed, and what it was
 
 
 def register(
@@ -194,6 +196,53 @@ def find(kind: str, name: str, *, run: bool = False) -> Entry:
     return table[name]
 
 
+def opened(kind: str, name: str) -> str:
+    """The key of a name that the user gave; the code at a place is run.
+
+    What is no name of this kind, as the path of data or "auto", is left as it is.
+    """
+    return find(kind, name, run=True).key if _is_known(kind, name) else name
+
+
+def origins(named: Mapping[str, str]) -> dict[str, str]:
+    """Where the named things come from that are not diffode's own, by their kinds."""
+    found = {k: find(k, name).origin for k, name in named.items() if _is_known(k, name)}
+    return {kind: origin for kind, origin in found.items() if origin}
+
+
+def admit(kind: str, name: str, origin: str = "", *, trust: bool = False) -> None:
+    """Admit what a run or another file names: its code ran already, or may run now.
+
+    Arguments:
+        kind, name: what is named.
+        origin: where it came from, as `origins` said when the file was written.
+        trust: whether the user said that its code may be run, as it is now.
+
+    Raises:
+        ValueError: code that may not run or has changed, or a package that is not there.
+        FileNotFoundError: the file of the code is not there.
+    """
+    if code.place(name) is None:
+        if origin and not _is_known(kind, name):
+            raise ValueError(
+                f"the {KINDS[kind].noun} {quoted(name)} came from {brief(origin, 100)}, which is "
+                "not here; install that, or register the name first"
+            )
+        return
+    now = find(kind, name, run=trust).origin
+    if origin in ("", now) or (name, origin) in _ACCEPTED:
+        return
+    said = f"{name} has changed since: then {brief(origin[:19], 40)}, now {now[:19]}"
+    if not trust:
+        raise ValueError(f"{said}; put the old file back, or give --trust to take the new one")
+    _ACCEPTED.add((name, origin))
+    warnings.warn(said, stacklevel=2)
+
+
+def _is_known(kind: str, name: str) -> bool:
+    return code.place(name) is not None or name in (*names(kind), *_ALIASES[kind])
+
+
 def _table(kind: str) -> dict[str, Entry]:
     """The entries of a kind, with diffode's own among them."""
     if kind not in KINDS:
@@ -207,11 +256,15 @@ def _made(
 ) -> Entry:
     """An entry, with what finds it from another process."""
     about = about or ((getattr(value, "__doc__", None) or "").strip().splitlines() or [""])[0]
-    at = code.place_of(value)
-    if at is None or at.module.partition(".")[0] == "diffode":
+    if (getattr(value, "__module__", None) or "diffode").partition(".")[0] == "diffode":
         return Entry(kind, name, value, about, reference, name, "", facts)
-    origin = f"sha256 {code.fingerprint(at)}"
-    return Entry(kind, name, value, about, reference, str(at), origin, facts)
+    at = code.place_of(value)
+    key = name if at is None else str(at)
+    return Entry(kind, name, value, about, reference, key, _origin(at), facts)
+
+
+def _origin(at: code.Place | None) -> str:
+    return "code in no file" if at is None else f"sha256 {code.fingerprint(at)}"
 
 
 def _defined_anew(before: object, value: object) -> bool:
@@ -243,8 +296,7 @@ def _opened(kind: str, at: code.Place) -> Entry:
     value = code.run(at)
     stated = [e for e in _TABLES[kind].values() if e.target is value]
     entry = stated[0] if stated else _made(kind, str(at), value, "", "", {})
-    origin = f"sha256 {code.fingerprint(at)}"
-    entry = dataclasses.replace(entry, name=str(at), key=str(at), origin=origin)
+    entry = dataclasses.replace(entry, name=str(at), key=str(at), origin=_origin(at))
     _TABLES[kind][str(at)] = entry
     return entry
 

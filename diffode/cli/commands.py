@@ -16,6 +16,7 @@ from diffode.cli.shared import (
     RunFolder,
     SolverOptions,
     Steps,
+    Trust,
     Weights,
     app,
 )
@@ -28,6 +29,9 @@ class Train:
 
     A run that was stopped or killed goes on with --resume RUN. It may be given more --steps then,
     another --device, and --data where its data were moved; what else was chosen stays.
+
+    FIELD, DATA and --network may be your own code, as mine.py:name or package.module:name, which
+    is run. A later command runs it again only with --trust.
     """
 
     first: Annotated[
@@ -63,11 +67,15 @@ class Train:
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
     ] = None
+    network: Annotated[
+        str | None, typer.Option(help="mlp, unet or a network of your own [auto]")
+    ] = None
     out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None
     resume: Annotated[
         Path | None, typer.Option(help="go on with this run directory or checkpoint")
     ] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
+    trust: Trust = False
     samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000
 
 

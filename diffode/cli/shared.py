@@ -18,6 +18,9 @@ app = App(
 )
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="run the code that the run names, as a recipe's file")
+]
 Nfe = Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)]
 Steps = Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)]
 SolverOptions = Annotated[

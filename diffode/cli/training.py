@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from diffode import code, registry
 from diffode.cli.commands import Train
 from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
@@ -43,7 +44,7 @@ def command(asked: Train) -> None:
         field=_once("FIELD", asked.first, asked.field),
         data=_once("DATA", asked.second, asked.data),
     )
-    given = {"steps": asked.steps, "batch": asked.batch, "device": asked.device}
+    given = {key: getattr(asked, key) for key in ("steps", "batch", "device", "network")}
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
@@ -67,10 +68,11 @@ def command(asked: Train) -> None:
     if not is_image(dataset.event_shape):
         require_matplotlib()
     panel = Panel(dataset, asked.samples, labels=plan.labels)
+    field = code.short(plan.field)
     if plan.solver != "default":
-        typer.echo(f"{asked.field or plan.solver} is {plan.field}, sampled with {plan.solver}")
+        typer.echo(f"{asked.field or plan.solver} is {field}, sampled with {plan.solver}")
     steps: list[int] = []
-    what = f"train {plan.field} on {dataset.name}"
+    what = f"train {field} on {dataset.name}"
     with stopping() as stop, progress_bar(what, plan.steps) as bar:
 
         def watch(state: TrainState) -> bool:
@@ -104,7 +106,7 @@ def command(asked: Train) -> None:
             result = assess(
                 run.field,
                 panel,
-                title=f"{plan.field} on {dataset.name}",
+                title=f"{field} on {dataset.name}",
                 checkpoint=checkpoint.file_at(folder).stem,
                 n=asked.samples,
                 solver=plan.solver,
@@ -134,8 +136,11 @@ def _go_on(folder: Path) -> str:
 
 def _resumed(asked: Train, options: dict[str, Any], folder: Path) -> tuple[Plan, list[str], str]:
     """The plan of a run with what may be changed in it, what that changes, and a note."""
-    stored = Plan.read(folder)
-    data, field = asked.data, None if asked.field is None else find(asked.field).name
+    field = None if asked.field is None else find(asked.field, run=True).name
+    data = None if asked.data is None else registry.opened("source", asked.data)
+    if "network" in options:
+        options["network"] = registry.opened("network", options["network"])
+    stored = Plan.read(folder, trust=asked.trust)
     fixed: dict[str, Any] = {"field": field, "seed": asked.seed, "labels": asked.labels}
     known = {key: value for key, value in fixed.items() if value is not None}
     plan = replace(stored.altered(options), **known)
@@ -152,7 +157,7 @@ def _fresh(plan: Plan) -> Path:
     """A run directory that does not exist yet."""
     if "RANK" in os.environ:
         raise ValueError("several processes must agree on the run directory; give --out")
-    name = f"{plan.field}-{Path(plan.data).stem}"
+    name = f"{code.word(plan.field)}-{code.word(plan.data)}"
     number, folder = 1, Path("runs") / name
     while folder.exists():
         number += 1

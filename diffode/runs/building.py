@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffode import registry
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
 from diffode.options import options_of, validate
@@ -23,7 +24,8 @@ def build(
     """Build the objective of a recipe, with the field in it.
 
     Arguments:
-        name: of the recipe, as in ``diffode fields``.
+        name: of the recipe, as in ``diffode fields``, or its place, as ``mine.py:my_recipe``,
+            whose code is run.
         shape: of one event.
         classes: the number of labels, None for unconditional.
         stats: the data's statistics, from `data_stats`; None stands for standardised data.
@@ -37,13 +39,15 @@ def build(
     classes = None if classes is None else as_count(classes, "classes")
     if min(shape) < 1:
         raise ValueError(f"got the event shape {shape}; each size counts from 1")
-    found = find(str(name))
+    found = find(str(name), run=True)
     full = validate(f"field {found.name!r}", options, found.function, given)
+    full["network"] = registry.opened("network", full["network"])
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
     data = given(shape, classes, stats, seed, **full)
     objective = found.function(data, **own)
     objective.resolved = data.resolved
     defaults = {k: f.default for k, f in options_of(found.function, given).model_fields.items()}
-    objective.spec = Spec(found.name, shape, classes, own | full, defaults)
+    code = registry.origins({"recipe": found.name, "network": full["network"]})
+    objective.spec = Spec(found.name, shape, classes, own | full, defaults, code)
     objective.stats = stats or Stats.unit(shape)
     return objective

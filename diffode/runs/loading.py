@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from diffode.recipes import find
+from diffode import registry
 from diffode.runs.building import build
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
@@ -23,10 +23,12 @@ def load(path: str | Path, weights: Weights = "ema", *, trust: bool = False) -> 
     Arguments:
         path: a checkpoint file, or a run directory.
         weights: the moving average, or the raw weights as trained.
-        trust: whether the code of a recipe outside of this package may be run.
+        trust: whether the code of a recipe or network that the file names may be run; one that an
+            installed package brings, or that ran already in this process, needs no trust.
 
     Raises:
-        ValueError: nothing there, or a file that is damaged or not a checkpoint of this package.
+        ValueError: code that may not run, nothing there, or a file that is damaged or not a
+            checkpoint of this package.
     """
     header, tensors = checkpoint.opened(path)
     objective = _restored(header, tensors, trust)
@@ -49,7 +51,9 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -
             f"the checkpoint is of shape {shape}, its statistics are of shape {found}"
         )
     _require_plausible(header, tensors)
-    find(header["recipe"], run=trust)
+    named = {"recipe": header["recipe"], "network": header["options"].get("network", "auto")}
+    for kind, name in named.items():
+        registry.admit(kind, str(name), str(header.get("code", {}).get(kind, "")), trust=trust)
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)
     return objective

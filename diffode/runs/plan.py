@@ -13,14 +13,16 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 
+from diffode import code, registry
 from diffode import data as datasets
 from diffode.data.fingerprint import Fingerprint
 from diffode.doors import as_count
 from diffode.files import read_text, write_text
 from diffode.inputs import quoted
 from diffode.options import options_of, validate
-from diffode.recipes import find, solver_of
+from diffode.recipes import Recipe, find, solver_of
 from diffode.recipes.compose import given
+from diffode.solvers import stored_solver
 from diffode.training.trainer import train
 
 CONFIG = "config.json"
@@ -46,6 +48,8 @@ class Plan:
         source: where the data are, from anywhere: a name, an absolute path, or "memory"; None in
             runs of older versions.
         fingerprint: what tells these data from others; None before a run, and in older runs.
+        code: where what is not diffode's own came from when the run was written, by its kind in
+            the registry.
         since: the step at which the learning rate's schedule began: 0, or that of the resumption
             that last changed the number of steps.
         resolved: what was chosen where an option leaves it open ("auto", or no value): the
@@ -61,6 +65,7 @@ class Plan:
     solver: str = "default"
     source: str | None = None
     fingerprint: Fingerprint | None = None
+    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
     since: Annotated[int, Ge(0)] = 0
     resolved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -77,6 +82,8 @@ class Plan:
     ) -> Plan:
         """A plan with all options checked and completed.
 
+        The code at a place that is given, as ``mine.py:my_recipe``, is run.
+
         Raises:
             ValueError: an unknown field or option, or a value out of range.
             TypeError: data that are no name and no path.
@@ -86,23 +93,28 @@ class Plan:
                 f"got data of type {type(data).__name__}; a plan states a name or a path; what is "
                 "in memory goes to fit(field, data) or to execute(plan, data)"
             )
-        recipe, seed = find(field), as_count(seed, "seed", 0)
+        recipe, seed = find(field, run=True), as_count(seed, "seed", 0)
         for key in OWN:
             if key in options:
                 raise ValueError(f"got {key}={options[key]}; a plan has no such option")
-        options = {**recipe.training, **options}
-        known = validate(f"field {recipe.name!r}", options, recipe.function, given, train)
-        own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
-        rest = {k: v for k, v in known.items() if k not in own and k not in OWN}
-        solver, source = solver or solver_of(field), datasets.source_of(data)
+        if "network" in options:
+            options["network"] = registry.opened("network", str(options["network"]))
+        own, rest = _completed(recipe, {**recipe.training, **options})
+        solver = registry.opened("solver", solver or solver_of(field))
+        registry.opened("source", source := datasets.source_of(data))
         return cls(recipe.name, str(data), labels, seed, own, rest, solver, source)
 
     @classmethod
-    def read(cls, folder: str | Path) -> Plan:
+    def read(cls, folder: str | Path, *, trust: bool = False) -> Plan:
         """The plan of a run directory.
 
+        Arguments:
+            folder: the run directory.
+            trust: whether the code of files and modules that it names may be run.
+
         Raises:
-            ValueError: no readable config.json there, or one with values that do not fit.
+            ValueError: no readable config.json there, one with values that do not fit, or code
+                that may not run.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -118,7 +130,9 @@ class Plan:
         try:
             text = json.dumps(stored)
             plan = TypeAdapter(cls).validate_json(text, strict=True)
-            _require_solver(plan.solver)
+            for kind in ("recipe", "network", "solver", *(["source"] if trust else [])):
+                plan.admit(kind, trust=trust)
+            stored_solver(plan.solver)
             return plan.altered({})
         except ValidationError as error:
             first = error.errors()[0]
@@ -135,12 +149,24 @@ class Plan:
             ValueError: an unknown option, or a value out of range.
         """
         every = {**self.options, **self.training, **options}
-        made = Plan.make(self.field, self.data, solver=self.solver, **every)
-        return dataclasses.replace(self, options=made.options, training=made.training)
+        own, rest = _completed(find(self.field), every)
+        return dataclasses.replace(self, options=own, training=rest)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the plan names, by its kind in the registry."""
+        network = str(self.options.get("network", "auto"))
+        source = self.data if self.source is None else self.source
+        return {"recipe": self.field, "network": network, "solver": self.solver, "source": source}
+
+    def admit(self, kind: str, *, trust: bool = False) -> None:
+        """Admit what the plan names of a kind, see `registry.admit`."""
+        registry.admit(kind, self.named[kind], self.code.get(kind, ""), trust=trust)
 
     def write(self, folder: Path) -> None:
         """Write config.json, with the versions that the run was made with."""
         stored = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        stored["code"] = registry.origins(self.named)
         stored["versions"] = {"torch": torch.__version__, "python": platform.python_version()}
         write_text(folder / CONFIG, json.dumps(stored, indent=2, default=_plain) + "\n")
 
@@ -170,11 +196,13 @@ def changes(stored: Plan, plan: Plan, folder: Path) -> list[str]:
     return [f"{key}: {old} -> {new}" for key, (old, new) in free.items() if old != new]
 
 
-def _require_solver(name: str) -> None:
-    """Refuse a solver that there is not."""
-    from diffode.solvers import stored_solver
-
-    stored_solver(name)
+def _completed(
+    recipe: Recipe, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a recipe and those of the trainer, checked and completed."""
+    known = validate(f"field {code.short(recipe.name)!r}", options, recipe.function, given, train)
+    own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
+    return own, {k: v for k, v in known.items() if k not in own and k not in OWN}
 
 
 def _plain(value: object) -> object:

@@ -12,6 +12,7 @@ from string import Template
 
 from torch import Tensor
 
+from diffode import code
 from diffode.files import write_text
 from diffode.metrics import nearest
 from diffode.runs.assess import Assessment
@@ -79,7 +80,7 @@ def write_report(
     settings = {"options": plan.options, "training": plan.training}
     page = _PAGE.substitute(
         style=_STYLE,
-        title=html.escape(f"{plan.field} on {run.dataset.name}"),
+        title=html.escape(f"{code.short(plan.field)} on {run.dataset.name}"),
         about=html.escape(repr(run.field)),
         samples=data_uri(samples_picture(result.shown, reference=train)),
         caption=(

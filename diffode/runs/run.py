@@ -64,6 +64,7 @@ def load_data(plan: Plan) -> Dataset:
             "anew: in Python execute(plan, data, out=..., resume=True), on the command line "
             "--data FILE"
         )
+    plan.admit("source")
     try:
         dataset = datasets.stored(plan.source or plan.data)
     except FileNotFoundError as error:
@@ -249,7 +250,7 @@ def fit(
     """Train a field in one line: ``run = fit("poisson"); sample(run.field, 64)``.
 
     Arguments:
-        name: of the recipe.
+        name: of the recipe, or its place, as ``mine.py:my_recipe``, whose code is run.
         data: a data set, its name or path, or what is in memory: arrays, tensors, a pair
             (x, labels), a torch data set of samples (see `diffode.data.as_dataset`).
         out: a new run directory; None writes nothing.
@@ -263,7 +264,8 @@ def fit(
     if isinstance(data, str | Path):
         return execute(Plan.make(name, data, **options), out=out, watch=watch)
     dataset = as_dataset(data)
-    return execute(Plan.make(name, dataset.name, **options), dataset, out=out, watch=watch)
+    plan = replace(Plan.make(name, **options), data=dataset.name)
+    return execute(plan, dataset, out=out, watch=watch)
 
 
 def home(path: str | Path) -> Path:

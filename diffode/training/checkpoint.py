@@ -74,6 +74,7 @@ def save(
         "step": step,
         "idle": {phase: idle(objective, o) for phase, o in (optimisers or {}).items()},
         "training": dict(training or {}),
+        **({"code": dict(spec.code)} if spec.code else {}),
     }
     return container.write(Path(path), header, tensors)
 

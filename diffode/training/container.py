@@ -113,7 +113,7 @@ def _is_spec(header: Mapping[str, Any]) -> bool:
         and all(type(header[key]) is kind for key, kind in types.items())
         and all(type(n) is int and n > 0 for n in header["shape"])
         and (header["classes"] is None or type(header["classes"]) is int)
-        and all(type(header.get(key, {})) is dict for key in ("idle", "training"))
+        and all(type(header.get(key, {})) is dict for key in ("idle", "training", "code"))
     )
 
 

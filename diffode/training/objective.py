@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as default
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class Spec:
     Attributes:
         recipe, shape, classes, options: the arguments of `diffode.build`, complete.
         defaults: of the options, for checkpoints from before an option was there.
+        code: where a recipe or network that is not diffode's own comes from.
     """
 
     recipe: str
@@ -50,6 +52,7 @@ class Spec:
     classes: int | None
     options: Mapping[str, Any]
     defaults: Mapping[str, Any]
+    code: Mapping[str, str] = default(default_factory=dict)
 
 
 class Objective(nn.Module):
