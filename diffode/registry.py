@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
+from importlib.metadata import EntryPoint
 from typing import Any
 
-from diffode import code
+from diffode import code, installed
 from diffode.inputs import brief, quoted
 from diffode.options import suggest
 
@@ -107,7 +105,6 @@ class Entry:
 
 _TABLES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
 _ALIASES: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
-_ACCEPTED: set[tuple[str, str]] = set()  # code that has changed, and what it was
 
 
 def register(
@@ -162,9 +159,12 @@ def aliases(kind: str) -> dict[str, str]:
 def describe(kind: str) -> list[tuple[str, str, str]]:
     """Name, one line and reference of each of a kind. No installed package is imported for it."""
     own = {n: e for n, e in _table(kind).items() if code.place(n) is None}
-    others = {n: points[0] for n, points in _points(KINDS[kind].group).items() if n not in own}
+    others = {
+        n: points[0] for n, points in installed.points(KINDS[kind].group).items() if n not in own
+    }
     return [(name, entry.about, entry.reference) for name, entry in own.items()] + [
-        (name, _summary(point), _package(point)) for name, point in others.items()
+        (name, installed.summary(point), installed.package(point))
+        for name, point in others.items()
     ]
 
 
@@ -185,7 +185,7 @@ def find(kind: str, name: str, *, run: bool = False) -> Entry:
     name = _ALIASES[kind].get(name, name)
     if (at := code.place(name)) is not None:
         return _opened(kind, at) if run else _ran(kind, at)
-    if name not in table and name in (points := _points(KINDS[kind].group)):
+    if name not in table and name in (points := installed.points(KINDS[kind].group)):
         table[name] = _loaded(kind, name, points[name])
     if name not in table:
         known = names(kind)
@@ -201,45 +201,11 @@ def opened(kind: str, name: str) -> str:
 
     What is no name of this kind, as the path of data or "auto", is left as it is.
     """
-    return find(kind, name, run=True).key if _is_known(kind, name) else name
+    return find(kind, name, run=True).key if is_known(kind, name) else name
 
 
-def origins(named: Mapping[str, str]) -> dict[str, str]:
-    """Where the named things come from that are not diffode's own, by their kinds."""
-    found = {k: find(k, name).origin for k, name in named.items() if _is_known(k, name)}
-    return {kind: origin for kind, origin in found.items() if origin}
-
-
-def admit(kind: str, name: str, origin: str = "", *, trust: bool = False) -> None:
-    """Admit what a run or another file names: its code ran already, or may run now.
-
-    Arguments:
-        kind, name: what is named.
-        origin: where it came from, as `origins` said when the file was written.
-        trust: whether the user said that its code may be run, as it is now.
-
-    Raises:
-        ValueError: code that may not run or has changed, or a package that is not there.
-        FileNotFoundError: the file of the code is not there.
-    """
-    if code.place(name) is None:
-        if origin and not _is_known(kind, name):
-            raise ValueError(
-                f"the {KINDS[kind].noun} {quoted(name)} came from {brief(origin, 100)}, which is "
-                "not here; install that, or register the name first"
-            )
-        return
-    now = find(kind, name, run=trust).origin
-    if origin in ("", now) or (name, origin) in _ACCEPTED:
-        return
-    said = f"{name} has changed since: then {brief(origin[:19], 40)}, now {now[:19]}"
-    if not trust:
-        raise ValueError(f"{said}; put the old file back, or give --trust to take the new one")
-    _ACCEPTED.add((name, origin))
-    warnings.warn(said, stacklevel=2)
-
-
-def _is_known(kind: str, name: str) -> bool:
+def is_known(kind: str, name: str) -> bool:
+    """Whether a name is one of a kind, or of a place."""
     return code.place(name) is not None or name in (*names(kind), *_ALIASES[kind])
 
 
@@ -301,22 +267,13 @@ def _opened(kind: str, at: code.Place) -> Entry:
     return entry
 
 
-@cache
-def _points(group: str) -> dict[str, list[metadata.EntryPoint]]:
-    """The entry points of a group by their name, without importing what they lead to."""
-    found: dict[str, list[metadata.EntryPoint]] = {}
-    for point in metadata.entry_points(group=group):
-        found.setdefault(point.name, []).append(point)
-    return found
-
-
-def _loaded(kind: str, name: str, points: list[metadata.EntryPoint]) -> Entry:
+def _loaded(kind: str, name: str, points: list[EntryPoint]) -> Entry:
     """The entry that an installed package brings.
 
     Raises:
         ValueError: two packages have it, or it cannot be imported.
     """
-    packages = [_package(point) for point in points]
+    packages = [installed.package(point) for point in points]
     if len(points) > 1:
         raise ValueError(
             f"the {KINDS[kind].noun} {name!r} is brought by {' and '.join(packages)}; uninstall "
@@ -332,16 +289,3 @@ def _loaded(kind: str, name: str, points: list[metadata.EntryPoint]) -> Entry:
     stated = [e for e in _TABLES[kind].values() if e.target is value]
     entry = stated[0] if stated else _made(kind, name, value, "", "", {})
     return dataclasses.replace(entry, name=name, key=name, origin=packages[0])
-
-
-def _package(point: metadata.EntryPoint) -> str:
-    """The package that brings an entry point."""
-    if point.dist is None:
-        return f"the entry point {point.value}"
-    return f"package {point.dist.name} {point.dist.version}"
-
-
-def _summary(point: metadata.EntryPoint) -> str:
-    """What a package says of itself in one line."""
-    known = {} if point.dist is None else point.dist.metadata.json
-    return brief(str(known.get("summary", point.value)), 100)

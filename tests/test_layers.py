@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "inputs, markup",
     "tables, options, files, devices, compiled",
-    "code",
+    "code, installed",
     "registry",
+    "admission",
     "doors, meanings, config_file",
     "rng",
     "data, priors",

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from diffode import code, data, recipes, registry, sample
+from diffode import installed as installed_packages
 from diffode.fields import VP, Mixture
 from diffode.options import validate
 from diffode.solvers import get_solver, stored_solver
@@ -187,7 +188,7 @@ def installed(tmp_path, monkeypatch):
             f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\nSummary: Fields of {name}\n"
         )
         (info / "entry_points.txt").write_text("\n".join(["[diffode.recipes]", *points]))
-        registry._points.cache_clear()
+        installed_packages.points.cache_clear()
 
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "good_recipes.py").write_text(
@@ -195,7 +196,7 @@ def installed(tmp_path, monkeypatch):
     )
     (tmp_path / "bad_recipes.py").write_text("import no_such_module_here\n")
     yield install
-    registry._points.cache_clear()
+    installed_packages.points.cache_clear()
 
 
 def test_a_package_brings_a_name_and_is_imported_when_it_is_used(installed):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import diffode
-from diffode import code, registry
+from diffode import admission, code, registry
 from diffode.cli.app import run
 from diffode.runs.loading import load
 from diffode.runs.plan import Plan
@@ -73,7 +73,7 @@ def trained(desk, capsys):
 def forget():
     """What ran is known no more, as in a new process."""
     code._RAN.clear()
-    registry._ACCEPTED.clear()
+    admission._ACCEPTED.clear()
     for table in registry._TABLES.values():
         for name in [n for n, entry in table.items() if "mine.py" in entry.key]:
             del table[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffode import registry
+from diffode import admission, registry
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
 from diffode.options import options_of, validate
@@ -47,7 +47,7 @@ def build(
     objective = found.function(data, **own)
     objective.resolved = data.resolved
     defaults = {k: f.default for k, f in options_of(found.function, given).model_fields.items()}
-    code = registry.origins({"recipe": found.name, "network": full["network"]})
+    code = admission.origins({"recipe": found.name, "network": full["network"]})
     objective.spec = Spec(found.name, shape, classes, own | full, defaults, code)
     objective.stats = stats or Stats.unit(shape)
     return objective

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from diffode import registry
+from diffode import admission
 from diffode.runs.building import build
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
@@ -53,7 +53,7 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -
     _require_plausible(header, tensors)
     named = {"recipe": header["recipe"], "network": header["options"].get("network", "auto")}
     for kind, name in named.items():
-        registry.admit(kind, str(name), str(header.get("code", {}).get(kind, "")), trust=trust)
+        admission.admit(kind, str(name), str(header.get("code", {}).get(kind, "")), trust=trust)
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)
     return objective

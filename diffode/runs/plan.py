@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 
-from diffode import code, registry
+from diffode import admission, code, registry
 from diffode import data as datasets
 from diffode.data.fingerprint import Fingerprint
 from diffode.doors import as_count
@@ -160,13 +160,13 @@ class Plan:
         return {"recipe": self.field, "network": network, "solver": self.solver, "source": source}
 
     def admit(self, kind: str, *, trust: bool = False) -> None:
-        """Admit what the plan names of a kind, see `registry.admit`."""
-        registry.admit(kind, self.named[kind], self.code.get(kind, ""), trust=trust)
+        """Admit what the plan names of a kind, see `admission.admit`."""
+        admission.admit(kind, self.named[kind], self.code.get(kind, ""), trust=trust)
 
     def write(self, folder: Path) -> None:
         """Write config.json, with the versions that the run was made with."""
         stored = {k: getattr(self, k) for k in self.__dataclass_fields__}
-        stored["code"] = registry.origins(self.named)
+        stored["code"] = admission.origins(self.named)
         stored["versions"] = {"torch": torch.__version__, "python": platform.python_version()}
         write_text(folder / CONFIG, json.dumps(stored, indent=2, default=_plain) + "\n")
 

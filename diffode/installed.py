@@ -1,0 +1,30 @@
+"""What installed packages bring by their entry points; listing it imports none of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata
+
+from diffode.inputs import brief
+
+
+@cache
+def points(group: str) -> dict[str, list[metadata.EntryPoint]]:
+    """The entry points of a group by their name, without importing what they lead to."""
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for point in metadata.entry_points(group=group):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def package(point: metadata.EntryPoint) -> str:
+    """The package that brings an entry point."""
+    if point.dist is None:
+        return f"the entry point {point.value}"
+    return f"package {point.dist.name} {point.dist.version}"
+
+
+def summary(point: metadata.EntryPoint) -> str:
+    """What a package says of itself in one line."""
+    known = {} if point.dist is None else point.dist.metadata.json
+    return brief(str(known.get("summary", point.value)), 100)
