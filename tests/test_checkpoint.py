@@ -15,6 +15,7 @@ from diffode.data import load
 from diffode.rng import Rng
 from diffode.runs import loading
 from diffode.training import checkpoint, data_stats
+from diffode.training.state import fill
 from diffode.training.trainer import train
 from tests.runs import edited
 
@@ -125,7 +126,7 @@ def test_tied_parameters_are_stored_once(tmp_path):
     with torch.no_grad():
         for p in two.parameters():
             p.zero_()
-    checkpoint.fill(two, checkpoint.read(path)[1])
+    fill(two, checkpoint.read(path)[1])
     block = two.field.network.blocks[0]
     assert block.second.weight is block.first.weight
     assert torch.equal(velocity(one), velocity(two))

@@ -25,10 +25,10 @@ from diffode.inputs import quoted
 from diffode.training import container
 from diffode.training.container import Damaged
 from diffode.training.objective import Objective
-from diffode.training.state import fill, idle, load_average, named, part, slots, state
+from diffode.training.state import idle, named, part, slots, state
 
 NAMES = "step-*.safetensors"
-__all__ = ["Damaged", "file_at", "fill", "load_average", "newest", "read", "save"]
+__all__ = ["Damaged", "file_at", "newest", "read", "save"]
 
 
 def save(

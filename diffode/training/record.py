@@ -5,18 +5,48 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
 
-from diffode.files import require_writable, write_text
+from diffode.files import is_main_process, require_writable, write_text
 from diffode.training import checkpoint
+from diffode.training.learner import Learner
 from diffode.training.lock import locked
 from diffode.training.objective import Objective
 
 METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """What a step did.
+
+    Attributes:
+        step: how many steps are done, 1 after the first.
+        steps: how many there will be.
+        losses: the loss of each phase, over the global batch.
+        grad_norm: the gradient's norm before clipping, of each phase.
+        lr: the learning rate of each phase.
+        logs: what the objective notes beside its losses.
+        seconds: since this call of `train` began.
+        objective: what is trained.
+        averaged: the moving average of what is sampled, or the thing itself.
+        checkpoint: the file written after this step, if one was.
+    """
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    grad_norm: dict[str, float]
+    lr: dict[str, float]
+    logs: dict[str, float]
+    seconds: float
+    objective: Objective
+    averaged: nn.Module | None
+    checkpoint: Path | None
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -35,12 +65,12 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 
 
 class Record:
-    """The files of a run directory that `train` writes.
+    """The files of a run directory that `train` writes, in the process that writes.
 
     Arguments:
-        out: the run directory.
+        out: the run directory; None writes nothing.
         first: the step that training goes on from; later lines of an old metrics file are dropped.
-        save_every, keep: when checkpoints are due, and how many stay.
+        keep: how many checkpoints stay.
         log_every: steps between lines of metrics.jsonl.
         tensorboard: also write event files.
         training: what the training depends on, for the checkpoints.
@@ -52,79 +82,77 @@ class Record:
 
     def __init__(
         self,
-        out: Path,
+        out: Path | None,
         first: int,
-        save_every: int,
         keep: int,
         log_every: int,
         tensorboard: bool,
         training: Mapping[str, Any],
     ) -> None:
-        self.out, self.training = require_writable(out), training
-        self.keep, self.log_every = keep, log_every
-        with ExitStack() as stack:
-            stack.enter_context(locked(self.out))
-            if not first and any((self.out / "checkpoints").glob("*.safetensors")):
-                raise ValueError(
-                    f"{out} holds a run; resume it, or choose another output directory"
-                )
-            self.writer = _writer(self.out) if tensorboard else None
-            self.metrics = self.out / METRICS
-            kept = [line for line in logged(self.out) if line["step"] <= first] if first else []
-            write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
-            self.open = stack.pop_all()
+        self.out = require_writable(out) if out is not None and is_main_process() else None
+        self.keep, self.log_every, self.training = keep, log_every, training
+        self._held = ExitStack()
+        self.writer: Any = None  # an optional library's
+        if self.out is not None:
+            with ExitStack() as stack:
+                self._begin(stack, self.out, first, tensorboard)
+                self._held = stack.pop_all()
 
-    def log(
-        self,
-        step: int,
-        steps: int,
-        losses: Mapping[str, float],
-        norms: Mapping[str, float],
-        rates: Mapping[str, float],
-        logs: Mapping[str, float],
-        seconds: float,
-    ) -> None:
+    def _begin(self, stack: ExitStack, out: Path, first: int, tensorboard: bool) -> None:
+        """Take hold of the directory, and keep the metrics up to the first step."""
+        stack.enter_context(locked(out))
+        if not first and any((out / "checkpoints").glob("*.safetensors")):
+            raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+        if tensorboard:
+            self.writer = _writer(out)
+            stack.callback(self.writer.close)
+        kept = [line for line in logged(out) if line["step"] <= first] if first else []
+        write_text(out / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def log(self, state: TrainState) -> None:
         """Write a line of metrics, if one is due."""
-        if step % self.log_every and step != steps:
+        if self.out is None or (state.step % self.log_every and state.step != state.steps):
             return
-        values = {"loss": losses, "grad_norm": norms, "lr": rates, "logs": logs}
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values, "seconds": seconds}) + "\n")
+        values = {
+            "loss": state.losses,
+            "grad_norm": state.grad_norm,
+            "lr": state.lr,
+            "logs": state.logs,
+        }
+        with (self.out / METRICS).open("a", encoding="utf-8") as file:
+            line = {"step": state.step, **values, "seconds": state.seconds}
+            file.write(json.dumps(line) + "\n")
         if self.writer is not None:
             for kind, phases in values.items():
                 for phase, value in phases.items():
-                    self.writer.add_scalar(f"{kind}/{phase}", value, step)
+                    self.writer.add_scalar(f"{kind}/{phase}", value, state.step)
 
-    def save(
-        self,
-        objective: Objective,
-        step: int,
-        average: nn.Module | None,
-        optimisers: Mapping[str, Optimizer],
-    ) -> Path | None:
-        """Write the checkpoint of a step and drop the oldest ones."""
-        if objective.spec is None:
+    def save(self, learner: Learner) -> Path | None:
+        """Write a checkpoint, unless that of this step is there, and drop the oldest ones."""
+        if self.out is None or learner.objective.spec is None:
             return None
         folder = self.out / "checkpoints"
-        path = folder / f"step-{step:08d}.safetensors"
+        path = folder / f"step-{learner.done:08d}.safetensors"
         if not path.exists():
             checkpoint.save(
-                objective,
+                learner.objective,
                 path,
-                step=step,
-                average=average,
-                optimisers=optimisers,
+                step=learner.done,
+                average=learner.average,
+                optimisers=learner.optimisers,
                 training=self.training,
             )
         for old in sorted(folder.glob("step-*.safetensors"))[: -self.keep]:
             old.unlink()
         return path
 
+    def newest(self) -> Path | None:
+        """The newest checkpoint, if there is one."""
+        return None if self.out is None else checkpoint.newest(self.out)
+
     def close(self) -> None:
-        """Close the files and let the folder go."""
-        self.open.close()
-        if self.writer is not None:
-            self.writer.close()
+        """Close the files and let the folder go; once is enough."""
+        self._held.close()
 
 
 def _writer(out: Path) -> Any:  # noqa: ANN401  # an optional library

@@ -1,40 +1,18 @@
-"""What a training needs before its first step: sound data, a device, optimisers, a schedule."""
+"""What a training needs before its first step: sound data, and a device."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch import Tensor
 
 from diffode.devices import choose
 from diffode.doors import as_labels, as_state
 from diffode.training.batches import Batch
-from diffode.training.objective import Objective, Phase
+from diffode.training.objective import Objective
 
 Data = Tensor | tuple[Tensor, Tensor | None] | Batch
-
-
-def warm_cosine(step: int, steps: int, warmup: int) -> float:
-    """The factor of the learning rate: linear warm-up, then half a cosine down to 0."""
-    rise = min(1.0, (step + 1) / max(1, warmup))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
-
-
-def factor(phase: Phase, step: int, steps: int, warmup: int, since: int) -> float:
-    """The factor of a phase's learning rate.
-
-    A schedule that begins anew at a step ``since`` spans the rest of the steps; its warm-up takes
-    a tenth of them at most.
-    """
-    if since:
-        step, steps = step - since, steps - since
-        warmup = min(warmup, steps // 10)
-    if phase.schedule is not None:
-        return phase.schedule(step, steps)
-    return warm_cosine(step, steps, warmup)
 
 
 def checked(objective: Objective, data: Data) -> Batch:
@@ -102,16 +80,11 @@ def accelerator_for(device: str, precision: str, unused: bool) -> Any:  # noqa: 
     return accelerator
 
 
-def optimiser_for(phase: Phase, lr: float, weight_decay: float) -> Optimizer:
-    """The optimiser of a phase: its own, or AdamW."""
-    params = list(phase.params)
-    if phase.optimiser is not None:
-        return phase.optimiser(params)
-    return AdamW(params, lr=lr, betas=phase.betas, weight_decay=weight_decay, fused=True)
+def require_equal_pieces(batch: int, pieces: int) -> None:
+    """Refuse a global batch that cannot be shared out evenly.
 
-
-def sync(accelerator: Any, model: nn.Module, last: bool) -> Any:  # noqa: ANN401
-    """Let processes exchange gradients in the last piece of a step only."""
-    from contextlib import nullcontext
-
-    return nullcontext() if last else accelerator.no_sync(model)
+    Raises:
+        ValueError: a batch that does not divide into so many pieces.
+    """
+    if batch % pieces:
+        raise ValueError(f"batch {batch} does not divide into {pieces} equal pieces; change batch")
