@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -120,6 +121,24 @@ def test_frechet_and_kernel_distances_are_those_of_torchmetrics(torchmetrics):
     fid, kid = torchmetrics(x, y)
     assert abs(frechet(x, y).value - fid) < CLOSE
     assert abs(kernel_distance(x, y).value - kid) < CLOSE
+
+
+def test_the_kernel_distance_far_from_the_origin_keeps_its_digits():
+    """Against whole numbers without rounding, a million from the origin: it is not invariant."""
+    (x, y), far = pairs(9, 7, 2), 10**6
+    a, b = ((8 * v).round().long() + far for v in (x, y))
+
+    def kernel(u, v):  # times d^3
+        return [[(sum(i * j for i, j in zip(p, q, strict=True)) + 2) ** 3 for q in v] for p in u]
+
+    def apart(u):
+        known = kernel(u, u)
+        off = sum(map(sum, known)) - sum(known[i][i] for i in range(len(u)))
+        return Fraction(off, len(u) * (len(u) - 1))
+
+    between = Fraction(sum(map(sum, kernel(a.tolist(), b.tolist()))), len(a) * len(b))
+    exact = float((apart(a.tolist()) + apart(b.tolist()) - 2 * between) / 8)
+    assert kernel_distance(a.double(), b.double()).value == pytest.approx(exact, rel=1e-10)
 
 
 def test_shares_in_balls_are_those_of_prdc():

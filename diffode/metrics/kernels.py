@@ -129,9 +129,26 @@ def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
     Raises:
         ValueError: sets that cannot be compared.
     """
-    a, b = pair(x, y)
-    own, other, between = ((u @ v.T / a.shape[1] + 1) ** 3 for u, v in ((a, a), (b, b), (a, b)))
+    _, known = pair(x, y)
+    a, b = centred(x, y)
+    c = known.mean(0)
+    own, other, between = (_cubic(u, v, c) for u, v in ((a, a), (b, b), (a, b)))
     return stated(*_statistic(own, other, between), len(a), len(b))
+
+
+def _cubic(u: Tensor, v: Tensor, centre: Tensor) -> Tensor:
+    r"""The cubic kernel of points u + c and v + c, less what depends on one of the two alone.
+
+    That part cancels in the statistic, and far from the origin it holds all the digits. With
+    :math:`K = |c|^2 / d + 1`, :math:`p = u \cdot c / d`, :math:`r = v \cdot c / d` and
+    :math:`q = u \cdot v / d` it is :math:`(K + p)^3 + (K + r)^3 - K^3` of the kernel
+    :math:`(K + p + r + q)^3`.
+    """
+    d = len(centre)
+    k, q = float(centre @ centre) / d + 1, u @ v.T / d
+    p, r = (u @ centre / d)[:, None], (v @ centre / d)[None, :]
+    by_q = 3 * (k + p) ** 2 + 3 * (k + p) * (2 * r + q) + 3 * r**2 + 3 * r * q + q**2
+    return by_q * q + 3 * p * r * (2 * k + p + r)
 
 
 def _distances(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
