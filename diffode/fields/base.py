@@ -68,7 +68,9 @@ class Field(Tables, metaclass=SeenThrough):
         span: the times (t_prior, t_data); either may be the larger.
         event_shape: the shape of one sample.
         sampling_defaults: the solver and the times that it was made for, if it was.
-        smooth: whether derivatives of the velocity tell its divergence, as a likelihood needs.
+        smooth: whether differentiating the velocity gives its divergence, which a likelihood
+            needs. It does not where a network inside is linear piece by piece and the velocity is
+            its gradient: the second derivative is then 0 almost everywhere.
         classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
             (unconditional). None where the field does not say.
     """

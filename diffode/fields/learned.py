@@ -82,7 +82,11 @@ class Learned(AffineField):
     def residual(
         self, x: Tensor, x0: Tensor, n: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Output]:
-        """The error that the loss squares, F - target by the prediction's scale, (B, *event)."""
+        """What the loss squares: F less its target, times the prediction's ``loss_scale``.
+
+        Returns:
+            The error, shape (B, *event), and the network's output that it is made of.
+        """
         o = self.output(x, t, y)
         target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
         error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))

@@ -39,8 +39,11 @@ class PoissonField(Wrapped):
     Arguments:
         inner: an affine field with `Karras` schedule and `StudentT` noise: learned, or exact.
         q: the augmented radius of each row in units of sigma, shape (B,); None for the plane form.
-        radius: of the hemisphere in units of sigma_max: "fixed" is sqrt(N + D), "chi" draws it
-            from chi_{N+D}, which is x = m + sigma_max n; "auto" is "fixed" for N <= 16.
+        radius: of the hemisphere that flows start on, in units of sigma_max. "fixed" is
+            sqrt(N + D); "chi" draws it from chi_{N+D}, which is x = m + sigma_max n with normal n;
+            "auto" is "fixed" for N <= 16 and "chi" beyond. "plane" starts from the plane form's
+            prior instead, with no q.
+        max_radius: the largest distance from m of such a start on the plane; None for no limit.
 
     Raises:
         TypeError: ``inner`` has another noise law or schedule.

@@ -35,7 +35,7 @@ class Coefficients(NamedTuple):
 
 
 def log_snr_condition(u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The network's view of the level, log(sigma / alpha) / 4 and finite, shape (B, 1)."""
+    """What a network is told of the noise level: log(sigma / alpha) / 4, finite, shape (B, 1)."""
     log_rho = (sigma.log() - alpha.log()).clamp(-20, 20)
     return (log_rho / 4).expand(len(u))[:, None]
 
@@ -52,7 +52,7 @@ class Prediction(Tables):
     extra = 0
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         raise NotImplementedError
 
     def decode(
@@ -78,7 +78,7 @@ class NoisePrediction(Prediction):
     r"""The output is :math:`E[n | x]` (DDPM, VP): :math:`x_0 = (u - \sigma F) / \alpha`."""
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
         cond = log_snr_condition(u, alpha, sigma)
         return Coefficients(1 / alpha, -sigma / alpha, one, cond, zero, one)
@@ -94,7 +94,7 @@ class DataPrediction(Prediction):
     r"""The output is :math:`E[x_0 | x] - m`: for schedules whose sigma stays above 0."""
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
         cond = log_snr_condition(u, alpha, sigma)
         in_ = (alpha**2 + sigma**2).rsqrt()
@@ -108,7 +108,7 @@ class VPrediction(Prediction):
     """
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         square = alpha**2 + sigma**2
         cond = torch.atan2(sigma, alpha).expand(len(u))[:, None]
         return Coefficients(
@@ -129,7 +129,7 @@ class VelocityPrediction(Prediction):
     """
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         total = alpha + sigma
         one = torch.ones_like(total)
         cond = t.to(torch.float64).expand(len(u))[:, None]
@@ -160,7 +160,7 @@ class KarrasPrediction(Prediction):
         self.std = std
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         s, scale2 = self.std, (alpha * self.std) ** 2 + sigma**2
         root = scale2.sqrt()
         return Coefficients(

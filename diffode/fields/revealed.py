@@ -80,7 +80,7 @@ class RevealedKarras(Prediction):
         return torch.softmax(logits, 1)
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
-        """The coefficients at centred state u, levels alpha and sigma and time t."""
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         p = self.posterior(u, sigma)
         s2, d2 = torch.exp(2 * self.log_s), self.std**2
         skips = d2 / (s2 + d2)

@@ -20,13 +20,22 @@ _FARTHEST = 340.0  # of w: e^2w and its inverse are numbers
 class Scales:
     r"""Trapezoid nodes for the scale :math:`\lambda = \sqrt{D} / \chi_D` of Student-t noise.
 
-    In :math:`u = -\log \lambda` the density is :math:`\propto e^{D (u - e^{2u} / 2)}`. Times
-    the Gaussians' densities in N dimensions, as a function of complex u, it grows off the real
-    axis no faster than with D + N in the place of D and no Gaussians, by :math:`\cos(2
-    \theta)^{-(D+N)/2}` at distance :math:`\theta`; that fixes the step, as the error is
-    :math:`e^{-2 \pi \theta / h}` times this for the best :math:`\theta < \pi / 4`. Nodes lie on
-    the multiples of the step in :math:`w = \log \rho - u`, whatever the points, and cover the
-    interval outside of which nothing can weigh :math:`e^{-L}` of the whole.
+    The integral is over :math:`u = -\log \lambda`, whose density is :math:`\propto e^{D (u -
+    e^{2u} / 2)}`; the integrand is this density times those of the Gaussians in N dimensions.
+
+    The trapezoid rule is accurate for an integrand that stays small for complex u near the real
+    axis. At distance :math:`\theta < \pi / 4` from the axis this one has grown by a factor of
+    at most :math:`\cos(2 \theta)^{-(D+N)/2}`. The error of a step h is that factor times
+    :math:`e^{-2 \pi \theta / h}`, for the best such :math:`\theta`. The step is the longest for
+    which it is below :math:`e^{-36}` of the whole.
+
+    The nodes are the multiples of the step in :math:`w = \log \rho - u`, the same for all
+    points. They cover the interval outside of which the integrand has no more than
+    :math:`e^{-36}` of the whole.
+
+    Arguments:
+        dof: degrees of freedom D.
+        dim: the number N of coordinates.
     """
 
     def __init__(self, dof: float, dim: int) -> None:

@@ -1,4 +1,9 @@
-"""What a field knows beside its networks: tables that keep their type when the field is cast."""
+"""Modules whose own buffers keep their number type when the module is cast.
+
+``field.half()`` is meant for the networks inside a field, which do with few digits. The field's
+own buffers were not learned: the data's mean, the points of an exact field, the times of stages.
+With 8 or 11 binary digits they would be those of another field.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,13 @@ from torch import Tensor, nn
 
 
 class Tables(nn.Module):
-    """A module whose own buffers keep their type: ``.half()`` casts the networks inside alone.
+    """A module whose buffers keep their number type: a cast reaches the modules inside alone.
 
-    The data's mean, exact points or times in 8 bits of mantissa would be those of another field.
+    To another device its buffers move like all else.
     """
 
     def keeps(self, name: str) -> bool:
-        """Whether the buffer of this name keeps its type: all do."""
+        """Whether the buffer of this name keeps its type: all do, unless a subclass says no."""
         return True
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

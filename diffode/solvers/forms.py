@@ -48,9 +48,9 @@ class Nodes:
 
     Attributes:
         time: the field's own.
-        alpha, sigma: the level.
+        alpha, sigma: the noise level at each.
         std: s, the data's standard deviation.
-        schedule: for variables that are functions of it.
+        schedule: alpha and sigma as functions, between these times.
         form: the form.
         variable: the variable u of the polynomials.
     """
@@ -65,7 +65,7 @@ class Nodes:
 
     @property
     def size(self) -> Array:
-        """The factor of x in the state, inverted: x = size S (+ alpha m)."""
+        """The factor of the state S in x: x = size S, and + alpha m in the form "trig"."""
         if self.form == "trig":
             return np.hypot(self.alpha * self.std, self.sigma)
         return {"noise": self.alpha, "data": self.sigma, "velocity": np.ones_like(self.alpha)}[
@@ -103,7 +103,7 @@ class Nodes:
             return np.log(self.sigma) - np.log(self.alpha)
 
     def measure(self, v: Array) -> Array:
-        """The rate d tau / d v."""
+        """The rate d tau / d v at v, see `clock`."""
         if self.form == "noise":
             return np.exp(v)
         return -np.exp(-v) if self.form == "data" else np.ones_like(v)
@@ -162,9 +162,13 @@ def _quadrature(nodes: Nodes, first: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class NodesByValue:
-    """Nodes that are equal where every number that weights are made of is equal.
+    """Nodes as the key of a cache: two are equal if all numbers that weights are made of are.
 
-    A schedule may change after it was used: its name or place in memory tells nothing.
+    So a schedule that was changed after its use gets weights of its own.
+
+    Attributes:
+        values: those numbers, as bytes.
+        nodes: the nodes themselves.
     """
 
     values: tuple[bytes, ...]
@@ -172,7 +176,7 @@ class NodesByValue:
 
     @classmethod
     def of(cls, nodes: Nodes) -> NodesByValue:
-        """These nodes, known by their values."""
+        """The key of these nodes."""
         with np.errstate(invalid="ignore"):
             at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))
             arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, *nodes.slope

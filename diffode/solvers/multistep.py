@@ -1,19 +1,24 @@
 r"""Multistep methods on affine fields: one loop, and coefficients that are numbers.
 
-A step of order k passes a polynomial through the last k slopes and integrates it exactly in one of
-the `diffode.solvers.forms`,
+In each of the `diffode.solvers.forms` the flow reads :math:`dS/d\tau = H`, with a state S, a time
+:math:`\tau` and a slope H. A multistep method remembers the slopes of its last times. A step of
+order k passes a polynomial through the last k slopes and integrates it exactly,
 
 .. math:: S_{i+1} = S_i + \sum_{j<k} w_{ij} H_{i-j},
 
-at one evaluation a step. The corrector costs none: when the slope at the new point is known, the
-last step is repeated with a polynomial through it as well, and the state moves the fraction
-:math:`\beta` of the way to that result. A full move (UniPC) overshoots where steps are large:
-inside a cloud that shrinks to a point the state obeys :math:`dz/d\theta = z \cot\theta`, and
-solving the implicit equation for that rate gives, with w_0 the new slope's weight,
+at one evaluation a step: this is the prediction. A corrector improves it at no further cost. The
+slope at the new point is evaluated anyway, for the next step. With it the last step is made
+again, its polynomial through the new slope as well, and the state moves the fraction
+:math:`\beta` of the way from the prediction to that result.
 
-.. math:: \beta = \frac{1}{1 - \kappa \, w_0 \cot\theta},
+The whole way, :math:`\beta = 1` (UniPC), overshoots where steps are large. Take data that is one
+point: in the angle the state then obeys :math:`dz/d\theta = z \cot\theta`, so the new slope
+depends on the state that it corrects. Solving for the state that agrees with its own slope gives,
+with :math:`w_0` the weight of the new slope,
 
-with :math:`\kappa` = 1. Measurements favour 3, see docs/solvers.md.
+.. math:: \beta = \frac{1}{1 - \kappa \, w_0 \cot\theta}, \qquad \kappa = 1.
+
+Measurements on other data favour :math:`\kappa = 3`, see docs/solvers.md.
 
 References: Zhao et al. (2023), https://arxiv.org/abs/2302.04867 (the free corrector); Zhang and
 Chen (2023), https://arxiv.org/abs/2204.13902 (exact integration of the polynomial).
@@ -49,7 +54,12 @@ Number = Any  # a float, or a tensor (B, 1, ...) where rows have times of their 
 
 @dataclass(frozen=True)
 class Update:
-    """A linear combination, keep x + mean m + sum_j weights_j H_j, moved to by ``fraction``."""
+    """A linear combination of x, the data's mean m and slopes, and how far to move to it.
+
+    Attributes:
+        keep, mean, weights: of keep x + mean m + sum_j weights_j H_j, the latest slope first.
+        fraction: the part of the way to it that x moves; 1 is all of it.
+    """
 
     keep: Number
     mean: Number
@@ -59,16 +69,18 @@ class Update:
 
 @dataclass(frozen=True)
 class StepCoefficients:
-    """What happens at a node.
+    r"""What a method does at one of its times, called a node.
 
     Attributes:
-        x0, n: the factors of the two conditional means in the slope.
-        correct: the repeated last step, with the fraction of the way to move.
-        go: the move on; None where the form has no number for it, because alpha is 0 at one end:
-            that step is DDIM's, the first order of every form.
-        level: alpha and sigma at the next node.
-        freeze_threshold: a row whose E[x_0] moved by less than this factor of its correction
-            takes DDIM's step instead; None never.
+        x0, n: the factors a and b of the slope, :math:`H = a E[x_0|x] + b E[n|x]`.
+        correct: the last step made again with this slope; None for no correction.
+        go: the step to the next node; None where alpha is 0 at one end, so that the form has no
+            number for it. DDIM's step, the first order of every form, takes its place.
+        level: :math:`\alpha'` and :math:`\sigma'` at the next node. DDIM's step ends at
+            :math:`\alpha' E[x_0|x] + \sigma' E[n|x]`, which is exact while both means stay.
+        freeze_threshold: a number c. A row whose E[x_0] changed since the last node by less than
+            c times the length of its correction takes DDIM's step instead of ``go``. None: no
+            row does.
     """
 
     x0: Number
@@ -81,18 +93,21 @@ class StepCoefficients:
 
 @dataclass(frozen=True)
 class MultistepRule:
-    """What makes a multistep method: its form, its polynomials and its order.
+    r"""What makes a multistep method: its form, its polynomials and its order.
 
     Attributes:
         form: the state and time that it is exact in.
         variable: its polynomials' variable.
         order: of the predictor.
         corrected: whether the free corrector is used.
-        damping: kappa of the corrector; 0 moves all the way.
-        lower: how many of the last steps lower the order, to 1 in the last.
-        settles: whether the last step is DDIM's for rows that have settled on one point: where
-            the posterior mean moved by less than a tenth of the error that the correction shows
-            the polynomials to make there.
+        damping: :math:`\kappa` of the corrector; 0 moves all the way.
+        lower: in how many of the last steps the order falls, by 1 a step to 1 in the last.
+        settles: whether a row that has come to rest takes DDIM's step as its last one. Near the
+            data E[x_0] of a row stops at one point; DDIM's step is exact then, and a polynomial
+            through earlier slopes is not. A row has come to rest if E[x_0] changed by less than a
+            tenth of the error that the polynomial would make in the last step. The correction
+            shows that error: it is the weight :math:`w_0` of the new slope times the slope's
+            distance from the polynomial through those before it.
     """
 
     form: Form
@@ -104,7 +119,7 @@ class MultistepRule:
     settles: bool = False
 
     def orders(self, nodes: Nodes) -> Array:
-        """The order of each step: what history there is, and what the end allows."""
+        """The order of each step: lower where fewer slopes are known, or near the end."""
         steps = len(nodes.time) - 1
         finite = np.isfinite(nodes.u(nodes.clock)).reshape(steps + 1, -1).all(1)
         history, out = 0, []
@@ -120,26 +135,26 @@ def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
     steps = len(nodes.time) - 1
     orders = rule.orders(nodes)
     factors = nodes.slope
-    moves: list[Update | None] = [None] * steps
+    updates: list[Update | None] = [None] * steps
     corrections: list[Update | None] = [None] * (steps + 1)
     for order in range(1, rule.order + 1):
         first = np.flatnonzero(orders == order)
         if len(first):
             points = first[:, None] - np.arange(order)
-            for k, move in zip(first, _moves(nodes, points, first), strict=True):
-                moves[k] = move
+            for k, update in zip(first, _updates(nodes, points, first, 0.0), strict=True):
+                updates[k] = update
             inner = first[first < steps - 1]  # the last slope is never evaluated
             if rule.corrected and len(inner):
                 points = inner[:, None] + 1 - np.arange(order + 1)
-                damped = _moves(nodes, points, inner, rule.damping)
-                for k, move in zip(inner, damped, strict=True):
-                    corrections[k + 1] = move
-    plan = [
+                damped = _updates(nodes, points, inner, rule.damping)
+                for k, update in zip(inner, damped, strict=True):
+                    corrections[k + 1] = update
+    coefficients = [
         StepCoefficients(
             _number(factors[0][k]),
             _number(factors[1][k]),
             corrections[k],
-            moves[k],
+            updates[k],
             (_number(nodes.alpha[k + 1]), _number(nodes.sigma[k + 1])),
         )
         for k in range(steps)
@@ -147,11 +162,12 @@ def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
     last = corrections[steps - 1]
     if rule.settles and last is not None:
         reach = 0.1 * nodes.std * abs(nodes.tau[-1] - nodes.tau[-2])
-        plan[-1] = replace(plan[-1], freeze_threshold=_number(reach) / abs(last.weights[0]))
-    return plan
+        freeze_threshold = _number(reach) / abs(last.weights[0])
+        coefficients[-1] = replace(coefficients[-1], freeze_threshold=freeze_threshold)
+    return coefficients
 
 
-def _moves(nodes: Nodes, points: Array, first: Array, damping: float = 0.0) -> list[Update | None]:
+def _updates(nodes: Nodes, points: Array, first: Array, damping: float) -> list[Update | None]:
     with np.errstate(divide="ignore", invalid="ignore"):
         w = interpolatory(nodes, points, first)
         fraction = np.ones_like(w[:, 0])
@@ -271,13 +287,13 @@ def _sum(a: Number, x: Tensor, b: Number, y: Tensor) -> Tensor:
     return expand_like(a, x) * x + expand_like(b, x) * y
 
 
-def _apply(move: Update, x: Tensor, mean: Tensor, slopes: deque[Tensor]) -> Tensor:
-    if isinstance(move.keep, float):
-        out = torch.add(move.keep * x, mean, alpha=move.mean) if move.mean else move.keep * x
-        for w, slope in zip(move.weights, slopes, strict=False):
+def _apply(to: Update, x: Tensor, mean: Tensor, slopes: deque[Tensor]) -> Tensor:
+    if isinstance(to.keep, float):
+        out = torch.add(to.keep * x, mean, alpha=to.mean) if to.mean else to.keep * x
+        for w, slope in zip(to.weights, slopes, strict=False):
             out = torch.add(out, slope, alpha=w)
         return out
-    out = expand_like(move.keep, x) * x + expand_like(move.mean, x) * mean
-    for w, slope in zip(move.weights, slopes, strict=False):
+    out = expand_like(to.keep, x) * x + expand_like(to.mean, x) * mean
+    for w, slope in zip(to.weights, slopes, strict=False):
         out = torch.addcmul(out, expand_like(w, x), slope)
     return out

@@ -46,8 +46,8 @@ class Scaled(Multistep):
             raise ValueError(
                 f"got {len(times) - 1} steps for weights fitted to {len(self.scales)} steps"
             )
-        plan = self.coefficients(f, times)
-        steps = [_scaled(step, row) for step, row in zip(plan, self.scales, strict=True)]
+        rows = zip(self.coefficients(f, times), self.scales, strict=True)
+        steps = [_scaled(step, factors) for step, factors in rows]
         mean = f.field.moments[0].to(x)
         yield from walk(f, x, list(times[:-1]), steps, mean)
 

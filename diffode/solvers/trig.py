@@ -1,19 +1,19 @@
 r"""The default: Adams-Bashforth in the angle, with a damped corrector.
 
-The state :math:`z = (x - \alpha m)/\sqrt{\alpha^2 s^2 + \sigma^2}` and the angle
-:math:`\theta = \arctan(\rho/s)` leave nothing to do for a single Gaussian N(m, s^2); what a method
-has to integrate is only how the data differs from one. See `diffode.solvers.forms` and
-`diffode.solvers.multistep`.
+In the state :math:`z = (x - \alpha m)/\sqrt{\alpha^2 s^2 + \sigma^2}` and the angle
+:math:`\theta = \arctan(\rho/s)`, :math:`\rho = \sigma/\alpha`, the flow of a single Gaussian
+N(m, s^2) stands still. So a method has to integrate only how the data differs from a Gaussian. See
+`diffode.solvers.forms` and `diffode.solvers.multistep`, which also says when a row has come to
+rest at a point of the data and takes DDIM's step as its last.
 
-The rule for the order: 2 up to 6 evaluations, 3 up to 10, 4 beyond. In the last step a row that
-has settled on a single point of the data takes DDIM's step, which is exact there: a row settles
-when its E[x_0] moved by less than a tenth of the error that the last slope's distance from the
-polynomial through those before it, a difference of second order or higher, predicts for the step.
+The order is 2 up to 6 evaluations, 3 up to 10 and 4 beyond.
 
-Student-t noise with few degrees of freedom puts every sample on a noise level of its own, which
-the starting point shows: :math:`c^2 = (|x/\alpha - m|^2 + D \rho_0^2) / (N + D)`. A flow that
-starts from such a prior is solved in :math:`\lambda \rho`, :math:`\lambda = c / \rho_0`, row by
-row, with times and weights of their own; the slope there is :math:`E[n|x] / \lambda`.
+Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
+the scales differ widely, and the starting point in N dimensions shows the scale of its row:
+:math:`\lambda = c / \rho_0` with :math:`c^2 = (|x/\alpha - m|^2 + D \rho_0^2) / (N + D)` and
+:math:`\rho_0` the prior's :math:`\rho`. A flow that starts from such a prior is solved in
+:math:`\lambda \rho` in the place of :math:`\rho`, so each row has times and weights of its own;
+the slope there is :math:`E[n|x] / \lambda`.
 """
 
 from __future__ import annotations

@@ -196,9 +196,15 @@ def _percent(fraction: float) -> str:
 
 
 def _stands_out(best: Fit, fits: list[Fit], error: float) -> bool:
-    """Whether a network's velocity is that of a mistake rather than any other, or of no training.
+    """Whether a network's velocity is clearly that of one mistake, and not of poor training.
 
-    Candidates that are near to the best by themselves tell the same; the others must be far.
+    A network is never exact, so being nearer to a mistake than to the truth is not enough:
+
+    * it is far from the exact field: its difference ``error`` is above .35;
+    * it is near to the mistake: the difference of ``best`` is below .3, and .4 of ``error``;
+    * other candidates are further, by a quarter at least. Those within a factor of 1.2 give much
+      the same velocity and do not count; `verdict` names them too;
+    * a network that knows nothing is further still: ``best`` is below .6 of its difference.
     """
     rivals = [f.error for f in fits if f.name != best.name and f.error > 1.2 * best.error + 1e-6]
     ignorant = min((f.error for f in fits if not f.name), default=1.0)
