@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 
 from diffode import __version__
-from diffode.bench.config import digest, make_config
-from diffode.bench.models import Model, fingerprint, model_of, plan_of, train_model
+from diffode.bench.config import make_config
+from diffode.bench.models import Model, model_of, plan_of, train_model
 from diffode.data import load
 from diffode.fields.base import AffineField
 from diffode.files import write_text
 from diffode.metrics import frechet, precision_recall
 from diffode.rng import Rng
+from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.run import load_data
 from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
@@ -58,7 +59,7 @@ def model(field: str, seed: int, out: Path, **options: float) -> Model:
         fields=[field], data=["digits"], options={field: chosen}, train=train, device="cpu"
     )
     plan = plan_of(config, field, "digits", seed)
-    found = model_of(plan, fingerprint(DIGITS.train, DIGITS.train_labels), out)
+    found = model_of(plan, key_of_values(DIGITS.train, DIGITS.train_labels), out)
     train_model(found, load_data(plan))
     return found
 
@@ -136,7 +137,7 @@ def cells(out: Path) -> Iterator[tuple[str, Path]]:
     names += [f"robust-{d}" for d in (*DOFS, "inf")]
     for seed in SEEDS:
         for name in names:
-            key = digest([__version__, SETTINGS[name.split("-")[0]]])
+            key = key_of([__version__, SETTINGS[name.split("-")[0]]])
             yield f"{name}-{seed}", out / "claims" / f"{name}-{seed}-{key}.json"
 
 
@@ -179,7 +180,7 @@ def table(out: Path) -> str:
     floor = frechet(DIGITS.train, DIGITS.test).value
     lines = [
         f"Frechet[pixels] of {COUNT} samples to {len(DIGITS.test)} held-out digits "
-        f"({fingerprint(DIGITS.test)}); training digits: {floor:.3f}; {len(SEEDS)} seeds",
+        f"({key_of_values(DIGITS.test)}); training digits: {floor:.3f}; {len(SEEDS)} seeds",
         "",
     ]
     lines += ["| field | clock | " + " | ".join(f"{t:g}" for t in TOLERANCES) + " |"]

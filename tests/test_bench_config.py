@@ -6,15 +6,16 @@ import pytest
 
 from diffode.bench.cells import cells_of
 from diffode.bench.config import SolverSpec, make_config
-from diffode.bench.models import fingerprint, model_of, paced, plan_of
+from diffode.bench.models import model_of, paced, plan_of
 from diffode.config_file import dump, read_config
 from diffode.data import load
+from diffode.runs.keys import key_of_values
 from tests.runs import refused, written
 
 
 def test_another_seed_or_option_is_another_model(tmp_path):
     data = load("moons")
-    values = fingerprint(data.train, data.train_labels)
+    values = key_of_values(data.train, data.train_labels)
     base = {"fields": ["edm"], "train": {"steps": 5}}
 
     def key(seed=0, values=values, **changed):

@@ -216,7 +216,7 @@ SAMPLE = {
     "--nfe 0": "Invalid value for '--nfe'",
     "--steps 0 --solver dopri5": "Invalid value for '--steps'",
     "--n 0": "Invalid value for .--samples. .* .--n.",
-    "--label 3": "got --label 3, but this run was trained without labels",
+    "--label 3": "got --label 3, but this field knows no labels",
     "--out x.jpg": r"got --out x.jpg; wanted a name that ends in .png or .npz",
     "--out x": r"got --out x; wanted a name that ends in .png or .npz",
     "--weights best": "got --weights best; wanted ema or raw",
@@ -240,7 +240,7 @@ def test_sample_refuses(refused, plain, tmp_path, given):
 @pytest.mark.parametrize("label", [-1, 10])
 def test_sample_refuses_a_label_out_of_range(refused, labelled, label):
     message = refused("sample", labelled, "--label", label)
-    says(f"got --label {label}; this run has labels 0 to 9", message)
+    says(f"got --label {label}; this field has labels 0 to 9", message)
 
 
 def test_sample_refuses_an_output_below_a_file(refused, plain, tmp_path):
@@ -250,7 +250,7 @@ def test_sample_refuses_an_output_below_a_file(refused, plain, tmp_path):
 
 
 CHECKPOINTS = {
-    "absent": (lambda p, c: None, "does not exist; give a run directory or a .safetensors"),
+    "absent": (lambda p, c: None, "does not exist; give a run directory, a .safetensors"),
     "a folder": (lambda p, c: p.mkdir(), "has no checkpoint; give a run directory or"),
     "half": (lambda p, c: p.write_bytes(c.read_bytes()[:9999]), "is damaged or not a safetensors"),
     "a few bytes": (lambda p, c: p.write_bytes(c.read_bytes()[:50]), "is damaged or not a"),

@@ -113,10 +113,20 @@ def test_images_of_bytes_are_scaled(edm, tmp_path):
 @pytest.mark.parametrize(
     ("command", "array", "given", "message"),
     [
-        ("encode", np.zeros((2, 8, 9)), [], "shape (2, 1, 8, 9); this run moves numbers of shape"),
-        ("encode", np.zeros((2, 3)), [], "shape (2, 3); this run moves numbers of shape (rows, 1"),
+        (
+            "encode",
+            np.zeros((2, 8, 9)),
+            [],
+            "shape (2, 1, 8, 9); this field moves numbers",
+        ),
+        (
+            "encode",
+            np.zeros((2, 3)),
+            [],
+            "shape (2, 3); this field moves numbers of shape (",
+        ),
         ("encode", np.full((2, 8, 8), np.nan), [], "got values that are NaN or infinite"),
-        ("encode", np.zeros((2, 8, 8), "U2"), [], "this run moves numbers"),
+        ("encode", np.zeros((2, 8, 8), "U2"), [], "this field moves numbers"),
         ("encode", np.zeros((2, 8, 8)), ["--out", "z.png"], "wanted a name that ends in .npz"),
         ("encode", np.zeros((2, 8, 8)), ["--nfe", "9"], "dopri5 chooses its own steps"),
         ("decode", np.zeros((2, 8, 8)), ["--out", "z.txt"], "ends in .png or .npz"),
@@ -131,7 +141,7 @@ def test_what_cannot_be_carried_is_refused(edm, tmp_path, capsys, command, array
 def test_labels_that_a_run_has_not_are_refused(poisson, tmp_path, capsys):
     np.savez(tmp_path / "x.npz", x=np.zeros((2, 8, 8)), y=np.array([3, 12]))
     line = refused(capsys, "encode", poisson, tmp_path / "x.npz")
-    assert "got label 12; this run has labels 0 to 9" in line
+    assert "got label 12; this field has labels 0 to 9" in line
 
 
 def test_a_radius_for_a_field_without_is_refused(edm, tmp_path, capsys):

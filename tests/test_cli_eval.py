@@ -219,7 +219,7 @@ def test_samples_that_are_not_finite_are_refused_in_one_line(ring, tmp_path, mon
 
 
 def test_what_cannot_be_evaluated_is_refused_in_one_line(ring, tmp_path, capsys):
-    assert "is not a run" in refused(capsys, "eval", tmp_path)
+    assert "has no checkpoint" in refused(capsys, "eval", tmp_path)
     assert "no feature space named 'vgg'" in refused(capsys, "eval", ring, "--features", "vgg")
     assert "got 5 samples to measure" in refused(capsys, "eval", ring, "--n", "5")
     assert "no classifier of eight-gaussians" in refused(

@@ -136,7 +136,7 @@ def test_the_likelihood_of_ones_own_points(moons, tmp_path, capsys):
 
 def test_a_checkpoint_file_alone_has_no_data_of_its_own(edm, tmp_path, capsys):
     file = shutil.copy(next((edm / "checkpoints").iterdir()), tmp_path)
-    assert "is not a run" in refused(capsys, "likelihood", file, *LOOSE)
+    assert "so it has no data of its own" in refused(capsys, "likelihood", file, *LOOSE)
     np.save(tmp_path / "own.npy", load_data("digits").test[:2].numpy())
     assert run(["likelihood", str(file), "--data", str(tmp_path / "own.npy"), *LOOSE]) == 0
     printed = capsys.readouterr().out

@@ -117,7 +117,7 @@ def test_a_module_by_its_name(mine, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("nowhere", "got 'nowhere', which does not exist; give a run directory"),
+        ("nowhere", "nowhere does not exist; give a run directory"),
         ("{mine}:absent", "has no attribute 'absent'"),
         ("{mine}:load", r"takes arguments \(name_or_path\); wanted a field"),
         ("{mine}:VP", "is a class of something else; wanted a field, an objective or a run"),

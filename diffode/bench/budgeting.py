@@ -9,8 +9,8 @@ from typing import Any
 from diffode.analysis.bound import wasserstein_bound
 from diffode.analysis.budget import error_budget
 from diffode.analysis.stages import exact_field
-from diffode.bench.config import BenchConfig, digest
-from diffode.bench.models import Model, fingerprint
+from diffode.bench.config import BenchConfig
+from diffode.bench.models import Model
 from diffode.bench.stored import BudgetFigures, read_part
 from diffode.data import Dataset
 from diffode.fields import PoissonField
@@ -18,6 +18,7 @@ from diffode.fields.base import AffineField, Field
 from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.rng import Rng
+from diffode.runs.keys import key_of, key_of_values
 
 FORMAT = 2
 ROWS, BOUNDED = 1500, 200
@@ -33,8 +34,8 @@ def budgeted(model: Model, dataset: Dataset, config: BenchConfig, out: Path) -> 
         out: the comparison's folder.
     """
     spec, nfe = config.budgeted()
-    about = [FORMAT, model.key, fingerprint(dataset.test), spec.text, nfe, ROWS, BOUNDED]
-    stem = f"{model.plan.field}-{digest(about)}"
+    about = [FORMAT, model.key, key_of_values(dataset.test), spec.text, nfe, ROWS, BOUNDED]
+    stem = f"{model.plan.field}-{key_of(about)}"
     path = out / "budgets" / file_word(Path(model.plan.data).stem) / f"{stem}.json"
     if not path.exists():
         write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffode import __version__
-from diffode.bench.config import BenchConfig, SolverSpec, digest
+from diffode.bench.config import BenchConfig, SolverSpec
 from diffode.bench.models import Model, machine, peak_memory, reset_peak_memory
 from diffode.data import Dataset
 from diffode.fields.base import Field
@@ -25,6 +25,7 @@ from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.panel import Panel
+from diffode.runs.keys import key_of
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
 from diffode.solvers.status import LOST, SPENT, refusal
@@ -79,7 +80,7 @@ class Cell:
         plan = self.model.plan
         options = None if self.solver is None else self.solver.key
         spent = [self.nfe, self.tolerance, BATCH]
-        key = digest([__version__, FORMAT, self.model.key, options, *spent, panel])
+        key = key_of([__version__, FORMAT, self.model.key, options, *spent, panel])
         stem = f"{plan.field}-{plan.seed}-{file_word(self.label)}-{self.allowance}-{key}"
         return out / "cells" / file_word(Path(plan.data).stem) / f"{stem}.json"
 

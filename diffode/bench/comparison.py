@@ -11,12 +11,11 @@ import torch
 
 from diffode.bench.budgeting import budgeted
 from diffode.bench.cells import FORMAT, Cell, cells_of, run_cell, split, write_cell
-from diffode.bench.config import BenchConfig, digest
+from diffode.bench.config import BenchConfig
 from diffode.bench.models import (
     Model,
     alike,
     describe,
-    fingerprint,
     keeps_own,
     model_of,
     paced,
@@ -34,6 +33,7 @@ from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
+from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.run import load_data, matched, start
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
@@ -130,7 +130,7 @@ class _Part:
         plan = plan_of(self.config, field, self.name, seed)
         if self.config.seconds is not None:
             plan = paced(plan, self.dataset, self.config.seconds, self.out)
-        values = fingerprint(self.dataset.train, self.dataset.train_labels)
+        values = key_of_values(self.dataset.train, self.dataset.train_labels)
         return model_of(plan, values, self.out)
 
     def run(self, device: torch.device, say: Callable[..., None]) -> None:
@@ -202,7 +202,7 @@ class _Part:
         path = (
             self.out
             / "floors"
-            / f"{file_word(Path(self.name).stem)}-{digest([FORMAT, about])}.json"
+            / f"{file_word(Path(self.name).stem)}-{key_of([FORMAT, about])}.json"
         )
         if not path.exists():
             floor = {"about": about} | split(self.panel.floor, "floor")

@@ -20,8 +20,6 @@ A file is TOML, or YAML or JSON by its suffix:
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -207,12 +205,6 @@ def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
             where = quoted(first["loc"][0])
             raise ValueError(f"a comparison has no {where}; it has: {known}") from None
         raise ValueError(problem(error)) from None
-
-
-def digest(content: object) -> str:
-    """Twelve hexadecimal digits that name a JSON-able value."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _no_more_than_options(given: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ comparison goes on in it and a changed one does not take it for its own.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import platform
 import resource
@@ -21,10 +20,9 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from torch import Tensor
 
 from diffode import __version__, recipes
-from diffode.bench.config import BenchConfig, digest
+from diffode.bench.config import BenchConfig
 from diffode.bench.stored import Pace, Trained, read_part
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
@@ -33,6 +31,7 @@ from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.options import options_of
 from diffode.recipes.compose import given
+from diffode.runs.keys import key_of
 from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, FREE, Plan
 from diffode.runs.run import execute
@@ -68,16 +67,6 @@ class Model:
         return load(self.folder).field
 
 
-def fingerprint(*tensors: Tensor | None) -> str:
-    """Twelve hexadecimal digits of the values of tensors."""
-    state = hashlib.sha256()
-    for tensor in tensors:
-        if tensor is not None:
-            state.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            state.update(tensor.detach().cpu().contiguous().numpy().data)
-    return state.hexdigest()[:12]
-
-
 def keeps_own(field: str) -> bool:
     """Whether a recipe states training options of its own, and so stays out of the shared ones."""
     return bool(recipes.find(field).training)
@@ -109,7 +98,7 @@ def alike(options: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, 
 def model_of(plan: Plan, data_print: str, out: Path) -> Model:
     """The model of a plan, trained or not, below a comparison's folder."""
     about = [plan.field, data_print, plan.labels, plan.seed, plan.options, learned(plan.training)]
-    key = digest([__version__, *about])
+    key = key_of([__version__, *about])
     name = f"{plan.field}-{file_word(Path(plan.data).stem)}-{plan.seed}-{key}"
     return Model(plan, key, out / "models" / name)
 
@@ -224,7 +213,7 @@ def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:
     The pace is that of the first steps of the plan at its full length: at least 40, and one of 40.
     """
     rest = {k: v for k, v in plan.training.items() if k != "steps"}
-    key = digest([plan.field, plan.data, plan.options, rest])
+    key = key_of([plan.field, plan.data, plan.options, rest])
     path = out / "pace" / f"{plan.field}-{file_word(Path(plan.data).stem)}-{key}.json"
     if not path.exists():
         timed: int = _WARM + max(40, plan.training["steps"] // 40)

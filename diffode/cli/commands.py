@@ -13,9 +13,9 @@ from diffode.cli.shared import (
     Device,
     Levels,
     Nfe,
-    RunFolder,
     SolverOptions,
     Steps,
+    Target,
     Trust,
     Weights,
     app,
@@ -83,7 +83,7 @@ class Train:
 class Sample:
     """Draw samples of a trained field."""
 
-    run: RunFolder
+    target: Target
     n: Annotated[int, typer.Option("--samples", "--n", help="how many", min=1)] = 64
     solver: Annotated[
         str | None, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
@@ -98,6 +98,7 @@ class Sample:
     assignments: SolverOptions = None
     weights: Weights = "ema"
     device: Device = "auto"
+    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png")
 
 
@@ -105,7 +106,7 @@ class Sample:
 class FitGrid:
     """Fit the times of a solver to a trained field."""
 
-    run: RunFolder
+    target: Target
     solver: Annotated[
         str,
         typer.Option(
@@ -119,6 +120,7 @@ class FitGrid:
     assignments: SolverOptions = None
     parameters: Weights = "ema"
     device: Device = "auto"
+    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json")
 
 
@@ -126,7 +128,7 @@ class FitGrid:
 class Likelihood:
     """Print the likelihood card of a run: nats, bits per dimension, and what they hold."""
 
-    run: RunFolder
+    target: Target
     data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test"
     n: Annotated[int, typer.Option("--points", "--n", help="at most, of all classes", min=1)] = 200
     trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact"
@@ -143,6 +145,7 @@ class Likelihood:
     assignments: SolverOptions = None
     weights: Weights = "ema"
     device: Device = "auto"
+    trust: Trust = False
     out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None
     values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None
 
@@ -151,7 +154,7 @@ class Likelihood:
 class Encode:
     """Carry points to the prior, and say what the way there and back loses."""
 
-    run: RunFolder
+    target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
     solver: Annotated[
         str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
@@ -162,6 +165,7 @@ class Encode:
     assignments: SolverOptions = None
     weights: Weights = "ema"
     device: Device = "auto"
+    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz")
 
 
@@ -169,7 +173,7 @@ class Encode:
 class Decode:
     """Carry latents to the data."""
 
-    run: RunFolder
+    target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")]
     solver: Annotated[
         str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
@@ -181,6 +185,7 @@ class Decode:
     assignments: SolverOptions = None
     weights: Weights = "ema"
     device: Device = "auto"
+    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png")
 
 

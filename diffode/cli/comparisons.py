@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from diffode.cli import completing
-from diffode.cli.shared import SEEDS, Device, Levels, Nfe, RunFolder, SolverOptions, Weights
+from diffode.cli.shared import SEEDS, Device, Levels, Nfe, SolverOptions, Target, Trust, Weights
 from diffode.cli.stated import command
 
 
@@ -20,7 +20,7 @@ class Evaluate:
     out over processes (give it --samples: torchrun takes --n for its own).
     """
 
-    run: RunFolder
+    target: Target
     n: Annotated[
         int,
         typer.Option("--samples", "--n", help="at most as many as there are training points"),
@@ -48,6 +48,7 @@ class Evaluate:
     levels: Levels = None
     weights: Weights = "ema"
     device: Device = "auto"
+    trust: Trust = False
     out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None
 
 
@@ -119,16 +120,12 @@ class Check:
     """Check a field, yours or a run's, and name the likely mistake (exit code 1).
 
     This runs the code that it is given: a module or a file is imported and the function called,
-    whatever they do. A run or a checkpoint is data, and nothing in it is run.
+    whatever they do. A run or a checkpoint is data, and nothing in it is run without --trust.
     """
 
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET", help="a run, a checkpoint, module:attribute or file.py:attribute"
-        ),
-    ]
+    target: Target
     data: Annotated[
         str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
     ] = None
     device: Device = "auto"
+    trust: Trust = False

@@ -8,31 +8,29 @@ from pathlib import Path
 import torch
 import typer
 
-from diffode.bench.config import digest
-from diffode.bench.models import fingerprint
 from diffode.cli.comparisons import Evaluate
-from diffode.cli.likelihood import BATCH, prepared
+from diffode.cli.likelihood import BATCH
 from diffode.cli.outcome import require_sound
-from diffode.cli.points import opened, write_arrays
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import metrics_named, pairs
 from diffode.cli.signals import Ended
-from diffode.cli.sources import data_of
 from diffode.data import Dataset, source_of
+from diffode.data.points import write_arrays
 from diffode.data.rows import some_rows
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
-from diffode.likelihood.dequantisation import Quantisation
+from diffode.likelihood.dequantisation import Quantisation, prepared
 from diffode.likelihood.transport import Transport
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation, evaluated
-from diffode.runs.run import home
+from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.shards import Drawn, draw
+from diffode.runs.targets import Target, resolve
 from diffode.sampling.choosing import solver_for
 from diffode.solvers import get_solver
+from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
-from diffode.training import checkpoint
 
 POINTS = 200  # whose likelihood is measured
 
@@ -42,38 +40,42 @@ def command(asked: Evaluate) -> None:
     if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
     told = None if asked.levels is None else Quantisation.parse(asked.levels)
-    folder, (plan, dataset) = home(asked.run), data_of(asked.run, asked.data)
-    against, nfe, seed = asked.data or plan.data, asked.nfe, asked.seed
     _place(asked.device)
-    objective, classes = opened(asked.run, asked.weights, asked.device)
-    field = objective.field.eval()
-    if dataset.event_shape != field.event_shape:
-        raise ValueError(
-            f"{asked.run} makes samples of shape {field.event_shape}, {against} has "
-            f"{dataset.event_shape}; give the data that it was trained on"
-        )
-    if classes is not None and (dataset.classes is None or dataset.classes > classes):
-        raise ValueError(
-            f"{asked.run} draws {classes} classes, {against} has {dataset.classes}; give data of "
-            "the classes that it was trained on"
-        )
+    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    field, classes, nfe, seed = target.field.eval(), target.classes, asked.nfe, asked.seed
+    dataset = _dataset(target, asked.data)
+    if target.folder is None and asked.out is None:
+        raise ValueError(f"{target.name} is no run with a folder of its own; give --out FOLDER")
     options = pairs(asked.assignments)
-    chosen = solver_for(field, asked.solver or plan.solver, options)
+    chosen = solver_for(field, asked.solver or target.solver, options)
     if asked.likelihood:
         get_solver("dopri5").check(Transport(field, None))
     own = metrics_named(asked.metric) or []
     panel = Panel(dataset, asked.n, asked.features, labels=classes is not None, metrics=own)
     y = None if classes is None else dataset.labels(panel.count)
-    state = fingerprint(*field.state_dict().values())
-    classed = None if y is None else fingerprint(y)
-    drawing = digest([state, repr(field), chosen.name, options, nfe, seed, asked.weights, classed])
+    state = key_of_values(*field.state_dict().values())
+    classed = None if y is None else key_of_values(y)
+    drawn_by: list[object] = [
+        state,
+        repr(field),
+        chosen.name,
+        options,
+        nfe,
+        seed,
+        asked.weights,
+        classed,
+    ]
+    if target.checkpoint is None:  # code, which may change while its tensors do not
+        drawn_by.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
+    drawing = key_of(drawn_by)
     about = [drawing, panel.count, [str(f) for f in panel.features], asked.likelihood]
     about += [panel.own_metrics] if own else []
     if asked.data is not None:
-        about += [source_of(asked.data), fingerprint(dataset.test)]
-    name = f"{chosen.name}-{'own' if nfe is None else nfe}-{digest(about)}"
-    parts = require_writable(folder / "eval" / "parts" / drawing)
-    folder = require_writable(asked.out or folder / "eval" / name)
+        about += [source_of(asked.data), key_of_values(dataset.test)]
+    name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key_of(about)}"
+    home = target.folder or asked.out or Path()
+    parts = require_writable(home / "eval" / "parts" / drawing)
+    folder = require_writable(asked.out or home / "eval" / name)
     try:
         with progress_bar("sample", panel.count) as bar:
             drawn = draw(
@@ -96,11 +98,11 @@ def command(asked: Evaluate) -> None:
         except ValueError as error:
             refused = str(error)
     settings = {
-        "run": str(asked.run),
-        "field": plan.field,
-        "data": against,
-        "checkpoint": checkpoint.file_at(asked.run).stem,
-        "weights": asked.weights,
+        "run": target.name,
+        "field": target.name if target.plan is None else target.plan.field,
+        "data": asked.data or (target.plan.data if target.plan else dataset.name),
+        "checkpoint": target.name if target.checkpoint is None else target.checkpoint.stem,
+        "weights": "own" if target.checkpoint is None else asked.weights,
         "solver": repr(chosen),
         "solver_options": options,
         "nfe_allowed": nfe,
@@ -112,8 +114,7 @@ def command(asked: Evaluate) -> None:
         "seconds": drawn.seconds,
         "versions": {"torch": torch.__version__},
     }
-    title = f"{plan.field} on {dataset.name}"
-    _finish(Evaluation(title, settings, panel, metrics, card), drawn, folder)
+    _finish(Evaluation(target.title(dataset), settings, panel, metrics, card), drawn, folder)
     if refused:
         raise ValueError(refused)
 
@@ -159,6 +160,27 @@ def _card(
             seed=seed,
             progress=bar.advance,
         )
+
+
+def _dataset(target: Target, place: str | None) -> Dataset:
+    """The data to measure samples against.
+
+    Raises:
+        ValueError: data of another shape, or of other classes.
+    """
+    dataset, field = target.dataset(place), target.field
+    what = place or dataset.name
+    if dataset.event_shape != field.event_shape:
+        raise ValueError(
+            f"{target.name} makes samples of shape {field.event_shape}, {what} has "
+            f"{dataset.event_shape}; give the data that it was trained on"
+        )
+    if target.classes is not None and not 0 < (dataset.classes or 0) <= target.classes:
+        raise ValueError(
+            f"{target.name} draws {target.classes} classes, {what} has {dataset.classes}; give "
+            "data of the classes that it was trained on"
+        )
+    return dataset
 
 
 def _place(device: str) -> None:

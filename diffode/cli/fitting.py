@@ -6,11 +6,11 @@ import typer
 
 from diffode.cli.commands import FitGrid
 from diffode.cli.hints import command_line
-from diffode.cli.points import opened
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.fields.base import AffineField
 from diffode.files import require_writable
+from diffode.runs.targets import resolve
 from diffode.solvers.fitting import fit_grid
 
 
@@ -19,7 +19,8 @@ def command(asked: FitGrid) -> None:
     if asked.out.suffix != ".json":
         raise ValueError(f"got --out {asked.out}; wanted a name that ends in .json")
     require_writable(asked.out.parent)
-    field = opened(asked.run, asked.parameters, asked.device)[0].field.eval()
+    target = resolve(asked.target, asked.parameters, asked.device, trust=asked.trust)
+    field = target.field.eval()
     if not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} has no schedule to place times on")
     field.requires_grad_(False)
@@ -47,5 +48,5 @@ def command(asked: FitGrid) -> None:
     typer.echo(
         f"wrote {fitted.save(asked.out)} (held-out error {fitted.before:.3g} -> "
         f"{fitted.after:.3g}, {gain:.2g} times smaller); use it with"
-        f"{command_line('sample', asked.run, '--grid', asked.out)}"
+        f"{command_line('sample', asked.target, '--grid', asked.out)}"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 from torch import Tensor
 
-from diffode.cli.points import write_arrays
+from diffode.data.points import write_arrays
 from diffode.solvers.status import refusal, shortfall
 
 

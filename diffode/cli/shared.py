@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +16,13 @@ app = App(
     rich_markup_mode=None,
 )
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory or a checkpoint")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="a run, a checkpoint, or code, which is run: file.py:name or package.module:name",
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="run the code that the run names, as a recipe's file")
 ]

@@ -17,7 +17,6 @@ from diffode.cli.outcome import warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.cli.signals import Ended, stopping
-from diffode.cli.sources import unknown
 from diffode.data import names, source_of
 from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
@@ -26,6 +25,7 @@ from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
 from diffode.runs.run import Run, execute, home, load_data
+from diffode.runs.targets import unknown
 from diffode.training import checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
@@ -150,7 +150,7 @@ def _resumed(asked: Train, options: dict[str, Any], folder: Path) -> tuple[Plan,
                 f"{folder} is a run with data {stored.data}, not {data}; start a new run"
             )
         plan = replace(plan, data=data, source=source_of(data))
-    return plan, changes(stored, plan, folder), unknown(folder, stored)
+    return plan, changes(stored, plan, folder), unknown(str(folder), stored)
 
 
 def _fresh(plan: Plan) -> Path:

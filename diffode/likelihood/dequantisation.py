@@ -23,9 +23,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffode.data import Dataset
 from diffode.data.rows import some_rows
 from diffode.doors import as_labels, as_state
-from diffode.fields.base import AffineField
+from diffode.fields.base import AffineField, Field
 from diffode.fields.exact import Empirical
 from diffode.inputs import quoted
 from diffode.rng import Rng
@@ -163,3 +164,37 @@ def law_at_prior(
         return out
 
     return by_class
+
+
+def prepared(
+    field: Field,
+    dataset: Dataset | None,
+    x: Tensor,
+    y: Tensor | None,
+    seed: int,
+    as_is: bool = False,
+    levels: Quantisation | None = None,
+) -> tuple[Tensor, Quantisation | None, Callable[[Tensor], Tensor] | None]:
+    """Points dequantised where they take few values, those values, and the true law at t_prior.
+
+    Arguments:
+        field: what their likelihood is measured by.
+        dataset: what it was trained on, if that is known.
+        x, y: the points and their labels.
+        seed: of the dequantisation.
+        as_is: do not dequantise.
+        levels: the values that the data take; None looks for them.
+
+    Raises:
+        ValueError: data that do not take the given levels.
+    """
+    if levels is None and not as_is:
+        levels = quantisation_of(x if dataset is None else dataset.train)
+        levels = levels if levels is not None and levels.hold(x) else None
+    if levels is not None:
+        x = dequantise(x, levels, Rng(seed))
+    terminal = None
+    if dataset is not None and isinstance(field, AffineField):
+        labels = dataset.train_labels if y is not None else None
+        terminal = law_at_prior(field, dataset.train, labels, y)
+    return x, levels, terminal

@@ -17,10 +17,10 @@ from torch import nn
 from diffode import code
 from diffode.data import Dataset, load
 from diffode.data.fingerprint import Fingerprint
+from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.fields.complete import require_complete
 from diffode.runs import loading
-from diffode.runs.loading import Weights
 from diffode.runs.plan import CONFIG, Plan
 from diffode.runs.run import Run, home, load_data
 from diffode.training import checkpoint
@@ -36,16 +36,20 @@ class Target:
     Attributes:
         name: as it was asked for.
         field: with the weights that were asked for.
+        classes: the number of its labels, or None.
         checkpoint: the file of these weights, or None.
         folder: the run directory, or None.
         made: the run itself, where code made one, or None.
+        trust: whether code that the run names may be run.
     """
 
     name: str
     field: Field
+    classes: int | None
     checkpoint: Path | None = None
     folder: Path | None = None
     made: Run | None = None
+    trust: bool = False
 
     @cached_property
     def plan(self) -> Plan | None:
@@ -56,7 +60,7 @@ class Target:
         """
         if self.made is not None:
             return self.made.plan
-        return None if self.folder is None else Plan.read(self.folder)
+        return None if self.folder is None else Plan.read(self.folder, trust=self.trust)
 
     @property
     def solver(self) -> str:
@@ -94,12 +98,15 @@ class Target:
         return load_data(self.plan)
 
 
-def resolve(target: str | Path, weights: Weights = "ema", *, trust: bool = False) -> Target:
+def resolve(
+    target: str | Path, weights: str = "ema", device: str = "cpu", *, trust: bool = False
+) -> Target:
     """The field of a TARGET; a file or module that is named is run.
 
     Arguments:
         target: a run directory, a checkpoint, ``file.py:name`` or ``package.module:name``.
         weights: of what was trained, the moving average ("ema") or as trained ("raw").
+        device: to move it to: "auto", "cpu" or "cuda".
         trust: whether code that a run names, such as its recipe's, may be run too.
 
     Raises:
@@ -108,23 +115,26 @@ def resolve(target: str | Path, weights: Weights = "ema", *, trust: bool = False
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"got --weights {weights}; wanted ema or raw")
+    where = choose(device)
     path = Path(target)
     if path.exists():
         file, folder = checkpoint.file_at(path), home(path)
-        field = loading.load(file, weights, trust=trust).field
-        return Target(str(target), field, file, folder if (folder / CONFIG).exists() else None)
+        objective = loading.load(file, "raw" if weights == "raw" else "ema", trust=trust)
+        run = folder if (folder / CONFIG).exists() else None
+        field = objective.field.to(where)
+        return Target(str(target), field, _classes(objective), file, run, trust=trust)
     if (place := code.place(str(target))) is None:
         raise ValueError(
-            f"got {str(target)!r}, which does not exist; give a run directory, a checkpoint, "
-            "module:attribute or file.py:attribute"
+            f"{target} does not exist; give a run directory, a .safetensors checkpoint, or code "
+            "as file.py:name or package.module:name"
         )
     made = _made(code.run(place), str(target))
     if isinstance(made, Run):
         field = made.field if weights == "ema" else made.objective.field
-        return Target(str(target), field, folder=made.out, made=made)
+        return Target(str(target), field.to(where), _classes(made.objective), None, made.out, made)
     field = made if isinstance(made, Field) else made.field
     require_complete(field)
-    return Target(str(target), field)
+    return Target(str(target), field.to(where), _classes(made))
 
 
 def unknown(name: str, plan: Plan) -> str:
@@ -135,6 +145,13 @@ def unknown(name: str, plan: Plan) -> str:
         f"{name} is of an older version and does not tell which values its data had; {plan.data} "
         "is taken as it is now"
     )
+
+
+def _classes(objective: Field | Objective) -> int | None:
+    """The number of labels that a field or an objective knows."""
+    if isinstance(objective, Field):
+        return objective.classes
+    return objective.field.classes if objective.spec is None else objective.spec.classes
 
 
 def _warn(what: str) -> None:

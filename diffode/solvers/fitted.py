@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from torch import Tensor
 
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.files import write_text
@@ -20,7 +21,7 @@ from diffode.solvers.base import Solver
 from diffode.solvers.multistep import Multistep
 from diffode.solvers.scaled import Scaled
 
-_PROBES = 3  # points and times by which a field is known again
+PROBES = 3  # points and times by which a field is known again
 
 
 class FittedGrid(BaseModel):
@@ -55,8 +56,8 @@ class FittedGrid(BaseModel):
         if self.scales is not None and len(rows) != len(gaps):
             raise ValueError(f"got {len(rows)} rows of weights for {len(gaps)} steps")
         numbers = [*self.probe, *(v for row in rows for v in row)]
-        if len(self.probe) != _PROBES or not all(map(math.isfinite, numbers)):
-            raise ValueError(f"got weights or probes that are not finite, or not {_PROBES} probes")
+        if len(self.probe) != PROBES or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"got weights or probes that are not finite, or not {PROBES} probes")
         return self
 
     def make_solver(self) -> Solver:
@@ -88,7 +89,7 @@ class FittedGrid(BaseModel):
         Raises:
             ValueError: its span or its velocities at the probe points differ.
         """
-        probe, own = torch.tensor(fingerprint(field)), torch.tensor(self.probe)
+        probe, own = torch.tensor(probe_of(field)), torch.tensor(self.probe)
         same = (self.times[0], self.times[-1]) == tuple(field.span)
         if not same or not torch.allclose(probe, own, rtol=1e-3):
             raise ValueError(
@@ -121,14 +122,14 @@ def read_grid(path: Path | str) -> FittedGrid:
 
 
 @torch.no_grad()
-def fingerprint(field: Field) -> list[float]:
+def probe_of(field: Field, y: Tensor | None = None) -> list[float]:
     """Norms of the velocity at three points and times that the span and the shape decide."""
     first, last = field.span
-    x = Rng(20).normal("fit/probe", (_PROBES, *field.event_shape), device=field.device)
+    x = Rng(20).normal("fit/probe", (PROBES, *field.event_shape), device=field.device)
     shares = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64, device=field.device)
     t = first + (last - first) * shares
     if isinstance(field, AffineField):
         x = expand_like(field.schedule.sigma(t), x) * x
-    index = torch.arange(_PROBES, device=field.device)
-    norms: list[float] = field.rows(index).velocity(x, t).flatten(1).norm(dim=1).tolist()
+    index = torch.arange(PROBES, device=field.device)
+    norms: list[float] = field.rows(index).velocity(x, t, y).flatten(1).norm(dim=1).tolist()
     return norms

@@ -24,7 +24,7 @@ from diffode.fields.base import AffineField
 from diffode.rng import Rng
 from diffode.solvers import get_solver, grid
 from diffode.solvers.base import Solver
-from diffode.solvers.fitted import FittedGrid, fingerprint
+from diffode.solvers.fitted import FittedGrid, probe_of
 from diffode.solvers.grids import spacing
 from diffode.solvers.multistep import Multistep
 from diffode.solvers.scaled import Scaled
@@ -102,7 +102,7 @@ def fit_grid(
         scales=scales,
         before=before,
         after=after,
-        probe=fingerprint(field),
+        probe=probe_of(field),
     )
 
 

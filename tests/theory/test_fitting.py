@@ -11,7 +11,7 @@ from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.sampling.drawing import sample
 from diffode.solvers import fitting, get_solver, grid
-from diffode.solvers.fitted import fingerprint, read_grid
+from diffode.solvers.fitted import probe_of, read_grid
 from diffode.solvers.fitting import fit_grid
 
 
@@ -150,5 +150,5 @@ def test_refusals():
 
 
 def test_the_fingerprint_is_the_fields_own():
-    a, b = fingerprint(ring(VP())), fingerprint(ring(VP()))
+    a, b = probe_of(ring(VP())), probe_of(ring(VP()))
     assert a == b and len(a) == 3 and min(a) > 0

@@ -1,9 +1,8 @@
-"""What the commands on points share: a run's field, a file of points, a file of results."""
+"""Points in files: of a field to move, and what became of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -11,21 +10,7 @@ from torch import Tensor
 
 from diffode.data import arrays
 from diffode.data.npy import load_arrays
-from diffode.devices import choose
 from diffode.files import replacing
-from diffode.runs.loading import load
-from diffode.training.objective import Objective
-
-BATCH = 50
-
-
-def opened(run: Path, weights: str, device: str) -> tuple[Objective, int | None]:
-    """A run's objective on a device, and the number of its classes if it knows labels."""
-    if weights not in ("ema", "raw"):
-        raise ValueError(f"got --weights {weights}; wanted ema or raw")
-    objective = load(run, cast(Literal["ema", "raw"], weights)).to(choose(device))
-    assert objective.spec is not None
-    return objective, objective.spec.classes
 
 
 def read_points(
@@ -34,7 +19,7 @@ def read_points(
     """Points (B, *event) in a .npy or .npz file, and their labels for a field that knows them.
 
     Raises:
-        ValueError: no readable array, one of another shape, or labels that the run has not.
+        ValueError: no readable array, one of another shape, or labels that the field has not.
     """
     if not path.exists():
         raise ValueError(f"{path}: no such file; give the path of a .npy or .npz file")
@@ -44,7 +29,7 @@ def read_points(
             array = arrays.channels_first(array)
         if array.shape[1:] != event_shape or not len(array) or array.dtype.kind not in "fiu":
             raise ValueError(
-                f"got an array of {array.dtype} and shape {array.shape}; this run moves numbers "
+                f"got an array of {array.dtype} and shape {array.shape}; this field moves numbers "
                 f"of shape (rows, {', '.join(map(str, event_shape))})"
             )
         x = arrays.as_learned(array)
@@ -52,7 +37,7 @@ def read_points(
             raise ValueError("got values that are NaN or infinite; drop those rows")
         y = None if target is None or classes is None else arrays.labels(target, len(x))
         if y is not None and classes is not None and int(y.max()) >= classes:
-            raise ValueError(f"got label {int(y.max())}; this run has labels 0 to {classes - 1}")
+            raise ValueError(f"got label {int(y.max())}; this field has labels 0 to {classes - 1}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return x, y
