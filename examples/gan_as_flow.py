@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffode import Rng, build, sample, train
-from diffode.analysis.history import Followed, GeneratorHistory, followed
 from diffode.data import load
 from diffode.training import data_stats
 from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
@@ -46,26 +45,33 @@ def particles(steps: int) -> Tensor:
     return path[torch.linspace(0, stages, FRAMES).long()]
 
 
-def generator(steps: int) -> tuple[Tensor, dict[str, Followed]]:
+class Carried(NamedTuple):
+    """How far samples went, in lengths of epsilon v, and the cosine of their angle with it."""
+
+    ratio: float
+    cosine: float
+
+
+def generator(steps: int) -> tuple[Tensor, dict[str, Carried]]:
     """Samples of fixed latents at 25 steps, and how far several steps on one critic carry."""
     stats = data_stats(DATA)
     objective = build("gan", (2,), stats=stats, width=64, regression=True, epsilon=EPSILON)
     z = Rng(1).normal("latents", (COUNT, 2))
-    history, steps = GeneratorHistory(), max(steps, FRAMES)
+    path, steps = [], max(steps, FRAMES)
     when = [1 + (steps - 1) * k // (FRAMES - 1) for k in range(FRAMES)]
     several = {}
     for state in train(objective, DATA, steps=steps, batch=128, lr=1e-3, clip=1e6):
         if state.step in when:
-            history.keep(state.step, objective.field)
+            path.append(objective.generated.make(z).detach())
         if state.step == when[6]:
             several = {
                 "-h(d)": carried(objective, AlternatingGAN, z),
                 "regression": carried(objective, GeneratorRegression, z),
             }
-    return history.path(z), several
+    return torch.stack(path), several
 
 
-def carried(objective: GeneratorRegression, kind: type[AlternatingGAN], z: Tensor) -> Followed:
+def carried(objective: GeneratorRegression, kind: type[AlternatingGAN], z: Tensor) -> Carried:
     """Where 32 steps of a loss take the samples, beside epsilon v."""
     trial = copy.deepcopy(objective)
     before = trial.generated.make(z).detach()
@@ -74,7 +80,10 @@ def carried(objective: GeneratorRegression, kind: type[AlternatingGAN], z: Tenso
         optimiser.zero_grad()
         kind.follow(trial, z, None, Rng(0)).backward()
         optimiser.step()
-    return followed(before, trial.generated.make(z), trial.velocity(before, None), EPSILON)
+    went = (trial.generated.make(z) - before).detach().flatten()
+    wanted = EPSILON * trial.velocity(before, None).detach().flatten()
+    cosine = torch.cosine_similarity(went, wanted, dim=0)
+    return Carried(float(went.norm() / wanted.norm()), float(cosine))
 
 
 def drawn(ax: Axes, x: Tensor, title: str, colour: str) -> list[Artist]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffode.analysis.parameter_ode import GameFlow, penalised
+from diffode.analysis import GameFlow, penalised
 from diffode.viz import canvas
 
 STEP, LONG = 0.15, 0.05

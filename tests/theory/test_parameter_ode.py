@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffode import Rng, build
-from diffode.analysis.parameter_ode import GameFlow, penalised
+from diffode.analysis import GameFlow, penalised
 from diffode.training import Batch
 
 ORDERS = {"euler": 1, "heun": 2, "rk4": 4}
