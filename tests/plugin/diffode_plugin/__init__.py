@@ -1,0 +1,1 @@
+"""Parts of another package, which diffode finds by its entry points."""
