@@ -44,7 +44,9 @@ class Kind:
     also: str = ""
 
 
+NOWHERE = "code in no file"  # the origin of what was defined in this process alone
 _PATHS = "; or give a path to a .npy or .npz file or to a folder of IDX files"
+_CLASSIFIER = ", or the path of a .safetensors file from diffode features"
 KINDS = {
     "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),
     "solver": Kind("solver", "diffode.solvers", "diffode.solvers"),
@@ -52,6 +54,7 @@ KINDS = {
     "network": Kind("network", "diffode.networks", "diffode.nn", ", auto"),
     "source": Kind("data set", "diffode.sources", "diffode.data", _PATHS),
     "metric": Kind("metric", "diffode.metrics", "diffode.metrics.builtin"),
+    "feature": Kind("feature space", "diffode.features", "diffode.metrics.features", _CLASSIFIER),
 }
 
 
@@ -230,7 +233,7 @@ def _made(
 
 
 def _origin(at: code.Place | None) -> str:
-    return "code in no file" if at is None else f"sha256 {code.fingerprint(at)}"
+    return NOWHERE if at is None else f"sha256 {code.fingerprint(at)}"
 
 
 def _defined_anew(before: object, value: object) -> bool:

@@ -15,7 +15,7 @@ from diffode.metrics.classifier import (
     train_classifier,
     weights_hash,
 )
-from diffode.metrics.features import find, principal, usual
+from diffode.metrics.features import principal, space, usual
 from tests.draws import Quick
 from tests.runs import refused
 
@@ -43,8 +43,8 @@ def test_the_command_gives_the_same_weights_every_time(tmp_path, capsys):
         torch.randn(3)  # the global state has no part in it
     printed = capsys.readouterr().out
     assert hashes[0] == hashes[1] and hashes[0] in printed and "of 359 held-out" in printed
-    space = find(str(out), load("digits"))
-    assert str(space) == f"digits-cnn@{hashes[0]}"
+    found = space(str(out), load("digits"))
+    assert str(found) == f"digits-cnn@{hashes[0]}"
 
 
 def test_training_leaves_the_threads_and_the_global_state_alone():
@@ -64,11 +64,11 @@ def test_the_classifier_takes_images_of_any_size(shape):
 @pytest.mark.parametrize("name", ["pixels", "pca", "classifier"])
 def test_features_are_matrices_of_float64_row_by_row(name):
     data = load("digits")
-    space = find(name, data)
+    found = space(name, data)
     x = data.test[:30].double()
-    features = space(x)
-    assert features.dtype == torch.float64 and features.ndim == 2 and len(space.hash) == 12
-    assert torch.allclose(space(x[7:9]), features[7:9], atol=1e-5)
+    features = found(x)
+    assert features.dtype == torch.float64 and features.ndim == 2 and len(found.hash) == 12
+    assert torch.allclose(found(x[7:9]), features[7:9], atol=1e-5)
 
 
 def test_principal_axes_are_those_of_numpys_svd():
@@ -104,7 +104,7 @@ def test_inception_that_cannot_be_had_is_refused_in_one_line(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ValueError, match="Inception network cannot be had here") as error:
-        find("inception", load("digits"))
+        space("inception", load("digits"))
     assert "\n" not in str(error.value)
 
 
@@ -112,7 +112,7 @@ def test_what_has_no_classifier_is_refused_in_one_line(tmp_path, capsys):
     bad = tmp_path / "x.safetensors"
     bad.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not a classifier of diffode"):
-        find(str(bad), load("digits"))
+        space(str(bad), load("digits"))
     assert "labelled images" in refused(capsys, "features", "moons", "--out", bad)
     assert "ends in .safetensors" in refused(capsys, "features", "digits", "--out", "x.pt")
     assert "has no labels" in refused(capsys, "features", "swiss-roll", "--out", bad)

@@ -27,9 +27,8 @@ COUNT = 400
 @pytest.fixture
 def own(monkeypatch):
     """A name for a metric, which is gone after the test."""
-    known = dict(registry._TABLES["metric"])
-    monkeypatch.setitem(registry._TABLES, "metric", known)
-    return known
+    for kind in ("metric", "feature"):
+        monkeypatch.setitem(registry._TABLES, kind, dict(registry._TABLES[kind]))
 
 
 def test_a_number_is_a_column_with_an_error_and_a_row_of_real_data(own):
@@ -103,6 +102,26 @@ def test_its_error_is_the_spread_over_fresh_draws(own):
     spread = float(torch.tensor([e.value for e in found]).std())
     stated = sum(e.stderr for e in found) / 40
     assert 0.7 < stated / spread < 1.5  # 40 draws know a spread to 11 %
+
+
+def test_a_feature_space_of_ones_own_is_a_function_of_the_data(own, tmp_path, capsys):
+    lines = """
+from diffode.metrics import Features, feature_space
+
+@feature_space("radius")
+def radius(data):
+    return Features("radius", "version1", lambda x: x.norm(dim=1, keepdim=True))
+
+def number(data):
+    return 1.0
+"""
+    code = written(tmp_path, lines, "spaces.py")
+    trained = made(tmp_path, "--field", "edm", "--data", "moons")
+    given = ["eval", str(trained), "--samples", "50", "--nfe", "5", "--features"]
+    assert run([*given, f"{code}:radius"]) == 0
+    assert "\nFrechet[radius@version1] " in capsys.readouterr().out
+    said = refused(capsys, *given, f"{code}:number")
+    assert "returned an object of type float; wanted diffode.metrics.Features" in said
 
 
 def test_names_and_senses_are_checked(own):

@@ -36,7 +36,9 @@ class Evaluate:
     assignments: SolverOptions = None
     features: Annotated[
         list[str] | None,
-        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+        typer.Option(
+            help="a feature space: pixels, pca, classifier, inception, its file, or mine.py:name"
+        ),
     ] = None
     metric: Annotated[
         list[str] | None,
@@ -90,7 +92,9 @@ class Bench:
     ] = None
     features: Annotated[
         list[str] | None,
-        typer.Option(help="a feature space: pixels, pca, classifier, inception, or a file"),
+        typer.Option(
+            help="a feature space: pixels, pca, classifier, inception, its file, or mine.py:name"
+        ),
     ] = None
     metric: Annotated[
         list[str] | None,

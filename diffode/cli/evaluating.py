@@ -12,7 +12,7 @@ from diffode.cli.comparisons import Evaluate
 from diffode.cli.likelihood import BATCH
 from diffode.cli.outcome import require_sound
 from diffode.cli.progress import progress_bar
-from diffode.cli.shared import metrics_named, pairs
+from diffode.cli.shared import named, pairs
 from diffode.cli.signals import Ended
 from diffode.data import Dataset, source_of
 from diffode.data.points import write_arrays
@@ -50,8 +50,9 @@ def command(asked: Evaluate) -> None:
     chosen = solver_for(field, asked.solver or target.solver, options)
     if asked.likelihood:
         get_solver("dopri5").check(Transport(field, None))
-    own = metrics_named(asked.metric) or []
-    panel = Panel(dataset, asked.n, asked.features, labels=classes is not None, metrics=own)
+    spaces = named("feature", asked.features)
+    own = named("metric", asked.metric) or []
+    panel = Panel(dataset, asked.n, spaces, labels=classes is not None, metrics=own)
     y = None if classes is None else dataset.labels(panel.count)
     state = key_of_values(*field.state_dict().values())
     classed = None if y is None else key_of_values(y)

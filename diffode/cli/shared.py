@@ -60,6 +60,6 @@ def pairs(assignments: list[str] | None, given: Mapping[str, Any] | None = None)
     return {**given, **{key.strip(): value.strip() for key, _, value in split}}
 
 
-def metrics_named(given: list[str] | None) -> list[str] | None:
-    """The metrics of ``--metric`` by what finds them again; the code of one's own is run."""
-    return given and [registry.find("metric", name, run=True).key for name in given]
+def named(kind: str, given: list[str] | None) -> list[str] | None:
+    """Names by what finds them again; the code of those that lead to some is run."""
+    return given and [registry.opened(kind, name) for name in given]

@@ -5,6 +5,7 @@ its standard error.
 """
 
 from diffode.metrics.estimates import Estimate, mean
+from diffode.metrics.features import Features, feature_space
 from diffode.metrics.kernels import bandwidth, energy_distance, kernel_distance, mmd
 from diffode.metrics.labels import class_accuracy, class_variation
 from diffode.metrics.metric import Metric, Samples, metric
@@ -24,6 +25,7 @@ from diffode.metrics.transport import sliced_wasserstein2, wasserstein2
 __all__ = [
     "MOST_COORDINATES",
     "Estimate",
+    "Features",
     "Metric",
     "Panel",
     "Quality",
@@ -33,6 +35,7 @@ __all__ = [
     "class_variation",
     "copying",
     "energy_distance",
+    "feature_space",
     "floor",
     "frechet",
     "gaussian_fit",

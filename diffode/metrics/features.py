@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode import registry
 from diffode.data import Dataset
 from diffode.inputs import quoted
 from diffode.metrics.classifier import Classifier, load_classifier, shipped
@@ -49,7 +50,28 @@ class Features:
         return f"{self.name}@{self.hash}"
 
 
-def pixels() -> Features:
+Space = Callable[[Dataset], Features]
+
+
+def feature_space(name: str) -> Callable[[Space], Space]:
+    """Register a feature space: a decorator of a function from a data set to its `Features`.
+
+    Arguments:
+        name: how it is asked for, as by ``--features``.
+
+    Raises:
+        ValueError: a name that is taken.
+    """
+
+    def add(space: Space) -> Space:
+        registry.register("feature", name, space)
+        return space
+
+    return add
+
+
+@feature_space("pixels")
+def pixels(_: Dataset) -> Features:
     """The events themselves."""
     return Features("pixels", _digest(b"identity"), lambda x: x.flatten(1))
 
@@ -70,6 +92,12 @@ def principal(train: Tensor, coordinates: int = PCA) -> Features:
     return Features(f"pca{count}", content, lambda x: (x.flatten(1).double() - mean) @ axes)
 
 
+@feature_space("pca")
+def _principal(dataset: Dataset) -> Features:
+    """The first principal axes of the training data."""
+    return principal(dataset.train)
+
+
 def classified(path: str | Path) -> Features:
     """The hidden layer of a trained classifier, from ``diffode features``.
 
@@ -80,7 +108,8 @@ def classified(path: str | Path) -> Features:
     return Features(f"{about['data']}-cnn", about["hash"], net.features, about, net)
 
 
-def inception() -> Features:
+@feature_space("inception")
+def inception(_: Dataset) -> Features:
     """The 2,048 features of the Inception network that FID is named after, through torchmetrics.
 
     Raises:
@@ -105,32 +134,38 @@ def inception() -> Features:
     return Features("inception", content, apply)
 
 
-def find(name: str, dataset: Dataset) -> Features:
-    """A feature space by name: pixels, pca, inception, or the path of a classifier.
+@feature_space("classifier")
+def _shipped(dataset: Dataset) -> Features:
+    """The hidden layer of the classifier that comes with the package."""
+    path = shipped(dataset.name)
+    if path is None:
+        raise ValueError(
+            f"no classifier of {dataset.name} comes with the package; make one with "
+            f"diffode features {dataset.name} --out FILE and give its path"
+        )
+    return classified(path)
+
+
+def space(name: str, dataset: Dataset) -> Features:
+    """A feature space by name, or by the path of a classifier.
+
+    Arguments:
+        name: a registered one; what it names takes a data set and returns `Features`.
+        dataset: whose features they are.
 
     Raises:
         ValueError: no such space.
+        TypeError: code that returns something else.
     """
-    if name == "pixels":
-        return pixels()
-    if name == "pca":
-        return principal(dataset.train)
-    if name == "inception":
-        return inception()
-    if name == "classifier":
-        path = shipped(dataset.name)
-        if path is None:
-            raise ValueError(
-                f"no classifier of {dataset.name} comes with the package; make one with "
-                f"diffode features {dataset.name} --out FILE and give its path"
-            )
-        return classified(path)
     if name.endswith(".safetensors"):
         return classified(name)
-    raise ValueError(
-        f"no feature space named {quoted(name)}; spaces: pixels, pca, classifier, inception, or "
-        "the path of a .safetensors file from diffode features"
-    )
+    found = registry.find("feature", name).value(dataset)
+    if not isinstance(found, Features):
+        raise TypeError(
+            f"{quoted(name)} returned an object of type {type(found).__name__}; wanted "
+            "diffode.metrics.Features"
+        )
+    return found
 
 
 def usual(dataset: Dataset, most: int = 1024) -> Sequence[str]:

@@ -26,6 +26,7 @@ from diffode.inputs import brief, quoted
 from diffode.metrics.estimates import Estimate, jackknife, stated
 from diffode.metrics.features import Features
 from diffode.metrics.reference import Reference
+from diffode.registry import NOWHERE
 
 Better = Literal["low", "high", "half", "one"]
 _BETTER = ("low", "high", "half", "one")
@@ -157,7 +158,7 @@ def columns(name: str, against: Reference) -> list[Metric]:
         ValueError: no such metric, or code that is not registered as one.
     """
     entry = registry.find("metric", name)
-    origin = entry.origin or _origin(entry.value)
+    origin = _source(entry.value) if entry.origin == NOWHERE else entry.origin
     if "better" not in entry.facts:
         raise ValueError(
             f"{quoted(code.short(entry.key))} does not say where good samples lie; put "
@@ -175,14 +176,12 @@ def columns(name: str, against: Reference) -> list[Metric]:
     ]  # fmt: skip
 
 
-def _origin(measure: Measure) -> str:
-    """The fingerprint of a function of this process; empty for diffode's own."""
-    if measure.__module__.partition(".")[0] == "diffode":
-        return ""
+def _source(measure: Measure) -> str:
+    """The fingerprint of a function that stands in no file, as in a notebook."""
     try:
         return f"sha256 {hashlib.sha256(inspect.getsource(measure).encode()).hexdigest()}"
     except OSError:
-        return "unknown"
+        return NOWHERE
 
 
 def _estimate(measure: Measure, samples: Samples) -> Estimate | None:

@@ -14,7 +14,7 @@ from diffode.data import Dataset, as_dataset
 from diffode.data.memory import Data
 from diffode.data.rows import some_rows
 from diffode.metrics import kernels
-from diffode.metrics.features import Features, find, naming, usual
+from diffode.metrics.features import Features, naming, space, usual
 from diffode.metrics.neighbours import nearest
 from diffode.rng import Rng
 
@@ -31,7 +31,7 @@ class Reference:
         data: a data set, or what `diffode.data.as_dataset` makes one of.
         count: samples to measure; no more than the training split has, so that there are as many
             real ones.
-        features: names of feature spaces, see `diffode.metrics.features.find`; None are the usual
+        features: names of feature spaces, see `diffode.metrics.features.space`; None are the usual
             ones of the data set.
         seed: chooses the rows of the splits.
         labels: whether samples are drawn with labels, each class in its share: then reference and
@@ -55,7 +55,7 @@ class Reference:
         self.labels = labels and dataset.train_labels is not None
         self.count = min(count, len(dataset.train))
         names = usual(dataset) if features is None else features
-        self.features: list[Features] = [find(name, dataset) for name in names]
+        self.features: list[Features] = [space(name, dataset) for name in names]
         self.fresh = len(dataset.test) >= 2 * self.count
         order = self._order("test", dataset.test_labels, len(dataset.test))
         rows = order[: self.count]
