@@ -14,6 +14,7 @@ from diffode.priors import Normal, StudentT
 from diffode.testing import check_field, diagnose
 from tests.broken import BROKEN, Flow, exact, points
 from tests.contract.test_registry import Decay
+from tests.quick import quick
 
 
 def finding(report, check):
@@ -37,7 +38,7 @@ EIGHT = [
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=[] if c in EIGHT else pytest.mark.slow) for c in BROKEN]
+    "case", quick(BROKEN, *(k for k, case in enumerate(BROKEN) if case in EIGHT))
 )
 def test_a_planted_mistake_is_named(case):
     name, make = BROKEN[case]
@@ -91,12 +92,16 @@ def test_the_schedule_can_be_stated_beside_the_field():
 
 @pytest.mark.parametrize(
     ("rule", "name"),
-    [
-        (lambda x, t: exact(Rectified()).velocity(x, t), None),
-        (lambda x, t: -exact(Rectified()).velocity(x, t), "sign"),
-        (lambda x, t: exact(Rectified()).velocity(x, 1.001 - t), "reversed time"),
-        (lambda x, t: -exact(Rectified()).velocity(x, 1.001 - t), "other clock"),
-    ],
+    quick(
+        [
+            (lambda x, t: exact(Rectified()).velocity(x, t), None),
+            (lambda x, t: -exact(Rectified()).velocity(x, t), "sign"),
+            (lambda x, t: exact(Rectified()).velocity(x, 1.001 - t), "reversed time"),
+            (lambda x, t: -exact(Rectified()).velocity(x, 1.001 - t), "other clock"),
+        ],
+        0,
+        1,
+    ),
 )
 def test_without_a_schedule_the_flow_tells_the_direction(rule, name):
     class Bare(Field):

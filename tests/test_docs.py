@@ -60,13 +60,28 @@ def alike(text):
     return re.sub(r"[-+]?\d[\d.]*(e-?\d+)?", "#", " ".join(text.split()))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
+RUN = [page for page in PAGES if steps(page)]
+PARALLEL = [page for page in RUN if any(s.text.startswith("torchrun") for s in steps(page))]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_what_a_page_says_to_type_does_what_it_says(page, desk, monkeypatch, capsys):
+    type_all(page, desk, monkeypatch, capsys, (*LEFT_OUT, "torchrun"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PARALLEL)
+def test_so_it_does_with_several_processes(page, desk, monkeypatch, capsys):
+    type_all(page, desk, monkeypatch, capsys, LEFT_OUT)
+
+
+def type_all(page, desk, monkeypatch, capsys, left_out):
+    """Everything that a page says to type, but for lines with these beginnings."""
     known = {"__name__": "page"}
     for step in steps(page):
         printed = ""
         if step.kind == "line":
-            if any(step.text.startswith(line) for line in LEFT_OUT):
+            if step.text.startswith(tuple(left_out)):
                 continue
             code, printed = carry_out(step.text, monkeypatch)
             assert code == EXITS.get(step.text, 0), f"{page}: {step.text}: {code}\n{printed}"

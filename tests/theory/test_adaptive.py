@@ -14,6 +14,7 @@ from diffode.solvers import get_solver
 from diffode.solvers.adaptive import Adaptive
 from diffode.solvers.builtin import ADAPTIVE_RK
 from diffode.solvers.tableaus import DOPRI5, TSIT5
+from tests.quick import quick
 
 ROWS = ["dopri5-rows", "tsit5-rows"]
 EVERY = [*ROWS, *ADAPTIVE_RK, "scipy_solver"]
@@ -138,7 +139,7 @@ def test_the_error_falls_with_the_fifth_power_of_the_evaluations(name):
 
 @pytest.mark.parametrize(
     ("schedule", "clock"),
-    [(SubVP(), "auto"), (Karras(), "auto"), (Karras(), "native"), (Rectified(), "auto")],
+    quick([(SubVP(), "auto"), (Karras(), "auto"), (Karras(), "native"), (Rectified(), "auto")], 1),
     ids=repr,
 )
 @pytest.mark.parametrize("name", EVERY)

@@ -1,5 +1,6 @@
 """Likelihoods of exact fields equal their densities; gradients equal their scores."""
 
+import itertools
 import math
 
 import pytest
@@ -24,6 +25,7 @@ from diffode.likelihood.transport import Transport
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers import get_solver, names
+from tests.quick import quick
 
 TIGHT = {"solver": "dopri8", "rtol": 3e-7, "atol": 3e-7}
 SCHEDULES = [
@@ -66,12 +68,11 @@ def points(field, n):
 
 
 GRID = [(schedule, noise) for schedule in SCHEDULES for noise in NOISES]
-QUICK = (0, 18, 24)  # VP, Rectified (its rho is infinite) and discrete betas
 
 
 @pytest.mark.parametrize(
     ("schedule", "noise"),
-    [p if k in QUICK else pytest.param(*p, marks=pytest.mark.slow) for k, p in enumerate(GRID)],
+    quick(GRID, 0, 18, 24),  # VP, Rectified (its rho is infinite) and discrete betas
     ids=[f"{type(schedule).__name__}-{noise}" for schedule, noise in GRID],
 )
 def test_a_likelihood_is_the_density(schedule, noise):
@@ -88,11 +89,7 @@ def test_a_likelihood_is_the_density(schedule, noise):
 
 @pytest.mark.parametrize(
     ("dof", "log_density"),
-    [
-        (1, -4.861661507),
-        pytest.param(4, -11.845921189, marks=pytest.mark.slow),
-        pytest.param(64, -176.009850058, marks=pytest.mark.slow),
-    ],
+    quick([(1, -4.861661507), (4, -11.845921189), (64, -176.009850058)], 0),
 )
 def test_poisson_flow_of_four_charges(dof, log_density):
     """Values computed apart, by another program, from r = 0.05 to 30."""
@@ -238,7 +235,7 @@ def test_points_of_float32_are_integrated_in_float64():
 # -------------------------------------------------------------------------------------- estimates
 
 
-@pytest.mark.parametrize("dim", [24, 40])
+@pytest.mark.parametrize("dim", quick([24, 40]))
 def test_hutchinsons_stated_error_covers_the_truth(dim):
     """In 1,000 trials: 10 points with 100 sets of probes each."""
     field = wide(dim)
@@ -251,8 +248,9 @@ def test_hutchinsons_stated_error_covers_the_truth(dim):
 
 
 @pytest.mark.parametrize("trace", ["hutchinson", "hutch++"])
-@pytest.mark.parametrize("dim", [2, 5, 16])
-@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize(
+    ("coupled", "dim"), quick(itertools.product([False, True], [2, 5, 16]), 0, 4)
+)
 def test_a_few_probes_state_an_error_that_holds_or_none(coupled, dim, trace):
     """Two coordinates coupled and no others: signs give two values, which are often all equal."""
     means = torch.zeros(2, dim, dtype=torch.float64)
