@@ -17,6 +17,7 @@ NAMES = (
     "gan_as_flow",
     "monoflow_clock",
     "optimisers_as_solvers",
+    "own_data",
 )
 
 
