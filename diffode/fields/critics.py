@@ -43,9 +43,9 @@ class CriticBank(Tables):
     r"""Critics of one architecture, each for a stage of time: :math:`d(x, t) = d_{k(t)}(x)`.
 
     Stage k covers :math:`[t_k, t_{k+1})`, the last one its end as well. Euler steps on the times
-    :math:`t_k` use every critic once, which is how a march records them. The weights of all
-    stages are held stacked, as buffers: no optimiser moves them. A stage that was not recorded
-    has weights of 0, and nothing moves there.
+    :math:`t_k` use every critic once. Training takes the same steps: it records each critic as
+    the samples move on. The weights of all stages are held stacked, as buffers that no optimiser
+    moves. A stage that was not recorded has weights of 0, and nothing moves there.
 
     Arguments:
         critic: the architecture; its weights are not used.

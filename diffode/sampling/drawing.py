@@ -55,10 +55,11 @@ def sample(
         y: labels, shape (n,).
         batch: rows held at once; None for all.
         path: keep the states at all times; the last of them is x, whatever ``final`` is.
-        final: "denoise" leaves no noise: by x <- E[x_0 | x], one evaluation, or for nothing where
-            the solver's last step can end at sigma = 0 and is longer than t_data's own level;
-            "none" stays at t_data. The default is "denoise" where the field can. A row that did
-            not finish (see ``Solution.status``) stays where it stopped.
+        final: how samples end. "none" leaves them at t_data, with that time's small noise;
+            "denoise", the default where a field states E[x_0 | x], makes them estimates of the
+            data. It costs one evaluation, x <- E[x_0 | x]; nothing with a solver whose last step
+            can end at sigma = 0, unless it has so many steps that the last would begin beyond
+            t_data. A row that did not finish (see ``Solution.status``) stays where it stopped.
         grid: the kind of time grid, or a fitted one or its .json file; None is the solver's
             favourite.
         progress: called with the number of samples that are done after each batch.

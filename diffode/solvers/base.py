@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +61,18 @@ class Solution:
         return shortfall(self.status, self.nfe_per_row, what)
 
 
+class Level(NamedTuple):
+    """A noise level: alpha and sigma."""
+
+    alpha: float
+    sigma: float
+
+    @property
+    def rho(self) -> float:
+        """The noise-to-signal ratio, infinite where alpha is 0."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+
 class CountedField:
     """A field seen by a solver: labels bound, evaluations counted.
 
@@ -94,11 +107,11 @@ class CountedField:
         self.nfe += 1
         return self.field.posterior(x, t, self.y)
 
-    def level(self, t: Tensor) -> tuple[float, float]:
-        """Alpha and sigma at time t, no evaluation."""
+    def level(self, t: Tensor) -> Level:
+        """The noise level at time t, no evaluation."""
         assert isinstance(self.field, AffineField)
         schedule = self.field.schedule
-        return float(schedule.alpha(t)), float(schedule.sigma(t))
+        return Level(float(schedule.alpha(t)), float(schedule.sigma(t)))
 
 
 class Solver:

@@ -14,7 +14,7 @@ from diffode.fields.base import AffineField
 from diffode.options import Positive
 from diffode.rng import Rng
 from diffode.solvers.base import CountedField
-from diffode.solvers.reverse import INVISIBLE, Level, StochasticSolver
+from diffode.solvers.reverse import INVISIBLE, StochasticSolver
 
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 _MOST = math.sqrt(2) - 1  # no step raises the noise's variance more than twofold
@@ -81,7 +81,7 @@ class Churn(StochasticSolver):
             if self.s_min <= a.rho <= self.s_max and raised > a.rho:
                 t = schedule.time(times.new_tensor(raised))
                 z = rng.at(k).normal("churn", x.shape, x.dtype, x.device)
-                start = Level(*f.level(t))
+                start = f.level(t)
                 spread = self.s_noise * math.sqrt(start.rho**2 - a.rho**2)
                 x = (start.alpha / a.alpha) * x + (start.alpha * spread) * z
                 a = start

@@ -15,7 +15,7 @@ from diffode.solvers.base import CountedField, Solver
 
 
 class DDIM(Solver):
-    r"""DDIM: keep the two conditional means, move the level.
+    r"""DDIM: keep the two conditional means and change alpha and sigma.
 
     .. math:: x' = \alpha' E[x_0|x] + \sqrt{\sigma'^2 - s^2} \, E[n|x] + s z, \qquad
               s^2 = \eta^2 \sigma'^2 (1 - \rho'^2 / \rho^2).

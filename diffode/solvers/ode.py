@@ -73,13 +73,16 @@ class Watched:
 class TorchDiffEq(Solver):
     """A method of torchdiffeq; fixed methods step on the times, adaptive ones between them.
 
-    Its guards: adaptive Runge-Kutta methods are told the times as obligatory steps (left alone
-    they step past the end, where sigma may not exist, and interpolate back) and hold every row
-    to the tolerance (left alone they average over the batch, and a sample that chooses its mode
-    late is lost among those that do not); and the Adams methods, whose weights assume equal
-    steps, are refused unequal ones. The batch moves at the pace of its worst row, so rows
-    influence each other; when ``max_nfe`` evaluations are spent all rows stop where they are,
-    with status 1.
+    Some ways of torchdiffeq are changed, because they give wrong samples without an error:
+
+    * its adaptive Runge-Kutta methods step past the end, where sigma may not exist, and
+      interpolate back: here they step on the times exactly;
+    * they hold the mean error of the batch to the tolerance, which hides the one sample that
+      chooses its mode late: here every row is held to it;
+    * the Adams methods have weights for equal steps: unequal ones are refused.
+
+    A batch moves at the pace of its worst row, so rows influence each other. When ``max_nfe``
+    evaluations are spent all rows stop where they are, with status 1.
 
     Arguments:
         method: one of dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2,

@@ -21,28 +21,15 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
 
 from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.options import Finite
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import CountedField, Level, Solver
 from diffode.solvers.brownian import BrownianPath
 
 INVISIBLE = 999.0  # above this rho a state does not show the data: the conditional means stand
-
-
-class Level(NamedTuple):
-    """A noise level: alpha and sigma."""
-
-    alpha: float
-    sigma: float
-
-    @property
-    def rho(self) -> float:
-        """The noise-to-signal ratio, infinite where alpha is 0."""
-        return self.sigma / self.alpha if self.alpha else math.inf
 
 
 class StochasticSolver(Solver):

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import CountedField, Level, Solver
 
-Level = tuple[float, float]  # alpha and sigma
 _STAGES: dict[int, tuple[float, ...]] = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
 
 
@@ -62,11 +61,11 @@ class SingleStep(Solver):
         assert isinstance(f.field, AffineField)
         first, last = f.level(t), f.level(t_next)
         x0, n = f.posterior(x, t)
-        if min(first[0], last[0]) < 1e-9:
-            return last[0] * x0 + last[1] * n
+        if min(first.alpha, last.alpha) < 1e-9:
+            return last.alpha * x0 + last.sigma * n
         start, bend = (x0 if self.form == "data" else n), None
-        log_rho = math.log(first[1] / first[0])
-        h = math.log(last[1] / last[0]) - log_rho
+        log_rho = math.log(first.rho)
+        h = math.log(last.rho) - log_rho
         for fraction in _STAGES[self.order]:
             rho = torch.tensor(math.exp(log_rho + fraction * h), dtype=t.dtype, device=t.device)
             middle = f.field.schedule.time(rho)
@@ -78,7 +77,7 @@ class SingleStep(Solver):
     def _move(
         self, x: Tensor, start: Tensor, bend: Tensor | None, first: Level, last: Level
     ) -> Tensor:
-        """From one level to another with the slope start + bend (log rho - log rho_first)."""
+        """From one level to another by the slope start + bend (log rho - log rho_first)."""
         (a, s), (a1, s1) = first, last
         noise = self.form == "noise"
         size, tau, tau1 = (a1, s / a, s1 / a1) if noise else (s1, a / s, a1 / s1)
