@@ -71,7 +71,7 @@ def test_a_run_is_sampled_by_a_solver_of_the_package(desk, place):
     line = "sample run --solver halves --set part=.4 --nfe 6 --samples 8 --out x.npz --device cpu"
     done = diffode(desk, place, line)
     assert done.returncode == 0, done.stderr
-    assert "8 samples, 6 evaluations each" in done.stdout
+    assert "8 samples, 5 evaluations each" in done.stdout
 
 
 def test_it_is_measured_by_a_metric_of_the_package(desk, place):

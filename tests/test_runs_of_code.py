@@ -75,7 +75,9 @@ def forget():
     code._RAN.clear()
     admission._ACCEPTED.clear()
     for table in registry._TABLES.values():
-        for name in [n for n, entry in table.items() if "mine.py" in entry.key]:
+        for name in [
+            n for n, entry in table.items() if "mine.py" in entry.key or "solvers.py" in entry.key
+        ]:
             del table[name]
 
 
@@ -182,6 +184,25 @@ def test_a_file_that_has_changed_or_gone_is_told(trained, capsys):
     assert exit_code == 2 and message.count("\n") == 1 and "mine.py: no such file" in message
 
 
+def test_a_comparison_takes_code_that_the_command_names(desk, capsys):
+    (desk / "solvers.py").write_text(
+        "from diffode.solvers.heun import Heun\nclass Mine(Heun): pass\n"
+    )
+    line = (
+        "bench --field mine.py:my_recipe --data mine.py:points --nfe 3 --samples 50 --steps 1 "
+        "--solver solvers.py:Mine:grid=karras --set network=mine.py:Net --device cpu --out b"
+    )
+    exit_code, message = said(capsys, line)
+    assert exit_code == 0, message
+    assert "solvers.py:Mine:grid=karras" in (desk / "b/report.md").read_text()
+    forget()
+    (desk / "ran.txt").unlink()
+    exit_code, message = said(capsys, "bench b/config.yaml --out b")
+    assert exit_code == 2 and "is code, which is run only where you say so" in message
+    assert not (desk / "ran.txt").exists()
+    assert said(capsys, "bench b/config.yaml --out b --trust")[0] == 0
+
+
 # --------------------------------------------------------------------------------------- hostility
 
 
@@ -246,3 +267,25 @@ def test_no_name_in_a_fitted_grid_is_run(plain, capsys):
         (plain / "grid.json").write_text(json.dumps(grid | {"solver": name}))
 
     refused(plain, capsys, "sample run --samples 2 --grid grid.json", spoil)
+
+
+CONFIGURED = {
+    "fields": 'fields = ["{}"]',
+    "data": 'data = ["{}"]',
+    "solvers": 'solvers = ["{}"]',
+    "metrics": 'metrics = ["{}"]',
+    "features": 'features = ["{}"]\nfields = ["vp"]\ntrain = {{steps = 1}}',
+    "budget": 'budget = "{}"',
+    "train": 'train = {{network = "{}"}}',
+    "options": 'fields = ["vp"]\noptions = {{vp = {{network = "{}"}}}}',
+}
+
+
+@pytest.mark.parametrize("spot", CONFIGURED)
+def test_no_name_in_the_configuration_of_a_comparison_is_run(spot, desk, capsys):
+    (desk / "evil.py").write_text(f"{TOUCH}\ndef f(*a, **k): {TOUCH}\n")
+
+    def spoil(name):
+        (desk / "c.toml").write_text(CONFIGURED[spot].format(name))
+
+    refused(desk, capsys, "bench c.toml --out b", spoil)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffode import code
 from diffode.analysis.bound import wasserstein_bound
 from diffode.analysis.budget import error_budget
 from diffode.analysis.stages import exact_field
@@ -35,7 +36,7 @@ def budgeted(model: Model, dataset: Dataset, config: BenchConfig, out: Path) -> 
     """
     spec, nfe = config.budgeted()
     about = [FORMAT, model.key, key_of_values(dataset.test), spec.text, nfe, ROWS, BOUNDED]
-    stem = f"{model.plan.field}-{key_of(about)}"
+    stem = f"{code.word(model.plan.field)}-{key_of(about)}"
     path = out / "budgets" / file_word(Path(model.plan.data).stem) / f"{stem}.json"
     if not path.exists():
         write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode import __version__
+from diffode import __version__, code
 from diffode.bench.config import BenchConfig, SolverSpec
 from diffode.bench.models import Model, machine, peak_memory, reset_peak_memory
 from diffode.data import Dataset
@@ -81,8 +81,10 @@ class Cell:
         options = None if self.solver is None else self.solver.key
         spent = [self.nfe, self.tolerance, BATCH]
         key = key_of([__version__, FORMAT, self.model.key, options, *spent, panel])
-        stem = f"{plan.field}-{plan.seed}-{file_word(self.label)}-{self.allowance}-{key}"
-        return out / "cells" / file_word(Path(plan.data).stem) / f"{stem}.json"
+        stem = (
+            f"{code.word(plan.field)}-{plan.seed}-{file_word(self.label)}-{self.allowance}-{key}"
+        )
+        return out / "cells" / code.word(plan.data) / f"{stem}.json"
 
 
 def cells_of(config: BenchConfig, model: Model, own_steps: int | None) -> Iterator[Cell]:

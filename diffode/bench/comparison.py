@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from diffode import code
 from diffode.bench.budgeting import budgeted
 from diffode.bench.cells import FORMAT, Cell, cells_of, run_cell, split, write_cell
 from diffode.bench.config import BenchConfig
@@ -138,7 +139,7 @@ class _Part:
         say(f"the floor of {self.name}")
         self.reference = self._floor()
         for model, cells in self.wanted:
-            what = f"{model.plan.field} on {self.name}, seed {model.plan.seed}"
+            what = f"{code.short(model.plan.field)} on {self.name}, seed {model.plan.seed}"
 
             def watch(state: TrainState, what: str = what) -> None:
                 say(f"train {what}: step {state.step} of {state.steps}")

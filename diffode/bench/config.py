@@ -26,11 +26,11 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from diffode import recipes, registry
+from diffode import admission, code, recipes, registry
 from diffode.config_file import dump
 from diffode.inputs import quoted
 from diffode.options import Count, Positive, problem
-from diffode.solvers import Solver, get_solver
+from diffode.solvers import Solver, stored_solver
 
 _STATED = {"field", "data", "labels", "seed", "solver", "device"}  # not of a training alone
 Several = Annotated[list[str], MinLen(1)]
@@ -96,6 +96,13 @@ class BenchConfig(BaseModel):
     def _measurable(cls, value: list[str]) -> list[str]:
         return _once([registry.find("metric", name).key for name in value])
 
+    @field_validator("data")
+    @classmethod
+    def _admitted(cls, value: list[str]) -> list[str]:
+        for name in value:
+            admission.admit("source", name)
+        return _once(value)
+
     @field_validator("options")
     @classmethod
     def _by_recipe(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -109,7 +116,7 @@ class BenchConfig(BaseModel):
     def _trainable(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _no_more_than_options(value)
 
-    @field_validator("data", "nfe", "seeds", "tolerances")
+    @field_validator("nfe", "seeds", "tolerances")
     @classmethod
     def _distinct(cls, value: list[Any]) -> list[Any]:
         return _once(value)
@@ -157,13 +164,13 @@ class SolverSpec:
 
     @classmethod
     def parse(cls, text: str) -> SolverSpec:
-        """Read ``name`` or ``name:key=value,key=value``.
+        """Read ``name`` or ``name:key=value,key=value``; code that is named has to run before.
 
         Raises:
             ValueError: an unknown solver or option.
         """
-        name, colon, rest = text.partition(":")
-        items = [item.partition("=") for item in rest.split(",")] if colon else []
+        name, rest = _split(text)
+        items = [item.partition("=") for item in rest.split(",")] if rest is not None else []
         for key, equals, _ in items:
             if not (key and equals):
                 raise ValueError(f"got solver {quoted(text)}; wanted name:key=value,key=value")
@@ -183,11 +190,39 @@ class SolverSpec:
 
     def make(self, **more: Any) -> Solver:  # noqa: ANN401
         """The solver."""
-        return get_solver(self.name, **dict(self.options), **more)
+        return stored_solver(self.name, **dict(self.options), **more)
 
     def chosen(self, **more: Any) -> Solver | None:  # noqa: ANN401
         """The solver, or None for each field's usual one."""
         return None if self.name == "default" and not self.options else self.make(**more)
+
+
+_NAMED = {"fields": "recipe", "data": "source", "metrics": "metric", "features": "feature"}
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """The name of a solver, which may be a place as ``mine.py:Mine``, and its options."""
+    name, colon, rest = text.partition(":")
+    attribute, more, options = rest.partition(":")
+    if code.place(f"{name}:{attribute}") is not None and not registry.is_known("solver", name):
+        return f"{name}:{attribute}", options if more else None
+    return name, rest if colon else None
+
+
+def run_named(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a configuration whose code, as ``mine.py:name``, the user wants to run.
+
+    A configuration alone runs nothing: what it names is found where it ran already.
+    """
+    known = dict(content)
+    for key, kind in _NAMED.items():
+        if isinstance(names := known.get(key), list):
+            known[key] = [registry.opened(kind, str(name)) for name in names]
+    for text in [*known.get("solvers", []), known.get("budget") or "default"]:
+        registry.opened("solver", _split(str(text).partition("@")[0])[0])
+    if "network" in (train := known.get("train", {})):
+        known["train"] = train | {"network": registry.opened("network", train["network"])}
+    return known
 
 
 def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
@@ -210,6 +245,7 @@ def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
 def _no_more_than_options(given: dict[str, Any]) -> dict[str, Any]:
     for name in _STATED & given.keys():
         raise ValueError(f"got {name!r} among the options of a training; it has a line of its own")
+    admission.admit("network", str(given.get("network", "auto")))
     return given
 
 

@@ -21,14 +21,13 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from diffode import __version__, recipes
+from diffode import __version__, code, recipes
 from diffode.bench.config import BenchConfig
 from diffode.bench.stored import Pace, Trained, read_part
 from diffode.data import Dataset
 from diffode.fields.base import AffineField, Field
 from diffode.fields.critics import CriticBank
 from diffode.files import write_text
-from diffode.inputs import file_word
 from diffode.options import options_of
 from diffode.recipes.compose import given
 from diffode.runs.keys import key_of
@@ -99,7 +98,7 @@ def model_of(plan: Plan, data_print: str, out: Path) -> Model:
     """The model of a plan, trained or not, below a comparison's folder."""
     about = [plan.field, data_print, plan.labels, plan.seed, plan.options, learned(plan.training)]
     key = key_of([__version__, *about])
-    name = f"{plan.field}-{file_word(Path(plan.data).stem)}-{plan.seed}-{key}"
+    name = f"{code.word(plan.field)}-{code.word(plan.data)}-{plan.seed}-{key}"
     return Model(plan, key, out / "models" / name)
 
 
@@ -214,7 +213,7 @@ def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:
     """
     rest = {k: v for k, v in plan.training.items() if k != "steps"}
     key = key_of([plan.field, plan.data, plan.options, rest])
-    path = out / "pace" / f"{plan.field}-{file_word(Path(plan.data).stem)}-{key}.json"
+    path = out / "pace" / f"{code.word(plan.field)}-{code.word(plan.data)}-{key}.json"
     if not path.exists():
         timed: int = _WARM + max(40, plan.training["steps"] // 40)
         longer = {**plan.training, "steps": max(plan.training["steps"], timed)}

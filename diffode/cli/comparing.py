@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from diffode.bench.comparison import compare
-from diffode.bench.config import BenchConfig, make_config
+from diffode.bench.config import BenchConfig, make_config, run_named
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import cells_table, markdown
@@ -33,7 +33,7 @@ def command(asked: Bench) -> None:
         require_writable(asked.out)
         report(results, asked.out, ", ".join(f.name for f in asked.merge))
         return
-    config = configured(asked.config, given, asked.assignments)
+    config = configured(asked.config, given, asked.assignments, trust=asked.trust)
     begun = False
     try:
         with stopping() as stop, progress_bar("bench", 1) as bar:
@@ -72,14 +72,25 @@ def _given(asked: Bench) -> dict[str, Any]:
 
 
 def configured(
-    file: Path | None, given: Mapping[str, Any], assignments: list[str] | None = None
+    file: Path | None,
+    given: Mapping[str, Any],
+    assignments: list[str] | None = None,
+    trust: bool = False,
 ) -> BenchConfig:
-    """The configuration of a file, with what the command line states in its place."""
+    """The configuration of a file, with what the command line states in its place.
+
+    Code that the command line names is run; what the file names only where it is trusted.
+    """
     content = {} if file is None else read_config(file)
-    content |= {name: value for name, value in given.items() if name != "steps"}
+    content = run_named(content) if trust else content
     train = pairs(assignments, {k: v for k, v in given.items() if k == "steps"})
-    if isinstance(stated := content.get("train", {}), dict):
-        content["train"] = stated | train
+    stated = {name: value for name, value in given.items() if name != "steps"}
+    stated = run_named(stated | {"train": train})
+    if isinstance(before := content.get("train", {}), dict):
+        stated["train"] = before | stated["train"]
+    else:
+        del stated["train"]  # what the file has there is refused
+    content |= stated
     return make_config(**content)
 
 

@@ -103,6 +103,7 @@ class Bench:
     merge: Annotated[
         list[Path] | None, typer.Option(help="finished folders to make one report of")
     ] = None
+    trust: Trust = False
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
     out: Annotated[Path, typer.Option(help="the folder")] = Path("runs/bench")
 
