@@ -1,8 +1,8 @@
-"""A batch at a time: moving the rows, the last denoising, and the parts as one."""
+"""A batch at a time: its rows, the last denoising, and the parts as one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,29 +14,22 @@ from diffode.solvers import Solution
 from diffode.solvers.status import DONE, with_lost
 
 
-def in_batches(
-    rows: int,
-    batch: int | None,
-    progress: Callable[[int], None] | None,
-    move: Callable[[slice], Solution],
-) -> Solution:
-    """Move so many rows a batch at a time, without gradients.
+def slices(
+    rows: int, batch: int | None, progress: Callable[[int], None] | None = None
+) -> Iterator[slice]:
+    """The rows of one batch after the other.
 
     Arguments:
         rows: how many there are.
         batch: how many are held at once; None is all.
         progress: called with the number of rows that are done after each batch.
-        move: moves the rows of a slice.
     """
     size = max(rows, 1) if batch is None else as_count(batch, "batch", 1)
-    parts = []
-    with torch.no_grad():
-        for first in range(0, max(rows, 1), size):
-            last = min(rows, first + size)
-            parts.append(move(slice(first, last)))
-            if progress is not None:
-                progress(last)
-    return parts[0] if len(parts) == 1 else concatenated(parts)
+    for first in range(0, max(rows, 1), size):
+        last = min(rows, first + size)
+        yield slice(first, last)
+        if progress is not None:
+            progress(last)
 
 
 def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:
@@ -57,6 +50,8 @@ def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:
 
 def concatenated(parts: Sequence[Solution]) -> Solution:
     """The solutions of parts of a batch as one."""
+    if len(parts) == 1:
+        return parts[0]
 
     def join(name: str, dim: int = 0) -> Tensor | None:
         tensors = [getattr(p, name) for p in parts]

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffode.doors import as_count, as_final
 from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
-from diffode.sampling.batches import denoised, in_batches
+from diffode.sampling.batches import concatenated, denoised, slices
 from diffode.sampling.choosing import choose
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -80,17 +80,16 @@ def sample(
     y = field.as_labels(y, n)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     choice = choose(field, solver, nfe, steps, grid, final, options)
-
-    def move(rows: slice) -> Solution:
-        index = torch.arange(rows.start, rows.stop)
-        labels = None if y is None else y[index].to(field.device)
-        rng = Rng(seed).rows(first + index)
-        start = field.start(len(index), rng, labels)
-        there = choice.solver(
-            start.field, start.x, choice.times, labels, rng, path, choice.to_zero_noise
-        )
-        if final == "denoise" and not choice.to_zero_noise:
-            there = denoised(start.field, there, labels)
-        return replace(there, latent=start.field.latent(start.x))
-
-    return in_batches(n, batch, progress, move)
+    solver, times, to_zero_noise = choice.solver, choice.times, choice.to_zero_noise
+    parts = []
+    with torch.no_grad():
+        for rows in slices(n, batch, progress):
+            index = torch.arange(rows.start, rows.stop)
+            labels = None if y is None else y[index].to(field.device)
+            rng = Rng(seed).rows(first + index)
+            start = field.start(len(index), rng, labels)
+            end = solver(start.field, start.x, times, labels, rng, path, to_zero_noise)
+            if final == "denoise" and not to_zero_noise:
+                end = denoised(start.field, end, labels)
+            parts.append(replace(end, latent=start.field.latent(start.x)))
+    return concatenated(parts)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffode.doors import as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
-from diffode.sampling.batches import denoised, in_batches
+from diffode.sampling.batches import concatenated, denoised, slices
 from diffode.sampling.choosing import solver_for, times_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -50,14 +50,14 @@ def encode(
     y = field.as_labels(y, len(x))
     solver = solver_for(field, solver, options, back=True)
     times = times_for(field, solver, nfe, steps, grid, "none").flip(0)
-
-    def move(rows: slice) -> Solution:
-        own = field.rows(torch.arange(rows.start, rows.stop))
-        labels = None if y is None else y[rows].to(field.device)
-        there = solver(own, x[rows].to(field.device), times, labels, path=path)
-        return replace(there, latent=own.latent(there.x))
-
-    return in_batches(len(x), batch, progress, move)
+    parts = []
+    with torch.no_grad():
+        for rows in slices(len(x), batch, progress):
+            own = field.rows(torch.arange(rows.start, rows.stop))
+            labels = None if y is None else y[rows].to(field.device)
+            end = solver(own, x[rows].to(field.device), times, labels, path=path)
+            parts.append(replace(end, latent=own.latent(end.x)))
+    return concatenated(parts)
 
 
 def decode(
@@ -108,16 +108,16 @@ def decode(
         )
     solver = solver_for(field, solver, options)
     times = times_for(field, solver, nfe, steps, grid, final)
-
-    def move(rows: slice) -> Solution:
-        own = field.rows(torch.arange(rows.start, rows.stop))
-        start, labels = points[rows], None if y is None else y[rows].to(field.device)
-        there = solver(own, start.to(field.device), times, labels, path=path)
-        if final == "denoise":
-            there = denoised(own, there, labels)
-        return replace(there, latent=own.latent(start))
-
-    return in_batches(len(points), batch, progress, move)
+    parts = []
+    with torch.no_grad():
+        for rows in slices(len(points), batch, progress):
+            own = field.rows(torch.arange(rows.start, rows.stop))
+            start, labels = points[rows], None if y is None else y[rows].to(field.device)
+            end = solver(own, start.to(field.device), times, labels, path=path)
+            if final == "denoise":
+                end = denoised(own, end, labels)
+            parts.append(replace(end, latent=own.latent(start)))
+    return concatenated(parts)
 
 
 def round_trip(
