@@ -61,14 +61,7 @@ def compare(
         ValueError: a configuration that cannot be carried out, before anything is trained.
         TypeError: data in memory that are none.
     """
-    device = choose(config.device)
-    given = {name: as_dataset(value, name) for name, value in (data or {}).items()}
-    if unknown := given.keys() - set(config.data):
-        raise ValueError(f"got data for {sorted(unknown)}; the sets compared are {config.data}")
-    sets = {}
-    for name in config.data:
-        plan = plan_of(config, config.fields[0], name, 0)
-        sets[name] = matched(plan, given[name]) if name in given else load_data(plan)
+    device, sets = choose(config.device), _datasets(config, data or {})
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
     for name in ("cells", "floors", "models"):
@@ -97,6 +90,18 @@ def compare(
     )
     results.write(out)
     return results
+
+
+def _datasets(config: BenchConfig, data: Mapping[str, Data]) -> dict[str, Dataset]:
+    """The sets that a configuration names: of memory where they are there, else loaded."""
+    given = {name: as_dataset(value, name) for name, value in data.items()}
+    if unknown := given.keys() - set(config.data):
+        raise ValueError(f"got data for {sorted(unknown)}; the sets compared are {config.data}")
+    plans = {name: plan_of(config, config.fields[0], name, 0) for name in config.data}
+    return {
+        name: matched(plan, given[name]) if name in given else load_data(plan)
+        for name, plan in plans.items()
+    }
 
 
 class _Part:
@@ -146,7 +151,7 @@ class _Part:
 
             train_model(model, self.dataset, watch)
             say(f"trained {what}", 1)
-            facts = {"plan": vars(model.plan), "budget": self._budget(model)} | (model.facts or {})
+            facts = {"plan": vars(model.plan), "budget": self._way(model)} | (model.facts or {})
             self.models[model.key] = facts
             if "refused" in facts:
                 why = {"refused": facts["refused"], "picture": None}
@@ -180,7 +185,7 @@ class _Part:
             self.cells.append(self._read(cell))
             say(f"{what}: {cell.label}, {cell.allowance}", 1)
 
-    def _budget(self, model: Model) -> str:
+    def _way(self, model: Model) -> str:
         """Whether a field was trained as the others are."""
         plan = model.plan
         changed = self.config.options.get(plan.field, {}).keys() & alike(

@@ -10,7 +10,7 @@ A file is TOML, or YAML or JSON by its suffix:
     nfe = [5, 10, 20, 50]
     seeds = [0, 1, 2]
 
-    [train]            # the budget and the network, the same for every field
+    [train]            # the length and the network, the same for every field
     steps = 1500
     width = 128
 
@@ -124,7 +124,9 @@ class BenchConfig(BaseModel):
     def model_post_init(self, _: Any) -> None:  # noqa: ANN401  # pydantic's own
         """Refuse what no single value shows to be wrong."""
         if self.seconds is not None and "steps" in self.train:
-            raise ValueError("got seconds and steps as the training budget; give one of the two")
+            raise ValueError(
+                "got seconds and steps as the length of training; give one of the two"
+            )
         for name, given in self.options.items():
             if self.seconds is not None and "steps" in given:
                 raise ValueError(f"got seconds, and steps for {name!r}; give one of the two")

@@ -1,4 +1,4 @@
-"""The trainings of a comparison: one network, data order and budget for all fields.
+"""The trainings of a comparison: one network, data order and length for all fields.
 
 A model's folder is a run directory, named after everything that decides it, so a stopped
 comparison goes on in it and a changed one does not take it for its own.

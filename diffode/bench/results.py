@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -125,23 +126,10 @@ def merge(parts: list[Results]) -> Results:
         ValueError: the same data set measured against different references, a field trained in
             different ways, or two figures for one cell.
     """
-    first = parts[0]
-    references, metrics = dict(first.references), dict(first.metrics)
-    models, cells = dict(first.models), list(first.cells)
-    budgets = {name: list(known) for name, known in first.budgets.items()}
+    first, cells = parts[0], list(parts[0].cells)
     for k, part in enumerate(parts[1:], 1):
-        for name, reference in part.references.items():
-            known = references.setdefault(name, reference)
-            metrics.setdefault(name, part.metrics[name])
-            for key in known["about"].keys() | reference["about"].keys():
-                mine, other = known["about"].get(key), reference["about"].get(key)
-                if mine != other:
-                    raise ValueError(
-                        f"cannot merge: {name} was measured with {key} {mine} in "
-                        f"{first.folders[0]} and {other} in {part.folders[0]}; run both against "
-                        "one reference"
-                    )
         for earlier in parts[:k]:
+            _require_one_reference(earlier, part)
             _require_one_way(earlier, part)
         taken = {_place(c) for c in cells}
         for cell in part.cells:
@@ -150,19 +138,47 @@ def merge(parts: list[Results]) -> Results:
                     f"cannot merge: {' '.join(map(str, _place(cell)))} is in "
                     f"{first.folders[0]} and in {part.folders[0]}; leave one out"
                 )
-        models |= part.models
-        for name, more in part.budgets.items():
-            budgets[name] = [*budgets.get(name, []), *more]
         cells += part.cells
-    folders = [folder for part in parts for folder in part.folders]
-    configs = [config for part in parts for config in part.configs]
-    return Results(configs, references, metrics, models, cells, folders, budgets)
+    budgets: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for name, more in part.budgets.items():
+            budgets.setdefault(name, []).extend(more)
+    return Results(
+        configs=[config for part in parts for config in part.configs],
+        references=_first(part.references for part in parts),
+        metrics=_first(part.metrics for part in parts),
+        models={k: v for part in parts for k, v in part.models.items()},
+        cells=cells,
+        folders=[folder for part in parts for folder in part.folders],
+        budgets=budgets,
+    )
+
+
+def _first(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """All that several have by name, each as the first of them has it."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        found |= {name: value for name, value in part.items() if name not in found}
+    return found
+
+
+def _require_one_reference(first: Results, part: Results) -> None:
+    """Refuse figures of one data set against two references."""
+    for name in filter(first.references.__contains__, part.references):
+        known, about = first.references[name]["about"], part.references[name]["about"]
+        for key in known.keys() | about.keys():
+            if known.get(key) != about.get(key):
+                raise ValueError(
+                    f"cannot merge: {name} was measured with {key} {known.get(key)} in "
+                    f"{first.folders[0]} and {about.get(key)} in {part.folders[0]}; run both "
+                    "against one reference"
+                )
 
 
 def _require_one_way(first: Results, part: Results) -> None:
     """Refuse fields of one data set that were not trained alike.
 
-    One field may differ in its seed alone, and those that share the budget in their recipe's own
+    One field may differ in its seed alone, and those that are trained alike in their recipe's own
     options; steps may differ where a time was given instead.
     """
     timed = all(config["seconds"] is not None for config in (*first.configs, *part.configs))

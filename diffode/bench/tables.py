@@ -135,7 +135,7 @@ def _everything(results: Results, table: Sequence[Row], data: str, nfe: int) -> 
 
 def _trainings(results: Results, data: str) -> Table:
     """What decides each training, for the first seed."""
-    head = ["field", "budget", "prior alpha", "sigma", "noise", "parameters", "steps", "samples",
+    head = ["field", "training", "prior alpha", "sigma", "noise", "parameters", "steps", "samples",
             "seconds", "peak MB", "straightness"]  # fmt: skip
     lines: dict[str, list[str]] = {}
     for model in results.models.values():

@@ -56,7 +56,7 @@ class Evaluate:
 
 @command("bench", "comparing:command")
 class Bench:
-    """Compare fields and solvers at equal evaluations, network, budget and seeds.
+    """Compare fields and solvers at equal evaluations, network, length of training and seeds.
 
     --field, --data, --solver, --nfe, --seed, --set, --features, --metric and --merge may be given
     several times. What is there already is not computed again.

@@ -153,33 +153,16 @@ def verdict(
     best = next(f for f in near if f.error <= 1.02 * least + 1e-9)  # the first of equals
     explains = best in fits and best.error < 0.03 and best.error < 0.25 * error
     if explains or _stands_out(best, c.fits, error):
-        message, advice = MISTAKES[best.name]
-        alike = [f.name for f in near if f.error < 1.2 * best.error + 1e-6 and f.name != best.name]
-        others = tuple(dict.fromkeys(alike))
-        if others:
-            message += f" (or: {'; '.join(MISTAKES[o][0] for o in others)})"
-        form = f" ({best.form})" if best.form else ""
-        return Finding(
-            check,
-            False,
-            message,
-            f"{evidence}; the exact field with that mistake{form} differs by "
-            f"{_percent(best.error)}",
-            advice.format(first=span[0], last=span[1]),
-            best.name,
-            others,
-        )
+        return _named(check, best, near, span, evidence)
     if error < _CLOSE:
         return Finding(check, True, f"the {what} agrees with the exact one", differs)
     apart = min((f.error for f in near if f.off > error), default=1.0)
     if learned and error < _TRAINED and error <= apart:
-        return Finding(
-            check, True, f"the {what} agrees with the exact one as trained fields do", differs
-        )
+        said = f"the {what} agrees with the exact one as trained fields do"
+        return Finding(check, True, said, differs)
     if learned:
-        return Finding(
-            check, None, "not trained enough to tell, or of another law than the data", differs
-        )
+        said = "not trained enough to tell, or of another law than the data"
+        return Finding(check, None, said, differs)
     if c.correlation > 0.9:
         return Finding(check, None, "of another law than the data, it seems", differs)
     return Finding(
@@ -189,6 +172,21 @@ def verdict(
         f"{differs}; nearest: {best.name}, {_percent(best.error)}",
         "compare it with Empirical(data, schedule, noise) term by term",
     )
+
+
+def _named(
+    check: str, best: Fit, near: Sequence[Fit], span: tuple[float, float], evidence: str
+) -> Finding:
+    """The mistake that explains the values, and those that explain them as well."""
+    message, advice = MISTAKES[best.name]
+    alike = [f.name for f in near if f.error < 1.2 * best.error + 1e-6 and f.name != best.name]
+    others = tuple(dict.fromkeys(alike))
+    if others:
+        message += f" (or: {'; '.join(MISTAKES[o][0] for o in others)})"
+    form, off = f" ({best.form})" if best.form else "", _percent(best.error)
+    evidence += f"; the exact field with that mistake{form} differs by {off}"
+    advice = advice.format(first=span[0], last=span[1])
+    return Finding(check, False, message, evidence, advice, best.name, others)
 
 
 def _percent(fraction: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from diffode.data.rows import some_rows
 from diffode.viz import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST = 4000  # points drawn of each set
 FITTED = 1000  # rows that principal axes are fitted to
@@ -60,24 +64,24 @@ def points_picture(
         outside = int((~((points - middle).abs() <= half).all(1)).sum())
         title = f"{name}, {len(points):,}" + (f" ({outside:,} outside)" if outside else "")
         if points.shape[1] == 1:
-            span = (float(middle - half), float(middle + half))
-            share = np.full(len(points), 1 / len(points))
-            style = {"color": colour, "histtype": "stepfilled"}
-            ax.hist(points[:, 0].numpy(), bins=60, range=span, weights=share, **style)
-            ax.set(xlim=span, yticks=[])
+            _line(ax, points, colour, float(middle), half)
         else:
             canvas.plane(ax, middle, half)
-            ax.scatter(
-                *points.T.numpy(),
-                s=40 * len(points) ** -0.3,
-                color=colour,
-                alpha=0.6,
-                linewidths=0,
-            )
+            size = 40 * len(points) ** -0.3
+            ax.scatter(*points.T.numpy(), s=size, color=colour, alpha=0.6, linewidths=0)
             ax.set_xlabel(labels[0], color=canvas.GREY)
             ax.set_ylabel(labels[1], color=canvas.GREY)
         ax.set_title(title, color=canvas.INK)
     return canvas.save(drawn, path)
+
+
+def _line(ax: Axes, points: Tensor, colour: str, middle: float, half: float) -> None:
+    """The shares of points on a line, shape (n, 1), in 60 bins."""
+    span = (middle - half, middle + half)
+    share = np.full(len(points), 1 / len(points))
+    values = points[:, 0].numpy()
+    ax.hist(values, 60, range=span, weights=share, color=colour, histtype="stepfilled")
+    ax.set(xlim=span, yticks=[])
 
 
 def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, list[float]]:
