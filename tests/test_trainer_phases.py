@@ -173,6 +173,7 @@ def logged(out, key):
     return [json.loads(line)[key]["field"] for line in lines]
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "two"
     out.mkdir()
