@@ -25,7 +25,7 @@ from diffode.fields import Empirical, Field, Karras
 from diffode.priors import StudentT
 from diffode.solvers import get_solver, grid
 from diffode.viz import canvas
-from diffode.viz.trajectories import by_angle, draw
+from diffode.viz.trajectories import by_angle, plot_lines
 
 ANGLE = torch.arange(1000, dtype=torch.float64) * (2 * math.pi / 1000)
 RING = torch.stack((ANGLE.cos(), ANGLE.sin()), 1)
@@ -65,7 +65,7 @@ def main(out: str | Path = ".", steps: int = 200) -> Path:
         home = (path[-1].norm(dim=1) - 1).abs() < 0.02
         print(title := f"{name}: {int(home.sum())} of {len(home)} points reach the ring")
         canvas.plane(ax, torch.zeros(2), 1.95).plot(*RING.T, color=canvas.PALE, linewidth=6)
-        draw(ax, path[:, home], by_angle(path[-1, home]))
+        plot_lines(ax, path[:, home], by_angle(path[-1, home]))
         ax.scatter(*path[-1, ~home].T, s=16, color=canvas.INK)
         ax.set_title(title, size=14)
     canvas.save(figure, file := Path(out) / "collapse.png")

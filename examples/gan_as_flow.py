@@ -78,7 +78,7 @@ def carried(objective: GeneratorRegression, kind: type[AlternatingGAN], z: Tenso
     optimiser = torch.optim.Adam(trial.generated.generator.parameters(), lr=3e-3)
     for _ in range(32):
         optimiser.zero_grad()
-        kind.follow(trial, z, None, Rng(0)).backward()
+        kind.generator_loss(trial, z, None, Rng(0)).backward()
         optimiser.step()
     went = (trial.generated.make(z) - before).detach().flatten()
     wanted = EPSILON * trial.velocity(before, None).detach().flatten()

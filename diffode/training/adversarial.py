@@ -122,7 +122,7 @@ class AlternatingGAN(Objective):
             self._old = True
             without_null(self)
 
-    def score(self, x: Tensor, y: Tensor | None, name: str, rng: Rng) -> Tensor:
+    def critic_values(self, x: Tensor, y: Tensor | None, name: str, rng: Rng) -> Tensor:
         """The critic's d of points seen through the instance noise, shape (B,)."""
         if self.noise:
             x = x + self.noise * rng.normal(name, x.shape, device=x.device)
@@ -135,20 +135,23 @@ class AlternatingGAN(Objective):
         z = rng.normal("latent", x.shape, device=x.device)
         y = drop_labels(batch.y, self.classes, self.label_drop, rng)
         if phase == "generator":
-            return self.follow(z, y, rng), {}
+            return self.generator_loss(z, y, rng), {}
         with torch.no_grad():
             made = self.generated.make(z, y)
-        real, fake = self.score(x, y, "data", rng), self.score(made, y, "samples", rng)
-        loss = self.loss(real, fake) + self.penalised(x, made, y, rng)
+        real, fake = (
+            self.critic_values(x, y, "data", rng),
+            self.critic_values(made, y, "samples", rng),
+        )
+        loss = self.loss(real, fake) + self.gradient_penalty(x, made, y, rng)
         return loss, {"d_data": real.detach().mean(), "d_samples": fake.detach().mean()}
 
-    def follow(self, z: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
+    def generator_loss(self, z: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
         """The generator's loss, -h(d)."""
-        d = self.score(self.generated.make(z, y), y, "samples", rng)
+        d = self.critic_values(self.generated.make(z, y), y, "samples", rng)
         return -self.h.h(d).mean()
 
-    def penalised(self, x: Tensor, made: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
-        """The gradient penalty."""
+    def gradient_penalty(self, x: Tensor, made: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
+        """The penalty on the critic's gradient, at samples or between them and the data."""
         if not self.penalty:
             return x.new_zeros(())
         at = made
@@ -208,7 +211,7 @@ class GeneratorRegression(AlternatingGAN):
             v = slow + self.kappa * (v - slow)
         return expand_like(self.h.slope(d), x) * v
 
-    def follow(self, z: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
+    def generator_loss(self, z: Tensor, y: Tensor | None, rng: Rng) -> Tensor:
         """The squared distance from where the samples are to where they should have moved."""
         with torch.no_grad():
             x = self.before.make(z, y)

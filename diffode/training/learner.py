@@ -129,7 +129,7 @@ class Learner:
                 group["lr"] = rates[phase.name] = peak * factor
         return rates
 
-    def follow(self) -> None:
+    def update_average(self) -> None:
         """Let the average follow the weights by a step."""
         target = self.objective.averaged
         if self._average is not None and target is not None:

@@ -79,12 +79,12 @@ class Particles(Objective):
         """One update of the critic."""
         return [Phase("critic", self.critic.parameters(), schedule=constant, betas=BETAS)]
 
-    def chosen(self, n: int, rng: Rng) -> Tensor:
+    def random_particles(self, n: int, rng: Rng) -> Tensor:
         """Indices of particles for n rows."""
         u = rng.uniform("particle", (n,), device=self.pool.device)
         return (u * len(self.pool)).long()
 
-    def logistic(
+    def critic_loss(
         self, batch: Batch, t: Tensor, index: Tensor, rng: Rng
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss on data and on these particles, at times t of shape (B,)."""
@@ -102,7 +102,7 @@ class Particles(Objective):
         return loss, {"d_data": d[0].detach().mean(), "d_pool": d[1].detach().mean()}
 
     @torch.no_grad()
-    def moved(self, index: Tensor, t: Tensor, step: float) -> Tensor:
+    def euler_step(self, index: Tensor, t: Tensor, step: float) -> Tensor:
         """Where particles of these indices are after an Euler step, by the field."""
         parts = []
         for rows in torch.split(index, _CHUNK):
@@ -156,7 +156,7 @@ class ParticleFlow(Particles):
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss at the current stage."""
         t = self.bank.edges[min(self.stage, self.bank.stages - 1)].expand(len(batch))
-        return self.logistic(batch, t, self.chosen(len(batch), rng), rng)
+        return self.critic_loss(batch, t, self.random_particles(len(batch), rng), rng)
 
     @torch.no_grad()
     def advance(self, step: int, rng: Rng) -> None:
@@ -172,7 +172,9 @@ class ParticleFlow(Particles):
         k = self.stage
         self.bank.record(k, self.average)
         t, step = self.bank.edges[k], float(self.bank.edges[k + 1] - self.bank.edges[k])
-        self.pool.copy_(self.moved(torch.arange(len(self.pool), device=self.pool.device), t, step))
+        self.pool.copy_(
+            self.euler_step(torch.arange(len(self.pool), device=self.pool.device), t, step)
+        )
         self.stage, self.updates = k + 1, 0
         if self.stage < self.bank.stages:
             self._aim()
@@ -244,9 +246,9 @@ class PooledFlow(Particles):
 
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss, data and particle at the particle's time."""
-        index = self.chosen(len(batch), rng)
+        index = self.random_particles(len(batch), rng)
         t = self._times(index)
-        loss, logs = self.logistic(batch, t, index, rng)
+        loss, logs = self.critic_loss(batch, t, index, rng)
         if self.penalty:
             slope = ascent(self.critic, self.pool[index], t, None)
             loss = loss + self.penalty * slope.flatten(1).square().sum(1).mean()
@@ -259,7 +261,7 @@ class PooledFlow(Particles):
         index = (step * self.moves + torch.arange(self.moves, device=self.pool.device)) % size
         t = torch.zeros(size, dtype=torch.float64, device=self.pool.device)
         t[index] = self._times(index)
-        x = self.moved(index, t, self.flow.span[1] / self.stages)
+        x = self.euler_step(index, t, self.flow.span[1] / self.stages)
         place = self.places[index] + 1
         assert self.flow.prior is not None
         fresh = self.flow.prior.sample(x.shape, rng, device=x.device).to(x)

@@ -92,34 +92,6 @@ def field_target(x: Tensor, z: Tensor, charges: Tensor, gamma: float) -> Tensor:
     return math.sqrt(x.shape[1]) * v / (length + gamma)
 
 
-def force_target(x: Tensor, z: Tensor, charge: Tensor, scale: float) -> Tensor:
-    r"""The pull of one charge that x was not made from, shape (B, N + 1).
-
-    .. math:: g = (y - x, -z) \, \frac{\varrho_0^N}{\varrho^{N+1}}, \qquad
-              \varrho^2 = |x - y|^2 + z^2, \quad \varrho_0^2 = |x|^2 + z^2 + N s^2.
-
-    Least squares on it gives a multiple of the field without bias, whatever law (x, z) has, as
-    long as y is independent of it; :math:`\varrho_0`, a function of (x, z) alone, keeps the
-    numbers of order 1. Its variance explodes with N and towards the plane: it is an estimator, no
-    way to train. On two blobs in the plane, 800 steps with z from 0.3 or 0.1 s on and the factor
-    :math:`\varrho_0^N`, :math:`z^N` or their geometric mean leave 26 to 47 % of the samples far
-    from both; the same weights in a regression of y, whose targets are bounded, 15 to 44 %.
-
-    Arguments:
-        x: centred points, shape (B, N).
-        z: their heights, shape (B,).
-        charge: a centred charge for each point, independent of it, shape (B, N).
-        scale: the data's rms standard deviation s.
-    """
-    x, z, y = x.double(), z.double(), charge.double()
-    dim = x.shape[1]
-    toward = torch.cat((y - x, -z[:, None]), 1)
-    rho2 = toward.square().sum(1)
-    reference2 = x.square().sum(1) + z.square() + dim * scale**2
-    factor: Tensor = torch.exp((dim * reference2.log() - (dim + 1) * rho2.log()) / 2)
-    return toward * factor[:, None]
-
-
 class PoissonRegression(Objective):
     """The paper's regression of the normalised field.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from itertools import chain
 from typing import Any
 
@@ -72,14 +72,20 @@ def require_exact(
     if average is not None:
         wanted |= named("ema", state(average)).keys()
     for phase, optimiser in optimisers.items():
+        owned = _owned(objective, optimiser)
         stored = part(tensors, f"opt/{phase}")
-        moved = [name for name in _moved(objective, optimiser) if part(stored, name)]
-        if "idle" in header or not moved:  # format 1 does not say which had no gradient
+        updated = [name for name in owned if part(stored, name)]
+        if "idle" in header or not updated:  # format 1 does not say which had no gradient
             still = header.get("idle", {}).get(phase, ())
-            moved = [name for name in _moved(objective, optimiser) if name not in still]
-        kinds = _kinds(optimiser)
-        wanted |= {f"opt/{phase}/{name}/{slot}" for name in moved for slot in kinds}
-    lacking, odd = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
+            updated = [name for name in owned if name not in still]
+        slot_names = _slot_names(optimiser)
+        wanted |= {f"opt/{phase}/{name}/{slot}" for name in updated for slot in slot_names}
+    _require(wanted, tensors.keys())
+
+
+def _require(wanted: Set[str], found: Set[str]) -> None:
+    """Refuse names that are lacking, and names that are too many."""
+    lacking, odd = sorted(wanted - found), sorted(found - wanted)
     if lacking or odd:
         parts = [
             f"{what} {len(names)} tensors ({names[0][:120]}{', ...' if len(names) > 1 else ''})"
@@ -124,16 +130,16 @@ def slots(objective: Objective, optimiser: Optimizer) -> dict[str, Tensor]:
 def idle(objective: Objective, optimiser: Optimizer) -> list[str]:
     """The names of an optimiser's parameters that never had a gradient."""
     known = {name.rpartition("/")[0] for name in slots(objective, optimiser)}
-    return [name for name in _moved(objective, optimiser) if name not in known]
+    return [name for name in _owned(objective, optimiser) if name not in known]
 
 
-def _moved(objective: Objective, optimiser: Optimizer) -> list[str]:
-    """The names of the parameters that an optimiser moves."""
+def _owned(objective: Objective, optimiser: Optimizer) -> list[str]:
+    """The names of the parameters that an optimiser updates."""
     mine = {id(p) for group in optimiser.param_groups for p in group["params"]}
     return [plain_name(name) for name, p in objective.named_parameters() if id(p) in mine]
 
 
-def _kinds(optimiser: Optimizer) -> set[str]:
+def _slot_names(optimiser: Optimizer) -> set[str]:
     """The names of an optimiser's slots, from a step of its like on one number."""
     number = nn.Parameter(torch.zeros(1))
     number.grad = torch.zeros(1)

@@ -110,6 +110,7 @@ def _of_signal(field: Field, x: Tensor) -> list[str]:
 
 
 def _of_scale(x: Tensor) -> list[str]:
+    """What is doubtful about the data's standard deviations and means."""
     flat = spaced(x, 10 * _ROWS).flatten(1).double()
     mean, std = flat.mean(0), flat.std(0, correction=0)
     rms = float(std.square().mean().sqrt())
@@ -119,7 +120,11 @@ def _of_scale(x: Tensor) -> list[str]:
     mean, std = mean[vary], std[vary]
     if x.ndim > 2:
         std = torch.full_like(mean, rms)
-    found = []
+    return [*_of_spread(std, rms), *_of_offset(mean, std)]
+
+
+def _of_spread(std: Tensor, rms: float) -> list[str]:
+    """Data must be of order 1, in all columns."""
     unequal = float(std.max() / std.min()) >= _UNEQUAL
     spread = f"standard deviations from {float(std.min()):.3g} to {float(std.max()):.3g}"
     each = "standardise each column, (x - mean) / std"
@@ -129,19 +134,24 @@ def _of_scale(x: Tensor) -> list[str]:
         raise ValueError(
             f"the data has {has}; the noise levels here are made for data of order 1: {advice}"
         )
-    if unequal:
-        found.append(f"the data has columns of {spread}; the narrow ones will be coarse: {each}")
+    if not unequal:
+        return []
+    return [f"the data has columns of {spread}; the narrow ones will be coarse: {each}"]
+
+
+def _of_offset(mean: Tensor, std: Tensor) -> list[str]:
+    """Single precision must keep the digits of data far from 0."""
     ratio, worst = (mean.abs() / std).max(0)
-    if ratio >= _FAR:
-        said = (
-            f"the data has values about {float(mean[worst]):.7g} of standard deviation "
-            f"{float(std[worst]):.3g}, of which single precision rounds "
-            f"{float(ratio) * 2**-23:.1%} away; subtract the mean, in float64, before anything"
-        )
-        if ratio >= _TOO_FAR:
-            raise ValueError(said)
-        found.append(said)
-    return found
+    if ratio < _FAR:
+        return []
+    said = (
+        f"the data has values about {float(mean[worst]):.7g} of standard deviation "
+        f"{float(std[worst]):.3g}, of which single precision rounds "
+        f"{float(ratio) * 2**-23:.1%} away; subtract the mean, in float64, before anything"
+    )
+    if ratio >= _TOO_FAR:
+        raise ValueError(said)
+    return [said]
 
 
 def _of_labels(y: Tensor, classes: int) -> list[str]:

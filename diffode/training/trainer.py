@@ -135,7 +135,7 @@ def _steps(
         except NotFinite as found:
             raise _diverged(found, learner, updates, record) from None
         objective.advance(step, updates.rng.at(step))
-        learner.follow()
+        learner.update_average()
         learner.done = step + 1
         seconds = time.perf_counter() - began
         due = learner.done % save_every == 0 or learner.done == steps

@@ -47,7 +47,7 @@ def network():
 
 def gradient(objective, z):
     params = list(objective.generated.generator.parameters())
-    found = torch.autograd.grad(objective.follow(z, None, Rng(0)), params)
+    found = torch.autograd.grad(objective.generator_loss(z, None, Rng(0)), params)
     return torch.cat([g.flatten() for g in found])
 
 
@@ -56,7 +56,7 @@ def descend(objective, z, steps, rate):
     optimiser = torch.optim.SGD(params, lr=rate)
     for _ in range(steps):
         optimiser.zero_grad()
-        objective.follow(z, None, Rng(0)).backward()
+        objective.generator_loss(z, None, Rng(0)).backward()
         optimiser.step()
 
 

@@ -18,7 +18,7 @@ from diffode.runs.building import build
 from diffode.runs.run import fit
 from diffode.sampling.drawing import sample
 from diffode.training import checkpoint, data_stats
-from diffode.training.regression import extent, field_target, force_target
+from diffode.training.regression import extent, field_target
 from diffode.training.trainer import train
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "field_target.npz"
@@ -103,21 +103,6 @@ def test_restriction_is_that_of_the_published_code():
     changed = (restricted / free - 1).abs() > 1e-9
     assert float(changed.double().mean()) == pytest.approx(math.erf(0.5 / math.sqrt(2)), abs=0.015)
     assert bool((restricted <= free * (1 + 1e-9)).all())
-
-
-def test_single_force_is_unbiased():
-    """Binned least squares on the force of an independent charge gives the field's direction."""
-    y = torch.tensor([[-1.0], [0.5], [2.0]], dtype=torch.float64)
-    p = torch.tensor([0.2, 0.5, 0.3])
-    exact = Empirical(y, Karras(), StudentT(1.0), weights=p)
-    generator = torch.Generator().manual_seed(1)
-    charge = y[torch.multinomial(p, 400_000, True, generator=generator)]
-    for at in (-2.0, 0.0, 3.0):
-        x = torch.full_like(charge, at)
-        mean = force_target(x, torch.full((len(x),), 0.8), charge, 1.0).mean(0)
-        slope = float(-mean[0] / mean[1])  # of (y - x) against z
-        expected = float((exact.denoise(torch.tensor([[at]]), 0.8) - at) / 0.8)
-        assert slope == pytest.approx(expected, abs=0.01)
 
 
 def test_runs_that_regressed_single_forces_are_sampled_and_not_trained(tmp_path):
