@@ -102,7 +102,7 @@ class MultistepRule:
         corrected: whether the free corrector is used.
         damping: :math:`\kappa` of the corrector; 0 moves all the way.
         lower: in how many of the last steps the order falls, by 1 a step to 1 in the last.
-        settles: whether a row that has come to rest takes DDIM's step as its last one. Near the
+        freezes: whether a row that has come to rest takes DDIM's step as its last one. Near the
             data E[x_0] of a row stops at one point; DDIM's step is exact then, and a polynomial
             through earlier slopes is not. A row has come to rest if E[x_0] changed by less than a
             tenth of the error that the polynomial would make in the last step. The correction
@@ -116,7 +116,7 @@ class MultistepRule:
     corrected: bool = False
     damping: float = 0.0
     lower: int = 0
-    settles: bool = False
+    freezes: bool = False
 
     def orders(self, nodes: Nodes) -> Array:
         """The order of each step: lower where fewer slopes are known, or near the end."""
@@ -160,7 +160,7 @@ def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
         for k in range(steps)
     ]
     last = corrections[steps - 1]
-    if rule.settles and last is not None:
+    if rule.freezes and last is not None:
         reach = 0.1 * nodes.std * abs(nodes.tau[-1] - nodes.tau[-2])
         freeze_threshold = _number(reach) / abs(last.weights[0])
         coefficients[-1] = replace(coefficients[-1], freeze_threshold=freeze_threshold)
@@ -247,26 +247,26 @@ def walk(
         past: slopes before times[0], the latest first.
     """
     slopes, before = deque(past, maxlen=8), x
-    last_x0, settled = x, None
+    last_x0, at_rest = x, None
     for k, step in enumerate(steps):
         x0, n = f.posterior(x, times[k])
         slopes.appendleft(_sum(step.x0, x0, step.n, n))
         if k and step.correct is not None:
             goal = _apply(step.correct, before, mean, slopes)
             if step.freeze_threshold is not None:
-                settled = _length(x0 - last_x0) < step.freeze_threshold * _length(goal - x)
+                at_rest = _length(x0 - last_x0) < step.freeze_threshold * _length(goal - x)
             x = _toward(x, goal, step.correct.fraction)
         if k:
             yield x
         before, last_x0 = x, x0
-        frozen = step.go is None or settled is not None
+        frozen = step.go is None or at_rest is not None
         ddim = _sum(step.level[0], x0, step.level[1], n) if frozen else x
         if step.go is None:
             x = ddim
         else:
             x = _apply(step.go, x, mean, slopes)
-            if settled is not None:
-                x = torch.where(expand_like(settled, x).bool(), ddim, x)
+            if at_rest is not None:
+                x = torch.where(expand_like(at_rest, x).bool(), ddim, x)
     yield x
 
 

@@ -62,7 +62,7 @@ class Trig(Multistep):
         """The rule for this many steps."""
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4
         order = auto if self.order == "auto" else self.order
-        return MultistepRule("trig", "fraction", order, self.corrected, DAMPING, settles=True)
+        return MultistepRule("trig", "fraction", order, self.corrected, DAMPING, freezes=True)
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""

@@ -123,3 +123,10 @@ def test_what_the_filter_does_to_the_velocity():
     torch.testing.assert_close(by_gain[0.5], between)
     torch.testing.assert_close(by_gain[1.0], (by_gain[0.0] + by_gain[2.0]) / 2)
     assert float((by_gain[0.0] - by_gain[1.0]).detach().norm()) > 1e-3
+
+
+def test_a_field_moves_points_of_one_shape():
+    with pytest.raises(ValueError, match="got latents of 3 numbers for samples of 2; a field"):
+        Generated(generator_network((2,), 3, width=8))
+    with pytest.raises(TypeError, match="Linear states no event_shape"):
+        Generated(nn.Linear(2, 2))
