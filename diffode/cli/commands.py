@@ -62,7 +62,13 @@ class Train:
     seed: Annotated[
         int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)
     ] = None
-    labels: Annotated[bool | None, typer.Option("--labels", help="train on the labels too")] = None
+    labels: Annotated[
+        bool | None, typer.Option("--labels/--no-labels", help="train on the labels too")
+    ] = None
+    solver: Annotated[
+        str | None,
+        typer.Option(help="to sample with at the end", autocompletion=completing.solvers),
+    ] = None
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
@@ -77,6 +83,16 @@ class Train:
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
     trust: Trust = False
     samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000
+    defaults: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="a .toml, .yaml or .json file of such options, or a run's config.json",
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be done, and write nothing")
+    ] = False
 
 
 @command("sample", "sampling:command")

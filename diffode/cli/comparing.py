@@ -10,13 +10,14 @@ import typer
 
 from diffode.bench.comparison import compare
 from diffode.bench.config import BenchConfig, make_config, run_named
+from diffode.bench.outline import outline
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import cells_table, markdown
 from diffode.cli.comparisons import Bench
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
-from diffode.cli.shared import named, pairs
+from diffode.cli.shared import given_once, named, pairs
 from diffode.cli.signals import Ended, stopping
 from diffode.config_file import dump, read_config
 from diffode.files import is_main_process, require_writable, write_text
@@ -25,15 +26,23 @@ from diffode.markup import words
 
 def command(asked: Bench) -> None:
     """Compare, and write the report."""
-    given = _given(asked)
+    given, file = _given(asked), given_once("CONFIG", asked.first, asked.config)
     if asked.merge:
-        if asked.config is not None or asked.assignments or given:
+        if file is not None or asked.assignments or given:
             raise ValueError("--merge takes finished folders and nothing else but --out")
         results = merge([read_results(folder) for folder in asked.merge])
         require_writable(asked.out)
         report(results, asked.out, ", ".join(f.name for f in asked.merge))
         return
-    config = configured(asked.config, given, asked.assignments, trust=asked.trust)
+    config = configured(file, given, asked.assignments, trust=asked.trust)
+    if asked.dry_run:
+        return _tell(config, asked.out)
+    if file is None and not given and not asked.assignments:
+        raise ValueError(
+            f"nothing was started: the usual comparison trains {', '.join(config.fields)} on "
+            f"{', '.join(config.data)}; diffode bench --dry-run lists it, and diffode bench "
+            f"--data {config.data[0]} starts it"
+        )
     begun = False
     try:
         with stopping() as stop, progress_bar("bench", 1) as bar:
@@ -51,12 +60,19 @@ def command(asked: Bench) -> None:
             line = command_line("bench", asked.out / "config.yaml", "--out", asked.out)
             typer.echo(f"stopped; what is measured is kept, go on with{line}")
         raise
-    report(results, asked.out, asked.out.name if asked.config is None else asked.config.stem)
+    report(results, asked.out, asked.out.name if file is None else file.stem)
     if lost := sum(bool(cell.get("lost")) for cell in results.cells):
         raise ValueError(
             f"{lost} of {len(results.cells)} cells have samples that are not finite; the report "
             f"in {asked.out} names them"
         )
+
+
+def _tell(config: BenchConfig, out: Path) -> None:
+    """Say what a comparison would do."""
+    table, count = outline(config)
+    typer.echo(table.text())
+    typer.echo(f"{count}, into {out} (nothing was written; what is there is not computed again)")
 
 
 def _given(asked: Bench) -> dict[str, Any]:

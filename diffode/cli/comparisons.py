@@ -58,13 +58,16 @@ class Evaluate:
 class Bench:
     """Compare fields and solvers at equal evaluations, network, length of training and seeds.
 
+    Without a CONFIG or an option nothing is started; what is not stated is as usual.
+
     --field, --data, --solver, --nfe, --seed, --set, --features, --metric and --merge may be given
     several times. What is there already is not computed again.
     """
 
-    config: Annotated[
+    first: Annotated[
         Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
     ] = None
+    config: Annotated[Path | None, typer.Option(help="the same as CONFIG")] = None
     field: Annotated[
         list[str] | None,
         typer.Option(help="to compare, see diffode fields", autocompletion=completing.fields),
@@ -106,6 +109,9 @@ class Bench:
     trust: Trust = False
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
     out: Annotated[Path, typer.Option(help="the folder")] = Path("runs/bench")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="list what would be done, and do nothing")
+    ] = False
 
 
 @command("features", "features:command")

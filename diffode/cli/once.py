@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
+from diffode.cli.defaults import typed
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Once(TyperCommand):
-    """A command that refuses a second value for an option that takes one."""
+    """A command that refuses a second value for an option that takes one.
+
+    Where it has a parameter ``defaults``, that is a file of options, see `diffode.cli.defaults`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # typer's own
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, given = self.make_parser(ctx).parse_args(args=list(args))
         refuse_repeated("/".join(p.opts) for p in given if _takes_one_value(p))
+        if values.get("defaults") is not None and not ctx.resilient_parsing:
+            args = [*typed(Path(values["defaults"]), self.params, values), *args]
         return super().parse_args(ctx, args)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from diffode import registry
 from diffode.cli.once import App, refuse_repeated
+
+Value = TypeVar("Value")
 
 app = App(
     name="diffode",
@@ -39,6 +41,17 @@ Levels = Annotated[
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 SEEDS: Any = {"min": 0, "max": 2**64 - 1}
+
+
+def given_once(name: str, place: Value | None, option: Value | None) -> Value | None:
+    """What was given by its place or by its option.
+
+    Raises:
+        ValueError: both, and not the same.
+    """
+    if place is not None and option not in (None, place):
+        raise ValueError(f"got {name} {place} and --{name.lower()} {option}; give one of the two")
+    return place if option is None else option
 
 
 def pairs(assignments: list[str] | None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

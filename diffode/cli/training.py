@@ -13,19 +13,22 @@ from diffode import code, registry
 from diffode.cli.commands import Train
 from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
+from diffode.cli.lists import show
 from diffode.cli.outcome import warn
+from diffode.cli.planning import outline
 from diffode.cli.progress import progress_bar
-from diffode.cli.shared import pairs
+from diffode.cli.shared import given_once, pairs
 from diffode.cli.signals import Ended, stopping
-from diffode.data import names, source_of
+from diffode.data import Dataset, names, source_of
 from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
 from diffode.recipes import find
 from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
-from diffode.runs.run import Run, execute, home, load_data
+from diffode.runs.run import Run, execute, home, load_data, require_free
 from diffode.runs.targets import unknown
+from diffode.solvers import stored_solver
 from diffode.training import checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
@@ -41,8 +44,8 @@ def command(asked: Train) -> None:
     """Train, sample, measure, and write the run directory."""
     asked = replace(
         asked,
-        field=_once("FIELD", asked.first, asked.field),
-        data=_once("DATA", asked.second, asked.data),
+        field=given_once("FIELD", asked.first, asked.field),
+        data=given_once("DATA", asked.second, asked.data),
     )
     given = {key: getattr(asked, key) for key in ("steps", "batch", "device", "network")}
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
@@ -55,6 +58,8 @@ def command(asked: Train) -> None:
         folder, chosen = home(asked.resume), True if asked.resume.is_dir() else asked.resume
         if asked.out is not None and asked.out != folder:
             raise ValueError("a resumed run goes on in its own directory; leave --out away")
+        if asked.solver is not None:
+            raise ValueError("a resumed run keeps its solver; leave --solver away")
         plan, said, note = _resumed(asked, options, folder)
     else:
         if asked.field is None:
@@ -62,15 +67,20 @@ def command(asked: Train) -> None:
                 "give a FIELD, as in diffode train edm; diffode fields lists the names"
             )
         options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
+        if asked.solver is not None:
+            options["solver"] = _solver(asked.solver)
         plan = Plan.make(asked.field, asked.data or "digits", **options)
         folder = asked.out or _fresh(plan)
     dataset = load_data(plan)
     if not is_image(dataset.event_shape):
         require_matplotlib()
     panel = Panel(dataset, asked.samples, labels=plan.labels)
+    if asked.dry_run:
+        return _tell(plan, dataset, folder, chosen)
     field = code.short(plan.field)
     if plan.solver != "default":
-        typer.echo(f"{asked.field or plan.solver} is {field}, sampled with {plan.solver}")
+        named = asked.field if asked.solver is None else field
+        typer.echo(f"{named or plan.solver} is {field}, sampled with {plan.solver}")
     steps: list[int] = []
     what = f"train {field} on {dataset.name}"
     with stopping() as stop, progress_bar(what, plan.steps) as bar:
@@ -119,15 +129,18 @@ def command(asked: Train) -> None:
     _finish(run, result, folder)
 
 
-def _once(name: str, place: str | None, option: str | None) -> str | None:
-    """What was given by its place or by its option.
+def _solver(name: str) -> str:
+    """A solver's name, if the run may store it: code is not run for what a file says."""
+    stored_solver(name)
+    return name
 
-    Raises:
-        ValueError: both, and not the same.
-    """
-    if place is not None and option not in (None, place):
-        raise ValueError(f"got {name} {place} and --{name.lower()} {option}; give one of the two")
-    return place if option is None else option
+
+def _tell(plan: Plan, dataset: Dataset, folder: Path, chosen: bool | Path) -> None:
+    """Say what a training would do."""
+    if not chosen:
+        require_free(folder)
+    last = chosen if isinstance(chosen, Path) else checkpoint.newest(folder)
+    show(outline(plan, dataset, folder, last))
 
 
 def _go_on(folder: Path) -> str:

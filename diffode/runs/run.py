@@ -115,6 +115,16 @@ def start(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective
     return objective
 
 
+def require_free(out: Path) -> None:
+    """Refuse a directory that holds a run.
+
+    Raises:
+        ValueError: it does.
+    """
+    if any((out / "checkpoints").glob("*")) or (out / CONFIG).exists():
+        raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+
+
 def resolved(plan: Plan, objective: Objective) -> dict[str, Any]:
     """What was chosen where the options of a plan leave it open."""
     return {"device": choose(plan.training["device"]).type, **objective.resolved}
@@ -154,8 +164,8 @@ def execute(
             return _resumed(plan, dataset, out, None if resume is True else Path(resume), watch)
     objective = start(plan, dataset)
     with hold(require_writable(out)):
-        if is_main_process() and (any((out / "checkpoints").glob("*")) or (out / CONFIG).exists()):
-            raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+        if is_main_process():
+            require_free(out)
         plan = replace(plan, fingerprint=Fingerprint.of(dataset))
         return _trained(plan, dataset, objective, out, None, watch)
 

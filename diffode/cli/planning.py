@@ -1,0 +1,54 @@
+"""``--dry-run``: what a training would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffode.data import Dataset
+from diffode.meanings import shown
+from diffode.runs.plan import Plan
+from diffode.runs.run import resolved, start
+from diffode.training import checkpoint
+
+
+def outline(
+    plan: Plan, dataset: Dataset, folder: Path, last: Path | None
+) -> list[tuple[str, str]]:
+    """What a plan would train, where it would write, and all its options.
+
+    Arguments:
+        plan, dataset: what would be trained, and on what.
+        folder: the run directory.
+        last: the checkpoint from which a resumed run goes on.
+
+    Raises:
+        ValueError: a plan that cannot be carried out.
+    """
+    header, stats = ({"step": 0}, None) if last is None else checkpoint.peek(last)
+    objective = start(plan, dataset, stats)
+    rows = [
+        ("field", plan.field),
+        ("data", str(dataset)),
+        ("labels", shown(plan.labels)),
+        ("seed", str(plan.seed)),
+        ("solver", plan.solver),
+        ("run directory", f"{folder} (nothing was written)"),
+        ("steps to do", str(max(0, plan.steps - header["step"]))),
+    ]
+    chosen = resolved(plan, objective)
+    networks = {k: v for k, v in chosen.items() if isinstance(v, Mapping)}
+    rows += [(name, _network(network)) for name, network in networks.items()]
+    options = {**plan.options, **plan.training}
+    named = {key: value for key, value in options.items() if key not in networks}
+    return rows + [(key, _value(value, chosen.get(key))) for key, value in named.items()]
+
+
+def _network(size: Mapping[str, object]) -> str:
+    sizes = ", ".join(f"{key} {size[key]}" for key in ("width", "depth") if key in size)
+    return f"{size['kind']}, {sizes}, {size['parameters']:,} parameters"
+
+
+def _value(value: object, chosen: object) -> str:
+    """An option's value, and what was chosen for it where it is open."""
+    return shown(value) if chosen in (None, value) else f"{shown(value)} ({shown(chosen)})"
