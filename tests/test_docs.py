@@ -102,7 +102,7 @@ def type_all(page, desk, monkeypatch, capsys, left_out):
         assert not missing, f"{page}: {step.text}: {missing}\n{printed}"
 
 
-COMMANDS = get_command(app).commands
+GROUP = get_command(app)
 SHELL = [(page, span) for page in PAGES for span in spans(page)]
 
 
@@ -111,8 +111,9 @@ SHELL = [(page, span) for page in PAGES for span in spans(page)]
 )
 def test_commands_in_the_running_text_exist_with_their_options(page, span):
     words = shlex.split(span)
-    command, *given = words[words.index("diffode") + 1 :]
-    known = {name for option in COMMANDS[command].params for name in option.opts} | {"--help"}
+    given = words[words.index("diffode") + 1 :]
+    command = GROUP if given[0].startswith("--") else GROUP.commands[given[0]]
+    known = {name for option in command.params for name in option.opts} | {"--help"}
     assert {word for word in given if word.startswith("--")} <= known
 
 
