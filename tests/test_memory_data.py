@@ -232,3 +232,46 @@ def test_measures_and_checks_take_data_in_memory():
     assert "velocity" in check_field(field, TensorDataset(x, torch.zeros(500).long()))
     with pytest.raises(ValueError, match=r"got data of shape \(60, 3\); this field moves points"):
         check_field(field, (X, Y))
+
+
+# ------------------------------------------------------------------------------------ sources
+
+SOURCES = """
+import numpy as np
+from torch import arange
+from torch.utils.data import TensorDataset
+
+def pair(seed=0):
+    return np.random.default_rng(seed).normal(size=(60, 2)), np.arange(60) % 4
+
+table = TensorDataset(arange(60.0)[:, None])
+
+def number(seed=0):
+    return 3
+"""
+
+
+def test_a_source_of_ones_own_gives_what_is_data_in_memory(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(SOURCES)
+    d = load("mine.py:pair", seed=3)
+    rows = np.random.default_rng(3).normal(size=(60, 2))
+    assert equal(d, as_dataset((rows, Y), seed=3)) and d.name == "mine.py:pair"
+    assert d.source == f"{tmp_path}/mine.py:pair"
+    assert load("mine.py:table").event_shape == (1,)
+    assert command(["data", "mine.py:pair"]) == 0
+    first, values, classes = capsys.readouterr().out.splitlines()
+    assert first == repr(d) and values.startswith("train points from -")
+    counts = [int((d.train_labels == k).sum()) for k in range(4)]
+    assert classes == f"train points of each class: {', '.join(map(str, counts))}"
+    message = refused(capsys, "data", "mine.py:number")
+    assert "the data set 'mine.py:number': got data of type int; wanted an array" in message
+
+
+def test_what_a_named_set_holds_is_said(capsys):
+    assert command(["data", "digits"]) == 0
+    first, values, classes = capsys.readouterr().out.splitlines()
+    assert first == repr(load("digits"))
+    assert values.startswith("train points from -1 to 1, std ")
+    assert sum(map(int, classes.partition(": ")[2].split(", "))) == len(load("digits").train)
+    assert "no data set named 'dogs'" in refused(capsys, "data", "dogs")

@@ -93,11 +93,33 @@ def _of_field(name: str) -> list[tuple[str, list[Option]]]:
 
 
 @app.command()
-def data() -> None:
-    """List the data sets."""
+def data(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE", help="a name of the list, a path, or file.py:name, which is run"
+        ),
+    ] = None,
+) -> None:
+    """List the data sets, or say what one of them holds."""
+    if source is not None:
+        return _holds(source)
     from diffode import registry
 
     show(registry.describe("source"))
     typer.echo(
         "or a path to a .npy file, a .npz file with x and perhaps y, or a folder of IDX files"
     )
+
+
+def _holds(source: str) -> None:
+    """Print what a data set is made of."""
+    from diffode.data import load
+
+    dataset = load(source)
+    x, y = dataset.train, dataset.train_labels
+    typer.echo(repr(dataset))
+    typer.echo(f"train points from {x.min():.4g} to {x.max():.4g}, std {x.std():.4g}")
+    if y is not None:
+        counts = y.bincount(minlength=dataset.classes or 0).tolist()
+        typer.echo(f"train points of each class: {', '.join(map(str, counts))}")

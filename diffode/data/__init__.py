@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffode import code, registry
+from diffode.inputs import quoted
 
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
@@ -166,7 +167,10 @@ def _load(name: str, seed: int, run: bool) -> Dataset:
     if callable(value):
         takes = inspect.signature(value).parameters
         value = value(*entry.facts.get("arguments", ()), *([seed] if takes else []))
-    return as_dataset(value, code.short(name), seed)
+    try:
+        return as_dataset(value, code.short(name), seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the data set {quoted(name)}: {error}") from None
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
