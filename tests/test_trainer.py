@@ -14,6 +14,7 @@ from diffode.fields import Field
 from diffode.priors import Normal
 from diffode.rng import Rng
 from diffode.runs.building import build
+from diffode.testing import check_objective
 from diffode.training import Objective, Phase, checkpoint, data_stats
 from diffode.training.batches import Batch, Batches
 from diffode.training.trainer import train
@@ -266,3 +267,11 @@ def test_what_belongs_to_a_sample_stays_with_it():
     assert_same(numbers(objective), numbers(plain))
     with pytest.raises(ValueError, match="got 50 samples and 9 rows of noise"):
         go(objective, Pairs(X, noise=X[:9]))
+
+
+def test_the_kit_checks_an_objective_of_ones_own():
+    """It has no spec, so that nothing is said about checkpoints."""
+    assert check_objective(Recorder(), Pairs(X, noise=X)) == [
+        "every parameter learns",
+        "the loss falls",
+    ]

@@ -95,6 +95,27 @@ def test_phases_take_turns_each_with_its_own_optimiser():
     assert all(set(s.grad_norm) == {"critic", "generator"} for s in states)
 
 
+def test_groups_of_parameters_keep_their_own_rates():
+    """Each group's rate is its first one times the phase's factor, at every step."""
+    seen, game = [], Game()
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            seen.append([group["lr"] for group in self.param_groups])
+            return super().step(closure)
+
+    def made(params):
+        return Watched(
+            [{"params": [p], "lr": lr} for p, lr in zip(params, (0.1, 0.3), strict=True)]
+        )
+
+    params = [game.critic, game.field.where]
+    game.phases = lambda: [Phase("critic", params, 1, made, lambda step, steps: 1 / (1 + step))]
+    states = list(train(game, X, steps=3, batch=16, device="cpu"))
+    assert seen == [pytest.approx([0.1 / k, 0.3 / k]) for k in (1, 2, 3)]
+    assert [state.lr["critic"] for state in states] == [rates[-1] for rates in seen]
+
+
 def test_an_objective_of_ones_own_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"only an objective made by diffode.build .*state_dict"):
         checkpoint.save(Game(), tmp_path / "game.safetensors")

@@ -168,6 +168,34 @@ def test_a_run_that_fails_in_its_first_step_leaves_its_directory_free(tmp_path):
     assert len(list(begin(make("rectified"), out=tmp_path))) == 8
 
 
+def test_a_step_that_breaks_half_way_is_not_saved(tmp_path):
+    """The critic has moved when the generator's loss breaks: the last whole step is kept."""
+    objective = make("gan")
+    forward = objective.forward
+
+    def broken(phase, batch, rng):
+        loss, logs = forward(phase, batch, rng)
+        return loss * (math.nan if phase == "generator" and rng.step >= 6 else 1), logs
+
+    objective.forward = broken
+    pattern = r"loss is not finite at step 4, phase 'generator'; .*step-00000002\.safe"
+    with pytest.raises(Diverged, match=pattern):
+        list(begin(objective, out=tmp_path, save_every=2))
+    assert kept(tmp_path) == ["step-00000002.safetensors"]
+
+
+def test_a_scaler_that_leaves_out_every_update_ends_the_training(monkeypatch):
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    always = property(lambda optimiser: True)
+    monkeypatch.setattr(AcceleratedOptimizer, "step_was_skipped", always)
+    steps = begin(make(), steps=30)
+    with pytest.raises(Diverged, match="the gradient is not finite at step 20, phase 'field'"):
+        for state in steps:
+            last = state.step
+    assert last == 19
+
+
 # -------------------------------------------------------------------------------------- bad input
 
 BAD = {
