@@ -49,6 +49,7 @@ LEFT_OUT = {
     "source .venv/bin/activate": "the tests run in an environment that is set up",
     "python3 -m venv .venv": "it needs a package index",
     ".venv/bin/python -m pytest": "these tests",
+    "python -m pytest": "these tests",
 }  # beginnings of lines
 WORK = {
     "benchmarks.adaptive": ["tolerances", "clocks", "stiff", "overhead"],
