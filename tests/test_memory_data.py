@@ -262,7 +262,8 @@ def test_a_source_of_ones_own_gives_what_is_data_in_memory(tmp_path, capsys, mon
     assert command(["data", "mine.py:pair"]) == 0
     first, values, classes = capsys.readouterr().out.splitlines()
     assert first == repr(d) and values.startswith("train points from -")
-    counts = [int((d.train_labels == k).sum()) for k in range(4)]
+    trained = load("mine.py:pair").train_labels  # of the usual seed, as the command's
+    counts = [int((trained == k).sum()) for k in range(4)]
     assert classes == f"train points of each class: {', '.join(map(str, counts))}"
     message = refused(capsys, "data", "mine.py:number")
     assert "the data set 'mine.py:number': got data of type int; wanted an array" in message
