@@ -17,7 +17,7 @@ from diffode.bench.tables import cells_table, markdown
 from diffode.cli.comparisons import Bench
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
-from diffode.cli.shared import given_once, named, pairs
+from diffode.cli.shared import given_once, pairs
 from diffode.cli.signals import Ended, stopping
 from diffode.config_file import dump, read_config
 from diffode.files import is_main_process, require_writable, write_text
@@ -81,7 +81,7 @@ def _given(asked: Bench) -> dict[str, Any]:
         "fields": asked.field, "data": asked.data, "solvers": asked.solver, "nfe": asked.nfe,
         "seeds": asked.seed, "steps": asked.steps, "seconds": asked.seconds,
         "samples": asked.samples, "budget": asked.budget,
-        "features": named("feature", asked.features), "metrics": named("metric", asked.metric),
+        "features": asked.features, "metrics": asked.metric,
         "device": asked.device,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}

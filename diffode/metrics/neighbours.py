@@ -29,7 +29,7 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Esti
 
     The standard errors count both sets, since each makes the balls of the other: a quarter of the
     squared difference between the halves of a set, averaged over some splits, is its variance.
-    Near 0 and 1 they are Wilson's, see `diffode.metrics.estimates.share`.
+    Near 0 and 1 they are Wilson's, see `diffode.metrics.estimates.fraction`.
 
     References: Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991, eq. 2; Naeem et al.
     (2020), https://arxiv.org/abs/2002.09797, eqs. 3 and 4.
