@@ -11,6 +11,15 @@ from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned
 from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField
+from diffode.fields.precond import (
+    DataPrediction,
+    KarrasPrediction,
+    NoisePrediction,
+    Prediction,
+    ScorePrediction,
+    VelocityPrediction,
+    VPrediction,
+)
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.fields.schedules import (
     VE,
@@ -49,6 +58,7 @@ __all__ = [
     "AffineField",
     "Cosine",
     "CriticBank",
+    "DataPrediction",
     "DiscreteBetas",
     "DiscriminatorGuided",
     "Divergence",
@@ -58,18 +68,24 @@ __all__ = [
     "Frozen",
     "GaussianFlow",
     "Karras",
+    "KarrasPrediction",
     "Latent",
     "Learned",
     "Mixture",
     "Mobility",
     "MonoFlow",
+    "NoisePrediction",
     "PoissonField",
+    "Prediction",
     "Rectified",
     "Rescheduled",
     "SamplingDefaults",
     "Schedule",
+    "ScorePrediction",
     "Start",
     "SubVP",
+    "VPrediction",
+    "VelocityPrediction",
     "Wrapped",
     "discriminator_guided",
     "get_divergence",

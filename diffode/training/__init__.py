@@ -2,6 +2,18 @@
 
 from diffode.data.stats import Stats, data_stats
 from diffode.training.batches import Batch
+from diffode.training.denoising import Denoising, Logistic, LogNormal, PoissonDenoising, Uniform
 from diffode.training.objective import Objective, Phase
 
-__all__ = ["Batch", "Objective", "Phase", "Stats", "data_stats"]
+__all__ = [
+    "Batch",
+    "Denoising",
+    "LogNormal",
+    "Logistic",
+    "Objective",
+    "Phase",
+    "PoissonDenoising",
+    "Stats",
+    "Uniform",
+    "data_stats",
+]
