@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
+from torch import Tensor
 
 from diffode.cli.comparisons import Evaluate
 from diffode.cli.likelihood import BATCH
@@ -28,7 +30,7 @@ from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.shards import Drawn, draw
 from diffode.runs.targets import Target, resolve
 from diffode.sampling.choosing import solver_for
-from diffode.solvers import get_solver
+from diffode.solvers import Solver, get_solver
 from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
@@ -42,82 +44,90 @@ def command(asked: Evaluate) -> None:
     told = None if asked.levels is None else Quantisation.parse(asked.levels)
     _place(asked.device)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
-    field, classes, nfe, seed = target.field.eval(), target.classes, asked.nfe, asked.seed
+    field, labels = target.field.eval(), target.classes is not None
     dataset = _dataset(target, asked.data)
     if target.folder is None and asked.out is None:
         raise ValueError(f"{target.name} is no run with a folder of its own; give --out FOLDER")
-    options = pairs(asked.assignments)
-    chosen = solver_for(field, asked.solver or target.solver, options)
+    chosen = solver_for(field, asked.solver or target.solver, pairs(asked.assignments))
     if asked.likelihood:
         get_solver("dopri5").check(Transport(field, None))
-    spaces = named("feature", asked.features)
-    own = named("metric", asked.metric) or []
-    panel = Panel(dataset, asked.n, spaces, labels=classes is not None, metrics=own)
-    y = None if classes is None else dataset.labels(panel.count)
-    state = key_of_values(*field.state_dict().values())
-    classed = None if y is None else key_of_values(y)
-    drawn_by: list[object] = [
-        state,
-        repr(field),
-        chosen.name,
-        options,
-        nfe,
-        seed,
-        asked.weights,
-        classed,
-    ]
-    if target.checkpoint is None:  # code, which may change while its tensors do not
-        drawn_by.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
-    drawing = key_of(drawn_by)
-    about = [drawing, panel.count, [str(f) for f in panel.features], asked.likelihood]
-    about += [panel.own_metrics] if own else []
-    if asked.data is not None:
-        about += [source_of(asked.data), key_of_values(dataset.test)]
-    name = f"{chosen.name}-{'own' if nfe is None else nfe}-{key_of(about)}"
+    spaces, own = named("feature", asked.features), named("metric", asked.metric) or []
+    panel = Panel(dataset, asked.n, spaces, labels=labels, metrics=own)
+    y = dataset.labels(panel.count) if labels else None
+    drawing = _drawing(asked, target, chosen, y)
     home = target.folder or asked.out or Path()
     parts = require_writable(home / "eval" / "parts" / drawing)
-    folder = require_writable(asked.out or home / "eval" / name)
-    try:
-        with progress_bar("sample", panel.count) as bar:
-            drawn = draw(
-                field, panel.count, chosen, nfe, parts, seed=seed, y=y, progress=bar.advance
-            )
-    except (KeyboardInterrupt, Ended):
-        typer.echo("stopped; the samples so far are kept, give the same command again to go on")
-        raise
+    name = f"{chosen.name}-{'own' if asked.nfe is None else asked.nfe}"
+    key = _measuring(asked, drawing, panel)
+    folder = require_writable(asked.out or home / "eval" / f"{name}-{key}")
+    drawn = _drawn(asked, field, chosen, y, panel.count, parts)
     if drawn is None:
         return
     arrays = {"x": drawn.x, "y": drawn.y, "q": drawn.q}
     require_sound(folder / "samples.npz", "samples", drawn.status, drawn.nfe_per_row, **arrays)
     metrics = evaluated(drawn, panel)
-    card, refused = None, ""
-    if asked.likelihood:
-        try:
-            card = _card(field, dataset, classes, seed, told)
-            result = card.result
-            refused = refusal(result.status, result.nfe_per_row, "points of the likelihood")
-        except ValueError as error:
-            refused = str(error)
-    settings = {
-        "run": target.name,
-        "field": target.name if target.plan is None else target.plan.field,
-        "data": asked.data or (target.plan.data if target.plan else dataset.name),
-        "checkpoint": target.name if target.checkpoint is None else target.checkpoint.stem,
-        "weights": "own" if target.checkpoint is None else asked.weights,
-        "solver": repr(chosen),
-        "solver_options": options,
-        "nfe_allowed": nfe,
-        "nfe": drawn.nfe,
-        "unfinished": drawn.unfinished,
-        "shortfall": drawn.shortfall(),
-        "seed": seed,
-        "labels": y is not None,
-        "seconds": drawn.seconds,
-        "versions": {"torch": torch.__version__},
-    }
+    card, refused = _card(asked, target, dataset, told) if asked.likelihood else (None, "")
+    settings = _settings(asked, target, dataset, chosen, drawn)
     _finish(Evaluation(target.title(dataset), settings, panel, metrics, card), drawn, folder)
     if refused:
         raise ValueError(refused)
+
+
+def _drawing(asked: Evaluate, target: Target, solver: Solver, y: Tensor | None) -> str:
+    """The key of all that decides the samples."""
+    field = target.field
+    about: list[object] = [key_of_values(*field.state_dict().values()), repr(field), solver.name]
+    about += [pairs(asked.assignments), asked.nfe, asked.seed, asked.weights]
+    about.append(None if y is None else key_of_values(y))
+    if target.checkpoint is None:  # code, which may change while its tensors do not
+        about.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
+    return key_of(about)
+
+
+def _measuring(asked: Evaluate, drawing: str, panel: Panel) -> str:
+    """The key of all that decides the figures of these samples."""
+    about = [drawing, panel.count, [str(f) for f in panel.features], asked.likelihood]
+    about += [panel.own_metrics] if asked.metric else []
+    if asked.data is not None:
+        about += [source_of(asked.data), key_of_values(panel.dataset.test)]
+    return key_of(about)
+
+
+def _drawn(
+    asked: Evaluate, field: Field, solver: Solver, y: Tensor | None, n: int, parts: Path
+) -> Drawn | None:
+    """The samples, drawn now or before; None on all processes but the first."""
+    try:
+        with progress_bar("sample", n) as bar:
+            settings: dict[str, Any] = {"seed": asked.seed, "y": y, "progress": bar.advance}
+            return draw(field, n, solver, asked.nfe, parts, **settings)
+    except (KeyboardInterrupt, Ended):
+        typer.echo("stopped; the samples so far are kept, give the same command again to go on")
+        raise
+
+
+def _settings(
+    asked: Evaluate, target: Target, dataset: Dataset, solver: Solver, drawn: Drawn
+) -> dict[str, Any]:
+    """How the samples came about, for JSON."""
+    plan, file = target.plan, target.checkpoint
+    return {
+        "run": target.name,
+        "field": target.name if plan is None else plan.field,
+        "data": asked.data or (dataset.name if plan is None else plan.data),
+        "checkpoint": target.name if file is None else file.stem,
+        "weights": "own" if file is None else asked.weights,
+        "solver": repr(solver),
+        "solver_options": pairs(asked.assignments),
+        "nfe_allowed": asked.nfe,
+        "nfe": drawn.nfe,
+        "unfinished": drawn.unfinished,
+        "shortfall": drawn.shortfall(),
+        "seed": asked.seed,
+        "labels": drawn.y is not None,
+        "seconds": drawn.seconds,
+        "versions": {"torch": torch.__version__},
+    }
 
 
 def show_evaluation(result: Evaluation) -> None:
@@ -143,24 +153,22 @@ def _finish(result: Evaluation, drawn: Drawn, folder: Path) -> None:
 
 
 def _card(
-    field: Field, dataset: Dataset, classes: int | None, seed: int, told: Quantisation | None
-) -> LikelihoodCard:
-    """The likelihood card of some test points, of all classes."""
+    asked: Evaluate, target: Target, dataset: Dataset, told: Quantisation | None
+) -> tuple[LikelihoodCard | None, str]:
+    """The likelihood card of some test points, of all classes, and why it cannot be trusted."""
     y = dataset.test_labels
     rows = some_rows(len(dataset.test), POINTS, y)
-    x, y = dataset.test[rows], None if classes is None or y is None else y[rows]
-    x, levels, terminal = prepared(field, dataset, x, y, seed, levels=told)
-    with progress_bar("likelihood", 2 * len(x)) as bar:
-        return likelihood_card(
-            field,
-            x,
-            y=y,
-            levels=levels,
-            terminal=terminal,
-            batch=BATCH,
-            seed=seed,
-            progress=bar.advance,
-        )
+    x, y = dataset.test[rows], None if target.classes is None or y is None else y[rows]
+    settings: dict[str, Any] = {"batch": BATCH, "seed": asked.seed}
+    try:
+        x, levels, law = prepared(target.field, dataset, x, y, asked.seed, levels=told)
+        settings |= {"levels": levels, "terminal": law}
+        with progress_bar("likelihood", 2 * len(x)) as bar:
+            card = likelihood_card(target.field, x, y=y, progress=bar.advance, **settings)
+    except ValueError as error:
+        return None, str(error)
+    r = card.result
+    return card, refusal(r.status, r.nfe_per_row, "points of the likelihood")
 
 
 def _dataset(target: Target, place: str | None) -> Dataset:
