@@ -12,14 +12,14 @@ from diffode import recipes, solvers
 from diffode.cli.app import run
 from diffode.meanings import Option, described, meanings
 from diffode.options import Fraction, Positive
-from diffode.recipes.compose import given
+from diffode.recipes.compose import make_given
 from diffode.training.trainer import train
 from tests.runs import refused
 
 STATED = [
     *(pytest.param(recipes.find(name).function, id=name) for name in recipes.names()),
     *(pytest.param(solvers.maker(name), id=name) for name in solvers.names()),
-    given,
+    make_given,
     train,
 ]
 

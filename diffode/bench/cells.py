@@ -18,13 +18,14 @@ from torch import Tensor
 
 from diffode import __version__, code
 from diffode.bench.config import BenchConfig, SolverSpec
-from diffode.bench.models import Model, machine, peak_memory, reset_peak_memory
+from diffode.bench.models import Model
 from diffode.data import Dataset
 from diffode.fields.base import Field
 from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.panel import Panel
+from diffode.runs.costs import machine, peak_memory, reset_peak_memory
 from diffode.runs.keys import key_of
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solution

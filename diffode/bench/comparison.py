@@ -35,7 +35,7 @@ from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
 from diffode.runs.keys import key_of, key_of_values
-from diffode.runs.run import load_data, matched, start
+from diffode.runs.run import load_data, matched, untrained
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 
@@ -127,7 +127,7 @@ class _Part:
         self.pieces += 0 if config.budget is None else len(config.fields)
 
     def _own_steps(self, field: str) -> int | None:
-        own = start(
+        own = untrained(
             plan_of(self.config, field, self.name, 0), self.dataset
         ).field.sampling_defaults
         return None if own is None else len(own.times) - 1

@@ -6,13 +6,8 @@ comparison goes on in it and a changed one does not take it for its own.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
-import resource
 import shutil
-import statistics
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,12 +24,13 @@ from diffode.fields.base import AffineField, Field
 from diffode.fields.critics import CriticBank
 from diffode.files import write_text
 from diffode.options import options_of
-from diffode.recipes.compose import given
+from diffode.recipes.compose import make_given
+from diffode.runs.costs import machine, peak_memory, reset_peak_memory, spent
 from diffode.runs.keys import key_of
 from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, FREE, Plan
 from diffode.runs.run import execute
-from diffode.training import checkpoint, record
+from diffode.training import checkpoint
 from diffode.training.trainer import Diverged, TrainState
 
 TRAINED = "trained.json"
@@ -90,7 +86,7 @@ def learned(training: Mapping[str, Any]) -> dict[str, Any]:
 
 def alike(options: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     """Of a plan's options those that fields have in common: the network's and the trainer's."""
-    network = options_of(given).model_fields
+    network = options_of(make_given).model_fields
     return {k: v for k, v in options.items() if k in network} | learned(training)
 
 
@@ -161,49 +157,6 @@ def weights_of(field: Field) -> int:
     """How many numbers a field has learned: parameters, and the weights of recorded critics."""
     banks = (m.size for m in field.modules() if isinstance(m, CriticBank))
     return sum(p.numel() for p in field.parameters()) + sum(banks)
-
-
-def spent(folder: Path) -> dict[str, Any]:
-    """The steps and the seconds of a training, from its log, whether it was stopped or not."""
-    logged = [(line["step"], line["seconds"]) for line in record.logged(folder)]
-    if not logged:
-        raise ValueError(f"{folder} has no readable metrics; delete it and run this again")
-    paces = [
-        (s1 - s0) / (k1 - k0)
-        for (k0, s0), (k1, s1) in zip([(0, 0.0), *logged], logged, strict=False)
-        if s1 > s0
-    ]
-    return {"steps": logged[-1][0], "seconds": logged[-1][0] * statistics.mean(paces)}
-
-
-def reset_peak_memory() -> None:
-    """Start anew what `peak_memory` tells, where the system can."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # Linux alone has it
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest: of the device's allocator, or of this whole process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Where figures come from: device, threads and versions."""
-    cuda = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "diffode": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
 
 
 def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:

@@ -8,7 +8,7 @@ from diffode.bench.cells import Cell, cells_of
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import model_of, plan_of
 from diffode.data import Dataset
-from diffode.runs.run import load_data, start
+from diffode.runs.run import load_data, untrained
 from diffode.tables import Table
 
 _COLUMNS = ["data", "field", "solver", "evaluations at most", "tolerances", "seeds"]
@@ -38,7 +38,7 @@ def outline(config: BenchConfig) -> tuple[Table, str]:
 def _cells(config: BenchConfig, field: str, name: str, dataset: Dataset) -> list[Cell]:
     """The cells of one training."""
     plan = plan_of(config, field, name, config.seeds[0])
-    own = start(plan, dataset).field.sampling_defaults
+    own = untrained(plan, dataset).field.sampling_defaults
     steps = None if own is None else len(own.times) - 1
     return list(cells_of(config, model_of(plan, "", Path()), steps))
 

@@ -74,7 +74,7 @@ def options(
 def _of_field(name: str) -> list[tuple[str, list[Option]]]:
     """The options of a recipe, of what all recipes share, and of the trainer."""
     from diffode.recipes import find
-    from diffode.recipes.compose import given
+    from diffode.recipes.compose import make_given
     from diffode.runs.plan import OWN
     from diffode.training.trainer import train
 
@@ -87,7 +87,7 @@ def _of_field(name: str) -> list[tuple[str, list[Option]]]:
     ]
     return [
         (f"field {recipe.name}", described(recipe.function)),
-        ("network", described(given)),
+        ("network", described(make_given)),
         ("training", training),
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from diffode.data import Dataset
 from diffode.meanings import shown
 from diffode.runs.plan import Plan
-from diffode.runs.run import resolved, start
+from diffode.runs.run import resolved, untrained
 from diffode.training import checkpoint
 
 
@@ -26,7 +26,7 @@ def outline(
         ValueError: a plan that cannot be carried out.
     """
     header, stats = ({"step": 0}, None) if last is None else checkpoint.peek(last)
-    objective = start(plan, dataset, stats)
+    objective = untrained(plan, dataset, stats)
     rows = [
         ("field", plan.field),
         ("data", str(dataset)),

@@ -125,7 +125,7 @@ class Given:
             without_null(network)
 
 
-def given(
+def make_given(
     shape: tuple[int, ...],
     classes: int | None = None,
     stats: Stats | None = None,

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
+from diffode.data.points import write_arrays
 from diffode.fields.base import Field
-from diffode.files import replacing, write_text
+from diffode.files import write_text
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation
 from diffode.sampling.choosing import solver_for
@@ -96,7 +96,4 @@ def assess(
 
 def save_samples(solution: Solution, path: str | Path) -> None:
     """Write a .npz file: x, unclipped in the data's range, q where there is one, and status."""
-    tensors = {"x": solution.x, "q": solution.q, "status": solution.status}
-    arrays = {name: t.cpu().numpy() for name, t in tensors.items() if t is not None}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    write_arrays(Path(path), x=solution.x, q=solution.q, status=solution.status)

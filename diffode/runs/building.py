@@ -9,7 +9,7 @@ from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
 from diffode.options import options_of, validate
 from diffode.recipes import find
-from diffode.recipes.compose import given
+from diffode.recipes.compose import make_given
 from diffode.training.objective import Objective, Spec
 
 
@@ -40,13 +40,14 @@ def build(
     if min(shape) < 1:
         raise ValueError(f"got the event shape {shape}; each size counts from 1")
     found = find(str(name), run=True)
-    full = validate(f"field {found.name!r}", options, found.function, given)
+    full = validate(f"field {found.name!r}", options, found.function, make_given)
     full["network"] = registry.opened("network", full["network"])
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
-    data = given(shape, classes, stats, seed, **full)
+    data = make_given(shape, classes, stats, seed, **full)
     objective = found.function(data, **own)
     objective.resolved = data.resolved
-    defaults = {k: f.default for k, f in options_of(found.function, given).model_fields.items()}
+    known = options_of(found.function, make_given).model_fields
+    defaults = {name: option.default for name, option in known.items()}
     code = admission.origins({"recipe": found.name, "network": full["network"]})
     objective.spec = Spec(found.name, shape, classes, own | full, defaults, code)
     objective.stats = stats or Stats.unit(shape)

@@ -21,7 +21,7 @@ from diffode.files import read_text, write_text
 from diffode.inputs import quoted
 from diffode.options import options_of, validate
 from diffode.recipes import Recipe, find, solver_of
-from diffode.recipes.compose import given
+from diffode.recipes.compose import make_given
 from diffode.solvers import stored_solver
 from diffode.training.trainer import train
 
@@ -200,8 +200,9 @@ def _completed(
     recipe: Recipe, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of a recipe and those of the trainer, checked and completed."""
-    known = validate(f"field {code.short(recipe.name)!r}", options, recipe.function, given, train)
-    own = {k: known[k] for k in options_of(recipe.function, given).model_fields}
+    what, whose = f"field {code.short(recipe.name)!r}", (recipe.function, make_given)
+    known = validate(what, options, *whose, train)
+    own = {k: known[k] for k in options_of(*whose).model_fields}
     return own, {k: v for k, v in known.items() if k not in own and k not in OWN}
 
 

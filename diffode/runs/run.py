@@ -26,7 +26,7 @@ from diffode.training.objective import Objective
 from diffode.training.suitability import remarks
 from diffode.training.trainer import TrainState, train
 
-__all__ = ["CONFIG", "Plan", "Run", "execute", "fit", "home", "load_data", "start"]
+__all__ = ["CONFIG", "Plan", "Run", "execute", "fit", "home", "load_data", "untrained"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def matched(plan: Plan, dataset: Dataset) -> Dataset:
     return dataset
 
 
-def start(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective:
+def untrained(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective:
     """The untrained objective of a plan.
 
     Arguments:
@@ -158,11 +158,11 @@ def execute(
     dataset = load_data(plan) if data is None else matched(plan, as_dataset(data, plan.data))
     plan = replace(plan, source=dataset.source or MEMORY)
     if out is None:
-        return _trained(plan, dataset, start(plan, dataset), None, None, watch)
+        return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
     if resume:
         with hold(require_writable(out)):
             return _resumed(plan, dataset, out, None if resume is True else Path(resume), watch)
-    objective = start(plan, dataset)
+    objective = untrained(plan, dataset)
     with hold(require_writable(out)):
         if is_main_process():
             require_free(out)
@@ -184,7 +184,7 @@ def _resumed(
     known = stored.fingerprint or Fingerprint.of(dataset)
     plan = replace(plan, fingerprint=known, since=stored.since)
     if path is None:
-        return _trained(plan, dataset, start(plan, dataset), out, None, watch)
+        return _trained(plan, dataset, untrained(plan, dataset), out, None, watch)
     header, stats = checkpoint.peek(path)
     first = header["step"]
     if plan.steps != stored.steps:
@@ -201,7 +201,7 @@ def _resumed(
         raw, loaded = load(path, "raw"), load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
     checkpoint.set_newer_aside(out, path)
-    return _trained(plan, dataset, start(plan, dataset, stats), out, path, watch)
+    return _trained(plan, dataset, untrained(plan, dataset, stats), out, path, watch)
 
 
 def _trained(
