@@ -88,9 +88,10 @@ class Field(Tables, metaclass=SeenThrough):
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """Draw n starting points, and the field that moves them: the prior's draw, and itself."""
-        if self.prior is None:
+        prior = self.prior
+        if prior is None:
             raise ValueError(f"{type(self).__name__} has no prior to start from")
-        x = self.prior.sample((n, *self.event_shape), rng, device=self.device)
+        x = prior.sample((n, *self.event_shape), rng, device=self.device)
         return Start(x, self)
 
     def rows(self, index: Tensor) -> Field:
