@@ -138,10 +138,8 @@ class AlternatingGAN(Objective):
             return self.generator_loss(z, y, rng), {}
         with torch.no_grad():
             made = self.generated.make(z, y)
-        real, fake = (
-            self.critic_values(x, y, "data", rng),
-            self.critic_values(made, y, "samples", rng),
-        )
+        real = self.critic_values(x, y, "data", rng)
+        fake = self.critic_values(made, y, "samples", rng)
         loss = self.loss(real, fake) + self.gradient_penalty(x, made, y, rng)
         return loss, {"d_data": real.detach().mean(), "d_samples": fake.detach().mean()}
 

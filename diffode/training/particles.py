@@ -172,9 +172,8 @@ class ParticleFlow(Particles):
         k = self.stage
         self.bank.record(k, self.average)
         t, step = self.bank.edges[k], float(self.bank.edges[k + 1] - self.bank.edges[k])
-        self.pool.copy_(
-            self.euler_step(torch.arange(len(self.pool), device=self.pool.device), t, step)
-        )
+        every = torch.arange(len(self.pool), device=self.pool.device)
+        self.pool.copy_(self.euler_step(every, t, step))
         self.stage, self.updates = k + 1, 0
         if self.stage < self.bank.stages:
             self._aim()
