@@ -7,17 +7,15 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from diffode.data import load
-from diffode.fields import Field
-from diffode.priors import Normal
 from diffode.rng import Rng
 from diffode.runs.building import build
 from diffode.testing import check_objective
 from diffode.training import Objective, Phase, checkpoint, data_stats
 from diffode.training.batches import Batch, Batches
 from diffode.training.trainer import train
+from tests.fields import Point
 
 MOONS = load("moons")
 X, Y = MOONS.train[:50], MOONS.train_labels[:50]
@@ -137,26 +135,13 @@ class Recorder(Objective):
     """Keeps what it is given, and draws."""
 
     def __init__(self):
-        super().__init__(Point())
+        super().__init__(Point(0.0))
         self.seen = []
 
     def forward(self, phase, batch, rng):
         x = batch.x
         self.seen.append((x, batch.y, rng.normal("noise", x.shape), rng.spread("time", len(x))))
         return (self.field.where - x).square().mean(), {}
-
-
-class Point(Field):
-    """A user's field with one parameter: it pulls to a place."""
-
-    prior, span, event_shape = Normal(), (0.0, 1.0), (2,)
-
-    def __init__(self):
-        super().__init__()
-        self.where = nn.Parameter(torch.zeros(2))
-
-    def velocity(self, x, t, y=None):
-        return self.where - x
 
 
 def descent(objective):

@@ -13,28 +13,16 @@ from torch import nn
 
 from diffode.cli.app import run
 from diffode.data import load
-from diffode.fields import Field
-from diffode.priors import Normal
 from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.training import Objective, Phase, checkpoint, data_stats
 from diffode.training.batches import Batch, Batches
 from diffode.training.denoising import Denoising
 from diffode.training.trainer import train
+from tests.fields import Point
 
 X = load("moons").train[:50]
 STEPS = 5
-
-
-class Point(Field):
-    prior, span, event_shape = Normal(), (0.0, 1.0), (2,)
-
-    def __init__(self):
-        super().__init__()
-        self.where = nn.Parameter(torch.ones(2))
-
-    def velocity(self, x, t, y=None):
-        return self.where - x
 
 
 class Game(Objective):

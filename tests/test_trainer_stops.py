@@ -6,15 +6,13 @@ from itertools import count, islice
 
 import pytest
 import torch
-from torch import nn
 
 from diffode.data import load
-from diffode.fields import Field
-from diffode.priors import Normal
 from diffode.runs import loading
 from diffode.runs.building import build
 from diffode.training import Objective, checkpoint, data_stats
 from diffode.training.trainer import Diverged, train
+from tests.fields import Point
 
 MOONS = load("moons")
 X, Y = MOONS.train[:50], MOONS.train_labels[:50]
@@ -93,17 +91,6 @@ def test_metrics_are_thinned_and_end_with_the_last_step(tmp_path):
 
 
 # ------------------------------------------------------------------------------------- divergence
-
-
-class Point(Field):
-    prior, span, event_shape = Normal(), (0.0, 1.0), (2,)
-
-    def __init__(self):
-        super().__init__()
-        self.where = nn.Parameter(torch.ones(2))
-
-    def velocity(self, x, t, y=None):
-        return self.where - x
 
 
 class Breaks(Objective):

@@ -14,6 +14,7 @@ from diffode.solvers import get_solver
 from diffode.solvers.adaptive import Adaptive
 from diffode.solvers.builtin import ADAPTIVE_RK
 from diffode.solvers.tableaus import DOPRI5, TSIT5
+from tests.fields import Turning
 from tests.quick import quick
 
 ROWS = ["dopri5-rows", "tsit5-rows"]
@@ -39,26 +40,6 @@ def bed(schedule):
     field = ring(schedule)
     x = field.prior.sample((100, 2), Rng(5), dtype=torch.float64)
     return field, x, get_solver("dopri8", rtol=1e-10, atol=1e-10)(field, x, tensor(*field.span)).x
-
-
-class Turning(Field):
-    """Rotations at a rate of each row's own."""
-
-    span, prior, event_shape = (0.0, 1.0), Normal(), (2,)
-
-    def __init__(self, rate):
-        super().__init__()
-        self.rate = rate
-
-    def rows(self, index):
-        return Turning(self.rate[index])
-
-    def velocity(self, x, t, y=None):
-        return self.rate[:, None] * x.flip(-1) * x.new_tensor([-1.0, 1.0])
-
-    def end(self, x):
-        c, s = self.rate.cos()[:, None], self.rate.sin()[:, None]
-        return c * x + s * x.flip(-1) * x.new_tensor([-1.0, 1.0])
 
 
 # ---------------------------------------------------------------------------------- the tableaus

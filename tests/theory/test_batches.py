@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from diffode.data import load
-from diffode.fields import VP, Empirical, Field, Karras, PoissonField
-from diffode.priors import Normal, StudentT
+from diffode.fields import VP, Empirical, Karras, PoissonField
+from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.sampling import decode, encode, sample
+from tests.fields import Turning
 
 X = load("moons").train[:12]
 Y = torch.arange(12) % 2
@@ -16,22 +17,6 @@ FLOW = {"solver": "heun", "steps": 8}
 
 def plane_form():
     return PoissonField(Empirical(X[:6], Karras(), StudentT(1.0)))
-
-
-class Turning(Field):
-    """Row i turns at its own rate."""
-
-    span, prior, event_shape = (0.0, 1.0), Normal(), (2,)
-
-    def __init__(self, rates):
-        super().__init__()
-        self.rates = rates
-
-    def rows(self, index):
-        return Turning(self.rates[index])
-
-    def velocity(self, x, t, y=None):
-        return self.rates[:, None] * x.flip(-1) * x.new_tensor([-1.0, 1.0])
 
 
 @pytest.mark.parametrize("verb", [encode, decode])
