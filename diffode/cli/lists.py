@@ -97,7 +97,9 @@ def data(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="SOURCE", help="a name of the list, a path, or file.py:name, which is run"
+            metavar="SOURCE",
+            help="a name of the list, a path, or file.py:name, which is run",
+            autocompletion=completing.data,
         ),
     ] = None,
 ) -> None:
@@ -108,7 +110,8 @@ def data(
 
     show(registry.describe("source"))
     typer.echo(
-        "or a path to a .npy file, a .npz file with x and perhaps y, or a folder of IDX files"
+        "or a path to a .npy file, a .npz file with x and perhaps y, or a folder of IDX files; or "
+        "file.py:name, a function of the seed that returns data"
     )
 
 
