@@ -81,6 +81,16 @@ def test_its_samples_are_measured(mine, tmp_path, capsys):
     assert len(set((out / "eval" / "parts").iterdir()) - parts) == 1, "of the code as it is now"
 
 
+def test_samples_of_a_solver_are_those_of_its_code_as_it_is(mine, tmp_path):
+    solver, out = tmp_path / "solver.py", tmp_path / "eval"
+    given = ["--data", "moons", "--n", "60", "--nfe", "6", "--device", "cpu", "--out", str(out)]
+    for k in (1, 2, 2):
+        text = f"from diffode.solvers.heun import Heun\n\n\nclass Mine(Heun):\n    k = {k}\n"
+        solver.write_text(text, encoding="utf-8")
+        assert run(["eval", f"{mine}:exact", "--solver", f"{solver}:Mine", *given]) == 0
+    assert len(list((out / "eval" / "parts").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -10,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
+from diffode import admission
 from diffode.cli.comparisons import Evaluate
 from diffode.cli.likelihood import BATCH
 from diffode.cli.outcome import require_sound
@@ -79,6 +80,9 @@ def _drawing(asked: Evaluate, target: Target, solver: Solver, y: Tensor | None) 
     about: list[object] = [key_of_values(*field.state_dict().values()), repr(field), solver.name]
     about += [pairs(asked.assignments), asked.nfe, asked.seed, asked.weights]
     about.append(None if y is None else key_of_values(y))
+    things = {} if target.plan is None else target.plan.named
+    if code := admission.origins({**things, "solver": asked.solver or target.solver}):
+        about.append(code)
     if target.checkpoint is None:  # code, which may change while its tensors do not
         about.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
     return key_of(about)
