@@ -59,7 +59,7 @@ sys.exit(code)
         ("train --help", ("--resume", "KEY=VALUE", "go on with this run directory")),
         ("bench --help", ("CONFIG", "--merge", "of a training")),
         ("fields", ("poisson", "Xu et al. (2022)", "rectified", "ddim = ddpm")),
-        ("solvers", ("trig", "LSODA", "dopri5-rows", "default: trig")),
+        ("solvers", ("trig", "LSODA", "dopri5-rows", "rk45 = dopri5", "default: trig")),
         ("data", ("digits", "moons", "Alpaydin", ".npz")),
     ],
 )

@@ -1,6 +1,7 @@
 """The tables of options: each says what it is, what it takes and what it means."""
 
 import math
+import re
 from typing import Annotated, Literal
 
 import pytest
@@ -8,11 +9,12 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 
 import diffode
-from diffode import recipes, solvers
+from diffode import recipes, registry, solvers
 from diffode.cli.app import run
 from diffode.meanings import Option, described, meanings
 from diffode.options import Fraction, Positive
 from diffode.recipes.compose import make_given
+from diffode.solvers.builtin import INEXACT
 from diffode.training.trainer import train
 from tests.runs import refused
 
@@ -123,3 +125,17 @@ def test_a_field_without_options_says_so(capsys):
 )
 def test_unknown_names_are_refused(capsys, arguments, message):
     assert message in refused(capsys, "options", *arguments)
+
+
+@pytest.mark.parametrize(("habit", "name"), registry.aliases("solver").items())
+def test_a_name_by_habit_is_the_very_same_solver(habit, name):
+    usual, same = solvers.get_solver(name), solvers.get_solver(habit)
+    assert type(same) is type(usual) and vars(same) == vars(usual)
+
+
+@pytest.mark.parametrize("habit", INEXACT)
+def test_a_method_that_is_not_here_as_published_is_refused_with_what_comes_near(habit):
+    with pytest.raises(ValueError, match=f"no solver named '{re.escape(habit)}': ") as caught:
+        solvers.get_solver(habit)
+    named = set(str(caught.value).replace(",", " ").split()[4:]) & set(solvers.names())
+    assert named and habit not in {*solvers.names(), *registry.aliases("solver")}

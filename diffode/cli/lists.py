@@ -27,7 +27,14 @@ def fields() -> None:
     from diffode import registry
 
     show(registry.describe("recipe"))
-    also = registry.aliases("recipe").items()
+    _show_aliases("recipe")
+
+
+def _show_aliases(kind: str) -> None:
+    """Print the other names of a kind, and what they stand for."""
+    from diffode import registry
+
+    also = registry.aliases(kind).items()
     typer.echo("also: " + ", ".join(f"{alias} = {name}" for alias, name in also))
 
 
@@ -38,6 +45,7 @@ def solvers() -> None:
     from diffode.solvers import DEFAULT
 
     show(registry.describe("solver"))
+    _show_aliases("solver")
     typer.echo(f"default: {DEFAULT}")
 
 

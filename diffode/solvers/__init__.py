@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffode import registry
 from diffode.options import validate
-from diffode.solvers import builtin  # noqa: F401  # it registers diffode's own
+from diffode.solvers import builtin  # it registers diffode's own
 
 if TYPE_CHECKING:
     from diffode.solvers.base import CountedField, Solution, Solver
@@ -58,6 +58,8 @@ def maker(name: str) -> Callable[..., Solver]:
 
 
 def _entry(name: str, run: bool = False) -> registry.Entry:
+    if name in builtin.INEXACT:
+        raise ValueError(f"no solver named {name!r}: {builtin.INEXACT[name]}")
     return registry.find("solver", DEFAULT if name == "default" else str(name), run=run)
 
 

@@ -71,10 +71,36 @@ _FIXED = {
     **{name: f"fixed steps, {counted(k, 'evaluation')} a step" for name, k in FIXED.items()},
     "explicit_adams": "multistep, equal steps",
 }
+_ALIASES = {
+    "heun": ("edm",),  # the deterministic sampler of EDM, algorithm 1, on its grid
+    "churn": ("edm-stochastic",),
+    "ancestral": ("ddpm",),
+    "euler-maruyama": ("em",),
+    "pc": ("predictor-corrector",),
+    "sde-dpm++": ("dpmpp_2m_sde",),
+    "dopri5": ("rk45",),  # the pair of Dormand and Prince, as in scipy
+    "bosh3": ("rk23",),  # that of Bogacki and Shampine
+    "scipy_solver": ("lsoda",),
+}  # names by habit, each of the very same method
+_2M = "the published DPM-Solver++(2M) is sde-dpm++ with eta=0; dpm++ has its integrals exact"
+INEXACT = {
+    **dict.fromkeys(("dpmpp_2m", "dpmpp-2m", "dpm++2m", "dpm++_2m", "dpm-solver++"), _2M),
+    "plms": "deis with order=4 has its weights exact for the steps at hand",
+    "lms": "ab with form=noise, variable=rho and order=4 is the nearest",
+    "euler_a": "ancestral takes the same steps on a grid of its own",
+    "euler_ancestral": "ancestral takes the same steps on a grid of its own",
+    "dpm-solver": "dpm is the multistep form, dpm-single that in single steps",
+}  # names by habit of methods that are not here as they were published, and what comes near
 METHODS = (*ADAPTIVE_RK, *FIXED, *ADAMS, "scipy_solver")  # of torchdiffeq
 
 for _name, (_home, _about) in _OWN.items():
-    register("solver", _name, f"diffode.solvers.{_home}", about=_about)
+    register(
+        "solver",
+        _name,
+        f"diffode.solvers.{_home}",
+        about=_about,
+        aliases=_ALIASES.get(_name, ()),
+    )
 for _name in ("dopri5-rows", "tsit5-rows"):
     register(
         "solver",
@@ -86,4 +112,11 @@ for _name in ("dopri5-rows", "tsit5-rows"):
 for _name in METHODS:
     _make = "tolerant" if _name in _TOLERANT else "fixed"
     _about = f"torchdiffeq: {(_TOLERANT | _FIXED)[_name]}"
-    register("solver", _name, f"diffode.solvers.ode:{_make}", about=_about, arguments=(_name,))
+    register(
+        "solver",
+        _name,
+        f"diffode.solvers.ode:{_make}",
+        about=_about,
+        aliases=_ALIASES.get(_name, ()),
+        arguments=(_name,),
+    )
