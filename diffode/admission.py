@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from diffode import code
 from diffode.inputs import brief, quoted
-from diffode.registry import KINDS, find, is_known
+from diffode.registry import KINDS, find, is_known, opened
+
+PARTS = ("network", "schedule")  # kinds that options of a recipe name
 
 _ACCEPTED: set[tuple[str, str]] = set()  # code that has changed, and what it was
+
+
+def parts(options: Mapping[str, Any]) -> dict[str, str]:
+    """What options of a recipe name, by its kind."""
+    return {kind: options[kind] for kind in PARTS if isinstance(options.get(kind), str)}
+
+
+def opened_parts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that the user gave, with the keys of what they name, whose code is run."""
+    return dict(options) | {kind: opened(kind, name) for kind, name in parts(options).items()}
 
 
 def origins(named: Mapping[str, str]) -> dict[str, str]:

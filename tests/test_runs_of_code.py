@@ -12,21 +12,21 @@ from diffode.cli.app import run
 from diffode.runs.loading import load
 from diffode.runs.plan import Plan
 from diffode.runs.run import load_data
-from diffode.training import checkpoint, container
+from diffode.training import checkpoint
 from tests.test_registry import afresh  # noqa: F401  # what a test registers is forgotten
 
 MINE = """
-from pathlib import Path
+import pathlib
 
 import torch
 from torch import nn
 
 import diffode
-from diffode.fields import VP
+from diffode.fields import VP, Cosine
 from diffode.fields.precond import NoisePrediction
 from diffode.training.denoising import Denoising, Uniform
 
-Path(__file__).with_name("ran.txt").touch()
+pathlib.Path(__file__).with_name("ran.txt").touch()
 
 
 @diffode.recipe("own", about="noise prediction", training={"steps": 3})
@@ -42,6 +42,10 @@ class Net(nn.Module):
 
     def forward(self, x, cond, y=None):
         return self.layer(x)
+
+
+class Path(Cosine):
+    pass
 
 
 def points(seed):
@@ -203,89 +207,14 @@ def test_a_comparison_takes_code_that_the_command_names(desk, capsys):
     assert said(capsys, "bench b/config.yaml --out b --trust")[0] == 0
 
 
-# --------------------------------------------------------------------------------------- hostility
-
-
-SPOTS = ["field", "solver", "network", "source"]
-TOUCH = "__import__('pathlib').Path('ran.txt').touch()"
-
-
-@pytest.fixture
-def plain(desk):
-    """A run of diffode's own parts, and beside it a file that tells when it runs."""
-    diffode.fit("vp", "moons", out="run", steps=1, batch=8, width=8, depth=1)
-    (desk / "evil.py").write_text(f"{TOUCH}\ndef f(*a, **k): {TOUCH}\n")
-    return desk
-
-
-def refused(folder, capsys, line, spoil):
-    """That a command refuses what is spoilt by each of these names, and runs nothing."""
-    for name in ("os:system", "evil:f", "evil.py:f", f"{folder}/evil.py:f"):
-        spoil(name)
-        exit_code, message = said(capsys, f"{line} --device cpu")
-        assert exit_code == 2 and "is code, which is run only where you say so" in message
-        assert not (folder / "ran.txt").exists()
-
-
-@pytest.mark.parametrize("spot", SPOTS)
-def test_no_name_in_a_config_is_run(spot, plain, capsys):
-    path = plain / "run/config.json"
-    stored = json.loads(path.read_text())
-
-    def spoil(name):
-        config = stored | {"code": {"recipe": "sha256 0", "source": ""}}
-        options = stored["options"] | ({"network": name} if spot == "network" else {})
-        config |= {"options": options} if spot == "network" else {spot: name}
-        path.write_text(json.dumps(config))
-
-    refused(plain, capsys, "eval run --samples 20 --nfe 2", spoil)
-
-
-@pytest.mark.parametrize("spot", ["recipe", "network"])
-def test_no_name_in_a_checkpoint_is_run(spot, plain, capsys):
-    file = checkpoint.newest(plain / "run")
-    header, tensors = container.read(file)
-    header.pop("digest")
-
-    def spoil(name):
-        spoilt = {"options": header["options"] | {"network": name}, "recipe": name}
-        key = "options" if spot == "network" else "recipe"
-        container.write(file, header | {key: spoilt[key]}, tensors)
-        with pytest.raises(ValueError, match="is code, which is run only where you say so"):
-            load(file)
-
-    refused(plain, capsys, "sample run --samples 2 --out x.npz", spoil)
-
-
-def test_no_name_in_a_fitted_grid_is_run(plain, capsys):
-    line = "fit-grid run --pilot 8 --steps 3 --out grid.json --device cpu"
-    assert run(line.split()) == 0
-    grid = json.loads((plain / "grid.json").read_text())
-    capsys.readouterr()
-
-    def spoil(name):
-        (plain / "grid.json").write_text(json.dumps(grid | {"solver": name}))
-
-    refused(plain, capsys, "sample run --samples 2 --grid grid.json", spoil)
-
-
-CONFIGURED = {
-    "fields": 'fields = ["{}"]',
-    "data": 'data = ["{}"]',
-    "solvers": 'solvers = ["{}"]',
-    "metrics": 'metrics = ["{}"]',
-    "features": 'features = ["{}"]\nfields = ["vp"]\ntrain = {{steps = 1}}',
-    "budget": 'budget = "{}"',
-    "train": 'train = {{network = "{}"}}',
-    "options": 'fields = ["vp"]\noptions = {{vp = {{network = "{}"}}}}',
-}
-
-
-@pytest.mark.parametrize("spot", CONFIGURED)
-def test_no_name_in_the_configuration_of_a_comparison_is_run(spot, desk, capsys):
-    (desk / "evil.py").write_text(f"{TOUCH}\ndef f(*a, **k): {TOUCH}\n")
-
-    def spoil(name):
-        (desk / "c.toml").write_text(CONFIGURED[spot].format(name))
-
-    refused(desk, capsys, "bench c.toml --out b", spoil)
+def test_the_path_of_rectified_flow_has_a_name_or_is_code(desk):
+    small = {"steps": 1, "batch": 8, "width": 8, "depth": 1}
+    for name, kind in (("rectified", "Rectified"), ("cosine", "Cosine"), ("mine.py:Path", "Path")):
+        made = diffode.fit("rectified", "moons", schedule=name, **small)
+        assert type(made.field.schedule).__name__ == kind
+    assert made.plan.options["schedule"] == f"{desk}/mine.py:Path"
+    with pytest.raises(ValueError, match="no schedule named 'cosin'; did you mean 'cosine'"):
+        diffode.fit("rectified", "moons", schedule="cosin", **small)
+    with pytest.raises(TypeError, match="made a dict; wanted a Schedule"):
+        diffode.fit("rectified", "moons", schedule="builtins:dict", **small)
+    forget()

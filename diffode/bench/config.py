@@ -222,8 +222,8 @@ def run_named(content: dict[str, Any]) -> dict[str, Any]:
             known[key] = [registry.opened(kind, str(name)) for name in names]
     for text in [*known.get("solvers", []), known.get("budget") or "default"]:
         registry.opened("solver", _split(str(text).partition("@")[0])[0])
-    if "network" in (train := known.get("train", {})):
-        known["train"] = train | {"network": registry.opened("network", train["network"])}
+    if isinstance(train := known.get("train"), dict):
+        known["train"] = admission.opened_parts(train)
     return known
 
 
@@ -247,7 +247,8 @@ def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401
 def _no_more_than_options(given: dict[str, Any]) -> dict[str, Any]:
     for name in _STATED & given.keys():
         raise ValueError(f"got {name!r} among the options of a training; it has a line of its own")
-    admission.admit("network", str(given.get("network", "auto")))
+    for kind, name in admission.parts(given).items():
+        admission.admit(kind, name)
     return given
 
 

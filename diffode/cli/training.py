@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from diffode import code, registry
+from diffode import admission, code, registry
 from diffode.cli.commands import Train
 from diffode.cli.evaluating import show_evaluation
 from diffode.cli.hints import command_line
@@ -151,8 +151,7 @@ def _resumed(asked: Train, options: dict[str, Any], folder: Path) -> tuple[Plan,
     """The plan of a run with what may be changed in it, what that changes, and a note."""
     field = None if asked.field is None else find(asked.field, run=True).name
     data = None if asked.data is None else registry.opened("source", asked.data)
-    if "network" in options:
-        options["network"] = registry.opened("network", options["network"])
+    options = admission.opened_parts(options)
     stored = Plan.read(folder, trust=asked.trust)
     fixed: dict[str, Any] = {"field": field, "seed": asked.seed, "labels": asked.labels}
     known = {key: value for key, value in fixed.items() if value is not None}

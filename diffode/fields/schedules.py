@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from diffode import registry
+
 Rates = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -268,3 +270,20 @@ class Cosine(Schedule):
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho."""
         return torch.atan(rho) * (2 / math.pi)
+
+
+for _schedule in (VP, SubVP, VE, Karras, Rectified, Cosine):
+    registry.register("schedule", _schedule.__name__.lower(), _schedule)
+
+
+def named_schedule(name: str) -> Schedule:
+    """The schedule of this name, or of a place whose code ran, with its defaults.
+
+    Raises:
+        ValueError: no such schedule.
+        TypeError: something else has that name.
+    """
+    schedule = registry.find("schedule", name).function()
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule {name!r} made a {type(schedule).__name__}; wanted a Schedule")
+    return schedule

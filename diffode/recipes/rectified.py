@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 )
 def rectified(
     given: Given,
+    *,
+    schedule: str = "rectified",
 ) -> Objective:
-    """Rectified flow: n - x_0 regressed at uniform times."""
+    """Rectified flow: n - x_0 regressed at uniform times.
+
+    Arguments:
+        schedule: the path: rectified is straight; another registered name, as cosine (Ma et al.,
+            2024, https://arxiv.org/abs/2401.08740), or ``mine.py:MySchedule``.
+    """
     from diffode.fields.precond import VelocityPrediction
-    from diffode.fields.schedules import Rectified
+    from diffode.fields.schedules import Rectified, named_schedule
     from diffode.training.denoising import Denoising, Uniform
 
-    prediction = VelocityPrediction()
-    field = given.learned(Rectified(), prediction)
-    return Denoising(field, Uniform(0.0, 1.0), given.classes, given.label_drop)
+    path = named_schedule(schedule)
+    field = given.learned(path, VelocityPrediction())
+    low, high = (0.0, 1.0) if isinstance(path, Rectified) else sorted(path.span)
+    return Denoising(field, Uniform(low, high), given.classes, given.label_drop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffode import admission, registry
+from diffode import admission
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
 from diffode.options import options_of, validate
@@ -40,15 +40,15 @@ def build(
     if min(shape) < 1:
         raise ValueError(f"got the event shape {shape}; each size counts from 1")
     found = find(str(name), run=True)
-    full = validate(f"field {found.name!r}", options, found.function, make_given)
-    full["network"] = registry.opened("network", full["network"])
+    given = admission.opened_parts(options)
+    full = validate(f"field {found.name!r}", given, found.function, make_given)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
     data = make_given(shape, classes, stats, seed, **full)
     objective = found.function(data, **own)
     objective.resolved = data.resolved
     known = options_of(found.function, make_given).model_fields
     defaults = {name: option.default for name, option in known.items()}
-    code = admission.origins({"recipe": found.name, "network": full["network"]})
+    code = admission.origins({"recipe": found.name, **admission.parts(own | full)})
     objective.spec = Spec(found.name, shape, classes, own | full, defaults, code)
     objective.stats = stats or Stats.unit(shape)
     return objective

@@ -51,9 +51,9 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -
             f"the checkpoint is of shape {shape}, its statistics are of shape {found}"
         )
     _require_plausible(header, tensors)
-    named = {"recipe": header["recipe"], "network": header["options"].get("network", "auto")}
+    named = {"recipe": header["recipe"], **admission.parts(header["options"])}
     for kind, name in named.items():
-        admission.admit(kind, str(name), str(header.get("code", {}).get(kind, "")), trust=trust)
+        admission.admit(kind, name, str(header.get("code", {}).get(kind, "")), trust=trust)
     objective = build(header["recipe"], shape, classes, stats, **header["options"])
     fill(objective, tensors)
     return objective

@@ -97,8 +97,7 @@ class Plan:
         for key in OWN:
             if key in options:
                 raise ValueError(f"got {key}={options[key]}; a plan has no such option")
-        if "network" in options:
-            options["network"] = registry.opened("network", str(options["network"]))
+        options = admission.opened_parts(options)
         own, rest = _completed(recipe, {**recipe.training, **options})
         solver = registry.opened("solver", solver or solver_of(field))
         registry.opened("source", source := datasets.source_of(data))
@@ -130,8 +129,9 @@ class Plan:
         try:
             text = json.dumps(stored)
             plan = TypeAdapter(cls).validate_json(text, strict=True)
-            for kind in ("recipe", "network", "solver", *(["source"] if trust else [])):
-                plan.admit(kind, trust=trust)
+            for kind in plan.named:
+                if trust or kind != "source":  # data may be given anew
+                    plan.admit(kind, trust=trust)
             stored_solver(plan.solver)
             return plan.altered({})
         except ValidationError as error:
@@ -155,9 +155,9 @@ class Plan:
     @property
     def named(self) -> dict[str, str]:
         """What the plan names, by its kind in the registry."""
-        network = str(self.options.get("network", "auto"))
         source = self.data if self.source is None else self.source
-        return {"recipe": self.field, "network": network, "solver": self.solver, "source": source}
+        named = {"recipe": self.field, "solver": self.solver, "source": source}
+        return named | admission.parts(self.options)
 
     def admit(self, kind: str, *, trust: bool = False) -> None:
         """Admit what the plan names of a kind, see `admission.admit`."""
