@@ -9,7 +9,10 @@ from diffode.cli.app import app
 from tests.pages import ROOT
 
 COMMANDS = get_command(app).commands
-OPTIONS = {n: {o for p in c.params for o in p.opts} | {"--help"} for n, c in COMMANDS.items()}
+OPTIONS = {
+    name: {option for p in command.params for option in (*p.opts, *p.secondary_opts)} | {"--help"}
+    for name, command in COMMANDS.items()
+}
 ANY = set.union(*OPTIONS.values()) | {"--nproc_per_node"}  # torchrun's
 PROSE = {"a diffode checkpoint", "of diffode that"}
 FILES = [p for d in ("diffode", "benchmarks") for p in sorted((ROOT / d).rglob("*.py"))]
