@@ -1,5 +1,7 @@
 """Files keep an order, often by class: no first rows stand for all."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -87,12 +89,16 @@ def test_reference_and_floor_of_a_labelled_run_have_the_classes_shares(ordered, 
 
 @pytest.mark.parametrize("data", ["test", "train"])
 def test_the_likelihood_is_measured_on_points_of_all_classes(ordered, data):
-    x, y, rows = _points(ordered, data, 30, 0, (2,), 5)
+    def drawn(seed, classes):
+        asked = SimpleNamespace(data=data, n=30, seed=seed)
+        return _points(ordered, asked, SimpleNamespace(classes=classes))
+
+    x, y, rows = drawn(0, 5)
     assert len(x) == 30 and shares(y, 30) < 1
     assert torch.equal(x, getattr(ordered, data)[rows])
-    x, y, _ = _points(ordered, data, 30, 0, (2,), None)
+    x, y, _ = drawn(0, None)
     assert y is None and shares((x[:, 0] / 2).round().clamp(0, 4).long(), 30) < 2
-    assert not torch.equal(x, _points(ordered, data, 30, 1, (2,), None)[0])
+    assert not torch.equal(x, drawn(1, None)[0])
 
 
 def test_the_values_of_images_are_not_those_of_the_first_rows():

@@ -174,7 +174,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, capsys):
     for target in (pipe, tmp_path / "run"):
         assert "is a pipe or a device" in refused(capsys, "sample", target)
     pipe.rename(tmp_path / "run" / "config.json")
-    assert "is not a run" in refused(capsys, "eval", tmp_path / "run")
+    assert "has no checkpoint" in refused(capsys, "eval", tmp_path / "run")
 
 
 BOMBS = {
