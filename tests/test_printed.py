@@ -8,12 +8,14 @@ from typer.main import get_command
 from diffode.cli.app import app
 from tests.pages import ROOT
 
-COMMANDS = get_command(app).commands
+PROGRAM = get_command(app)
+COMMANDS = PROGRAM.commands
 OPTIONS = {
     name: {option for p in command.params for option in (*p.opts, *p.secondary_opts)} | {"--help"}
     for name, command in COMMANDS.items()
 }
-ANY = set.union(*OPTIONS.values()) | {"--nproc_per_node"}  # torchrun's
+ANY = set.union(*OPTIONS.values(), {o for p in PROGRAM.params for o in p.opts})
+ANY |= {"--nproc_per_node"}  # torchrun's
 PROSE = {"a diffode checkpoint", "of diffode that"}
 FILES = [p for d in ("diffode", "benchmarks") for p in sorted((ROOT / d).rglob("*.py"))]
 
