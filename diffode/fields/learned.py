@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffode.doors import as_labels, as_time
+from diffode.doors import as_labels, as_state, as_time
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.precond import Coefficients, Prediction
 from diffode.fields.schedules import Schedule
@@ -56,7 +56,7 @@ class Learned(AffineField):
 
     def output(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Output:
         """The network's output at (x, t), in the network's precision."""
-        x = self.as_state(x)
+        x = as_state(x, self.event_shape)
         t, y = as_time(t, x), as_labels(y, len(x))
         alpha, sigma = self.level(t, x)
         u = x - expand_like(alpha, x) * self.mean.to(x)

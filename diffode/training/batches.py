@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -30,17 +29,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
-    def rows(self, index: Tensor | slice) -> Self:
-        """Some of the rows."""
-        return self._each(lambda tensor: tensor[index])
-
-    def to(self, device: torch.device) -> Self:
-        """All tensors on a device."""
-        return self._each(lambda tensor: tensor.to(device))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def rows(self, index: Tensor | slice, device: torch.device | None = None) -> Self:
+        """Some of the rows, on this device or where they are."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: change(v) for k, v in held.items() if v is not None})
+        return replace(
+            self, **{k: v[index].to(device or v.device) for k, v in held.items() if v is not None}
+        )
 
 
 class Batches:
@@ -57,22 +51,23 @@ class Batches:
 
     def __init__(self, samples: Batch, size: int, seed: int) -> None:
         self.samples, self.size, self.seed = samples, size, seed
+        self.count = len(samples)
         self._orders: dict[int, Tensor] = {}
 
-    def at(self, step: int, rows: Tensor) -> Batch:
-        """The samples of these rows of the step's global batch."""
+    def at(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:
+        """The samples of these rows of the step's global batch, on a device."""
         position = step * self.size + rows
-        epoch, place = position // len(self.samples), position % len(self.samples)
+        epoch, place = position // self.count, position % self.count
         index = torch.empty_like(position)
         for e in sorted(set(epoch.tolist())):
             here = epoch == e
             index[here] = self._order(e)[place[here]]
-        return self.samples.rows(index)
+        return self.samples.rows(index, device)
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
             if len(self._orders) > 1:
                 self._orders.pop(min(self._orders))
-            order = Rng(self.seed).at(epoch).permutation("epoch", len(self.samples))
+            order = Rng(self.seed).at(epoch).permutation("epoch", self.count)
             self._orders[epoch] = order
         return self._orders[epoch]

@@ -104,7 +104,7 @@ class Updates:
         device, rng = self.accelerator.device, self.rng.at(tick)
         total = torch.zeros((), device=device)
         for k, rows in enumerate(self.pieces, 1):
-            batch = self.batches.at(tick, rows).to(device)
+            batch = self.batches.at(tick, rows, device)
             with nullcontext() if k == len(self.pieces) else self.accelerator.no_sync(self.model):
                 loss, logs = self.model(phase.name, batch, rng.rows(rows))
                 self.accelerator.backward(loss / len(self.pieces))
