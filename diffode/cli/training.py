@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,25 @@ _RESULTS = ("samples.png", "samples.npz", "quality.json", "report.html")
 _FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume", "since"}
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a command trains.
+
+    Attributes:
+        plan: what is asked for.
+        folder: the run directory.
+        resume: whether a run goes on, or the checkpoint that it goes on from.
+        changes: what that changes of the run, a line each.
+        note: what is not known of the run; empty where all is.
+    """
+
+    plan: Plan
+    folder: Path
+    resume: bool | Path = False
+    changes: Sequence[str] = ()
+    note: str = ""
+
+
 def command(asked: Train) -> None:
     """Train, sample, measure, and write the run directory."""
     asked = replace(
@@ -51,104 +71,106 @@ def command(asked: Train) -> None:
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
-    chosen: bool | Path = False
-    said: list[str] = []
-    note = ""
-    if asked.resume is not None:
-        folder, chosen = home(asked.resume), True if asked.resume.is_dir() else asked.resume
-        if asked.out is not None and asked.out != folder:
-            raise ValueError("a resumed run goes on in its own directory; leave --out away")
-        if asked.solver is not None:
-            raise ValueError("a resumed run keeps its solver; leave --solver away")
-        plan, said, note = _resumed(asked, options, folder)
-    else:
-        if asked.field is None:
-            raise ValueError(
-                "give a FIELD, as in diffode train edm; diffode fields lists the names"
-            )
-        options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
-        if asked.solver is not None:
-            options["solver"] = _solver(asked.solver)
-        plan = Plan.make(asked.field, asked.data or "digits", **options)
-        folder = asked.out or _fresh(plan)
-    dataset = load_data(plan)
+    job = _new(asked, options) if asked.resume is None else _resumed(asked, options, asked.resume)
+    dataset = load_data(job.plan)
     if not is_image(dataset.event_shape):
         require_matplotlib()
-    panel = Panel(dataset, asked.samples, labels=plan.labels)
+    panel = Panel(dataset, asked.samples, labels=job.plan.labels)
     if asked.dry_run:
-        return _tell(plan, dataset, folder, chosen)
-    field = code.short(plan.field)
-    if plan.solver != "default":
+        return _tell(job, dataset)
+    field = code.short(job.plan.field)
+    if job.plan.solver != "default":
         named = asked.field if asked.solver is None else field
-        typer.echo(f"{named or plan.solver} is {field}, sampled with {plan.solver}")
+        typer.echo(f"{named or job.plan.solver} is {field}, sampled with {job.plan.solver}")
+    run = _trained(job, dataset)
+    if is_main_process() and (run.losses or _lacks_results(job)):
+        _finish(run, _assessed(run, panel, asked.samples, job), job.folder)
+
+
+def _trained(job: Job, dataset: Dataset) -> Run:
+    """Train with a line of progress, until the end or a signal."""
     steps: list[int] = []
-    what = f"train {field} on {dataset.name}"
-    with stopping() as stop, progress_bar(what, plan.steps) as bar:
 
-        def watch(state: TrainState) -> bool:
-            loss = sum(state.losses.values())
-            if not steps:
-                for line in said:
-                    typer.echo(f"changed: {line}", err=True)
-                warn(note)
-            steps.append(state.step)
-            speed = len(steps) / state.seconds
-            bar.advance(state.step, f"loss {loss:.4f}, {speed:.1f} steps/s")
-            return stop.asked()
+    def watch(state: TrainState) -> bool:
+        if not steps:
+            for line in job.changes:
+                typer.echo(f"changed: {line}", err=True)
+            warn(job.note)
+        steps.append(state.step)
+        loss, speed = sum(state.losses.values()), len(steps) / state.seconds
+        bar.advance(state.step, f"loss {loss:.4f}, {speed:.1f} steps/s")
+        return stop.asked()
 
-        run = execute(plan, dataset, out=folder, resume=chosen, watch=watch)
+    what = f"train {code.short(job.plan.field)} on {dataset.name}"
+    with stopping() as stop, progress_bar(what, job.plan.steps) as bar:
+        run = execute(job.plan, dataset, out=job.folder, resume=job.resume, watch=watch)
     if stop.number is not None:
         if is_main_process() and steps:
-            typer.echo(f"stopped at step {steps[-1]}; {_go_on(folder)}")
+            typer.echo(f"stopped at step {steps[-1]}; {_go_on(job.folder)}")
         stop.end()
-    if not is_main_process():
-        return
-    if not run.losses:
-        typer.echo(f"already at step {plan.steps} of {plan.steps}; --steps takes it further")
-        for line in said:
-            kept = line.startswith("data: ")  # their place, which changes nothing learned
-            lost = "not changed, there is nothing to train"
-            typer.echo(f"{'changed' if kept else lost}: {line}", err=True)
-        if all((folder / name).exists() for name in _RESULTS):
-            return
+    return run
+
+
+def _lacks_results(job: Job) -> bool:
+    """Whether a run that has had all its steps lacks something that a training leaves."""
+    typer.echo(f"already at step {job.plan.steps} of {job.plan.steps}; --steps takes it further")
+    for line in job.changes:
+        kept = line.startswith("data: ")  # their place, which changes nothing learned
+        lost = "not changed, there is nothing to train"
+        typer.echo(f"{'changed' if kept else lost}: {line}", err=True)
+    return not all((job.folder / name).exists() for name in _RESULTS)
+
+
+def _assessed(run: Run, panel: Panel, n: int, job: Job) -> Assessment:
+    """Draw and measure samples with a line of progress."""
     try:
-        with progress_bar("sample", asked.samples) as bar:
-            result = assess(
+        with progress_bar("sample", n) as bar:
+            return assess(
                 run.field,
                 panel,
-                title=f"{field} on {dataset.name}",
-                checkpoint=checkpoint.file_at(folder).stem,
-                n=asked.samples,
-                solver=plan.solver,
-                seed=plan.seed,
+                title=f"{code.short(run.plan.field)} on {run.dataset.name}",
+                checkpoint=checkpoint.file_at(job.folder).stem,
+                n=n,
+                solver=job.plan.solver,
+                seed=job.plan.seed,
                 progress=bar.advance,
             )
     except (KeyboardInterrupt, Ended):
-        typer.echo(f"stopped while sampling; {_go_on(folder)}")
+        typer.echo(f"stopped while sampling; {_go_on(job.folder)}")
         raise
-    _finish(run, result, folder)
 
 
-def _solver(name: str) -> str:
-    """A solver's name, if the run may store it: code is not run for what a file says."""
-    stored_solver(name)
-    return name
+def _new(asked: Train, options: dict[str, Any]) -> Job:
+    """A new run."""
+    if asked.field is None:
+        raise ValueError("give a FIELD, as in diffode train edm; diffode fields lists the names")
+    options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
+    if asked.solver is not None:
+        stored_solver(asked.solver)  # it may be stored: code is not run for what a file says
+        options["solver"] = asked.solver
+    plan = Plan.make(asked.field, asked.data or "digits", **options)
+    return Job(plan, asked.out or _fresh(plan))
 
 
-def _tell(plan: Plan, dataset: Dataset, folder: Path, chosen: bool | Path) -> None:
+def _tell(job: Job, dataset: Dataset) -> None:
     """Say what a training would do."""
-    if not chosen:
-        require_free(folder)
-    last = chosen if isinstance(chosen, Path) else checkpoint.newest(folder)
-    show(outline(plan, dataset, folder, last))
+    if not job.resume:
+        require_free(job.folder)
+    last = job.resume if isinstance(job.resume, Path) else checkpoint.newest(job.folder)
+    show(outline(job.plan, dataset, job.folder, last))
 
 
 def _go_on(folder: Path) -> str:
     return f"go on with{command_line('train', '--resume', folder)}"
 
 
-def _resumed(asked: Train, options: dict[str, Any], folder: Path) -> tuple[Plan, list[str], str]:
-    """The plan of a run with what may be changed in it, what that changes, and a note."""
+def _resumed(asked: Train, options: dict[str, Any], path: Path) -> Job:
+    """A run that goes on, with what may be changed in it."""
+    folder = home(path)
+    if asked.out is not None and asked.out != folder:
+        raise ValueError("a resumed run goes on in its own directory; leave --out away")
+    if asked.solver is not None:
+        raise ValueError("a resumed run keeps its solver; leave --solver away")
     field = None if asked.field is None else find(asked.field, run=True).name
     data = None if asked.data is None else registry.opened("source", asked.data)
     options = admission.opened_parts(options)
@@ -162,7 +184,8 @@ def _resumed(asked: Train, options: dict[str, Any], folder: Path) -> tuple[Plan,
                 f"{folder} is a run with data {stored.data}, not {data}; start a new run"
             )
         plan = replace(plan, data=data, source=source_of(data))
-    return plan, changes(stored, plan, folder), unknown(str(folder), stored)
+    resume, note = True if path.is_dir() else path, unknown(str(folder), stored)
+    return Job(plan, folder, resume, changes(stored, plan, folder), note)
 
 
 def _fresh(plan: Plan) -> Path:
