@@ -213,3 +213,8 @@ def _count(points: int) -> str:
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` runs, under which no value can be read."""
     return torch._C._are_functorch_transforms_active()
+
+
+def unwritten(made: object, method: str) -> NotImplementedError:
+    """The error of a class that leaves out a method which its base only states."""
+    return NotImplementedError(f"{type(made).__name__} has no {method}(); write it in that class")

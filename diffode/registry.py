@@ -51,7 +51,7 @@ KINDS = {
     "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),
     "solver": Kind("solver", "diffode.solvers", "diffode.solvers"),
     "grid": Kind("grid", "diffode.grids", "diffode.solvers.grids", ", own"),
-    "schedule": Kind("schedule", "diffode.schedules", "diffode.fields.schedules"),
+    "schedule": Kind("schedule", "diffode.schedules", "diffode.fields.named"),
     "network": Kind("network", "diffode.networks", "diffode.nn", ", auto"),
     "source": Kind("data set", "diffode.sources", "diffode.data", _PATHS),
     "metric": Kind("metric", "diffode.metrics", "diffode.metrics.builtin"),

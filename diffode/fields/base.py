@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import SeenThrough
-from diffode.doors import as_labels, as_state, as_time
+from diffode.doors import as_labels, as_state, as_time, unwritten
 from diffode.fields.schedules import Schedule
 from diffode.fields.tables import Tables
 from diffode.priors import Spherical, is_normal
@@ -84,7 +84,7 @@ class Field(Tables, metaclass=SeenThrough):
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, shape (B, *event)."""
-        raise NotImplementedError
+        raise unwritten(self, "velocity")
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """Draw n starting points, and the field that moves them: the prior's draw, and itself."""
@@ -192,7 +192,7 @@ class AffineField(Field):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], each (B, *event)."""
-        raise NotImplementedError
+        raise unwritten(self, "posterior")
 
     def denoise(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The conditional mean of the data, E[x_0 | x_t = x]."""

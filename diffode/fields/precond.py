@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffode.doors import unwritten
 from diffode.fields.base import expand_like
 from diffode.fields.tables import Tables
 
@@ -53,7 +54,7 @@ class Prediction(Tables):
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
-        raise NotImplementedError
+        raise unwritten(self, "coefficients")
 
     def decode(
         self, u: Tensor, out: Tensor, extra: Tensor | None, c: Coefficients, sigma: Tensor

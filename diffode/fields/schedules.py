@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode import registry
+from diffode.doors import unwritten
 
 Rates = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -21,23 +21,31 @@ Rates = tuple[Tensor, Tensor, Tensor, Tensor]
 class Schedule:
     """Two functions of time, alpha and sigma, and the interval they are used on.
 
-    A new schedule writes ``alpha``, ``sigma``, ``time`` and ``span``. The rates follow by
-    forward-mode differentiation; a schedule here also writes them out, for speed.
+    A new schedule writes ``alpha``, ``sigma`` and ``span``; ``rates`` and ``time`` follow from
+    them. A schedule here also writes those out, for speed.
     """
 
     span: tuple[float, float]
 
     def alpha(self, t: Tensor) -> Tensor:
         """The factor of the data at time t."""
-        raise NotImplementedError
+        raise unwritten(self, "alpha")
 
     def sigma(self, t: Tensor) -> Tensor:
         """The factor of the noise at time t."""
-        raise NotImplementedError
+        raise unwritten(self, "sigma")
 
     def time(self, rho: Tensor) -> Tensor:
-        """The time at which sigma / alpha equals rho (infinite where alpha reaches 0)."""
-        raise NotImplementedError
+        """The time at which sigma / alpha equals rho (infinite where alpha reaches 0).
+
+        Here it is found in the span by bisection: sigma / alpha falls from t_prior to t_data.
+        """
+        noisy, clean = (torch.full_like(rho, t) for t in self.span)
+        for _ in range(64):
+            middle = (noisy + clean) / 2
+            above = self.rho(middle) > rho
+            noisy, clean = torch.where(above, middle, noisy), torch.where(above, clean, middle)
+        return clean
 
     def rho(self, t: Tensor) -> Tensor:
         """The noise-to-signal ratio sigma / alpha at time t."""
@@ -270,20 +278,3 @@ class Cosine(Schedule):
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho."""
         return torch.atan(rho) * (2 / math.pi)
-
-
-for _schedule in (VP, SubVP, VE, Karras, Rectified, Cosine):
-    registry.register("schedule", _schedule.__name__.lower(), _schedule)
-
-
-def named_schedule(name: str) -> Schedule:
-    """The schedule of this name, or of a place whose code ran, with its defaults.
-
-    Raises:
-        ValueError: no such schedule.
-        TypeError: something else has that name.
-    """
-    schedule = registry.find("schedule", name).function()
-    if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule {name!r} made a {type(schedule).__name__}; wanted a Schedule")
-    return schedule

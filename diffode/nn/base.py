@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from diffode.doors import unwritten
 from diffode.nn.embeddings import Embedding
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -66,7 +67,7 @@ class Network(nn.Module):
 
     def body(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor | None]:
         """Output (B, *event), and scalars (B, extra) or None, from x and its embedding (B, E)."""
-        raise NotImplementedError
+        raise unwritten(self, "body")
 
     def forward(
         self, x: Tensor, cond: Tensor, y: Tensor | None = None

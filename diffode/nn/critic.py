@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, silu, softplus
 
-from diffode.doors import as_labels, as_state, as_time
+from diffode.doors import as_labels, as_state, as_time, unwritten
 from diffode.nn.base import seeded
 from diffode.nn.embeddings import Embedding
 
@@ -62,7 +62,7 @@ class CriticNetwork(nn.Module):
 
     def score(self, x: Tensor, e: Tensor | None) -> Tensor:
         """The number of each row, shape (B,), from x and its embedding (B, E) or None."""
-        raise NotImplementedError
+        raise unwritten(self, "score")
 
     def forward(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The number of each row, shape (B,).

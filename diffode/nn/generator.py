@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
+from diffode.doors import unwritten
 from diffode.nn.base import seeded
 from diffode.nn.critic import halvings
 from diffode.nn.embeddings import Labels
@@ -35,7 +36,7 @@ class Generator(nn.Module):
 
     def body(self, z: Tensor) -> Tensor:
         """The samples (B, *event) of latents (B, latent)."""
-        raise NotImplementedError
+        raise unwritten(self, "body")
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """The samples of latents, shape (B, *event), in the type of z.

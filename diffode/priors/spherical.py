@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.doors import as_state
+from diffode.doors import as_state, unwritten
 from diffode.rng import Rng, as_rng
 
 _STIRLING = 10.0  # from where on differences of log Gamma are taken from its series
@@ -50,23 +50,23 @@ class Spherical:
 
     def log_radial(self, r2: Tensor, dim: int) -> Tensor:
         """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
-        raise NotImplementedError
+        raise unwritten(self, "log_radial")
 
     def log_norm(self, dim: int) -> float:
         """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
-        raise NotImplementedError
+        raise unwritten(self, "log_norm")
 
     def mixing(self, n: int, rng: Rng, name: str) -> Tensor | None:
         """The factor that a row's normal draw is multiplied by, shape (n,), or None for 1."""
-        raise NotImplementedError
+        raise unwritten(self, "mixing")
 
     def radius_icdf(self, u: Tensor, dim: int) -> Tensor:
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
-        raise NotImplementedError
+        raise unwritten(self, "radius_icdf")
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""
-        raise NotImplementedError
+        raise unwritten(self, "radius_cdf")
 
     def sample(
         self,

@@ -28,8 +28,9 @@ def rectified(
         schedule: the path: rectified is straight; another registered name, as cosine (Ma et al.,
             2024, https://arxiv.org/abs/2401.08740), or ``mine.py:MySchedule``.
     """
+    from diffode.fields.named import named_schedule
     from diffode.fields.precond import VelocityPrediction
-    from diffode.fields.schedules import Rectified, named_schedule
+    from diffode.fields.schedules import Rectified
     from diffode.training.denoising import Denoising, Uniform
 
     path = named_schedule(schedule)

@@ -91,5 +91,15 @@ def sample(
             end = solver(start.field, start.x, times, labels, rng, path, to_zero_noise)
             if final == "denoise" and not to_zero_noise:
                 end = denoised(start.field, end, labels)
+            if nfe is not None and end.nfe > nfe:
+                raise ValueError(_overspent(solver, end.nfe, nfe))
             parts.append(replace(end, latent=start.field.latent(start.x)))
     return concatenated(parts)
+
+
+def _overspent(solver: Solver, spent: int, nfe: int) -> str:
+    """What is wrong with a solver that says of its steps that they cost less."""
+    return (
+        f"{type(solver).__name__} spent {spent} evaluations, and nfe={nfe} allows fewer; state in "
+        f"the class what a step of it spends, which is nfe_per_step = {solver.nfe_per_step} now"
+    )

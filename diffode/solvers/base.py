@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from diffode.doors import as_times
+from diffode.doors import as_times, unwritten
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
@@ -147,7 +147,7 @@ class Solver:
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:], starting from x at times[0]."""
-        raise NotImplementedError
+        raise unwritten(self, "states")
 
     def steps(self, nfe: int) -> int:
         """The number of steps that at most ``nfe`` evaluations pay for."""

@@ -35,5 +35,5 @@ def require_stated(field: Field, schedule: Schedule | None) -> None:
         except Exception as error:  # foreign code: whatever it raises is told
             raise ValueError(
                 f"{type(field).__name__}'s schedule raises {raised(error)}; it needs alpha, "
-                "sigma, span, and time, the inverse of sigma / alpha"
+                "sigma and span, and a time of its own must be the inverse of sigma / alpha"
             ) from error

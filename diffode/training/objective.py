@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from diffode.data.stats import Stats
+from diffode.doors import unwritten
 from diffode.fields.base import Field
 from diffode.rng import Rng
 from diffode.training.batches import Batch
@@ -93,7 +94,7 @@ class Objective(nn.Module):
             batch: samples x of shape (B, *event), and labels y of shape (B,) or None.
             rng: all randomness; row i of a draw belongs to row i of the batch.
         """
-        raise NotImplementedError
+        raise unwritten(self, "forward")
 
     def advance(self, step: int, rng: Rng) -> None:
         """What happens after a step, outside of gradients: nothing by default."""

@@ -5,18 +5,16 @@ import math
 import pytest
 import torch
 
+from diffode import registry
 from diffode.fields import VE, VP, Cosine, DiscreteBetas, Karras, Rectified, Schedule, SubVP
+from diffode.fields.named import named_schedule
 
 DDPM = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+NAMED = [named_schedule(name) for name in registry.names("schedule")]  # a new one is tested too
 SCHEDULES = [
-    VP(),
+    *NAMED,
     VP(0.2, 8.0),
-    SubVP(),
-    VE(),
     VE(0.1, 5.0),
-    Karras(),
-    Rectified(),
-    Cosine(),
     DiscreteBetas(DDPM),
     DiscreteBetas([0.3, 0.1, 0.9]),
 ]
@@ -68,6 +66,16 @@ def test_rates_written_out_are_those_by_differentiation(schedule):
     for t in (inside(schedule), inside(schedule)[3]):
         for a, b in zip(schedule.rates(t), Schedule.rates(schedule, t), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+@each
+def test_time_written_out_is_that_by_bisection(schedule):
+    """Schedule.time serves a schedule of two lines."""
+    for t in (torch.tensor(schedule.span, dtype=torch.float64), inside(schedule)):
+        rho = schedule.rho(t)
+        torch.testing.assert_close(Schedule.time(schedule, rho), t, rtol=1e-9, atol=1e-9)
+    nothing = torch.tensor([math.inf, 0.0], dtype=torch.float64)
+    assert Schedule.time(schedule, nothing).tolist() == list(schedule.span)
 
 
 def test_rates_by_differentiation_take_one_time_expanded_to_all_rows():
