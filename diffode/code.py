@@ -55,8 +55,13 @@ def place(text: str) -> Place | None:
         return None
     module, attribute = form.groups()
     if module.endswith(".py"):
-        module = str(Path(module).expanduser().resolve())
+        module = str(_absolute(Path(module).expanduser()))
     return Place(module, attribute)
+
+
+def _absolute(path: Path) -> Path:
+    """The path of a file from anywhere; a link keeps its own name, which says what it is."""
+    return path.parent.resolve() / path.name
 
 
 def short(name: str) -> str:
@@ -80,7 +85,7 @@ def place_of(value: object) -> Place | None:
     file = getattr(module, "__file__", None)
     ran = {str(path) for path, (_, other) in _RAN.items() if other is module}
     if ran or (module.__name__ == "__main__" and file):
-        return Place(ran.pop() if ran else str(Path(file or "").resolve()), attribute)
+        return Place(ran.pop() if ran else str(_absolute(Path(file or ""))), attribute)
     return None if module.__name__ == "__main__" else Place(module.__name__, attribute)
 
 
@@ -128,7 +133,7 @@ def _file(path: Path) -> ModuleType:
     content = read_bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     main = sys.modules["__main__"]
-    if Path(getattr(main, "__file__", None) or "").resolve() == path:
+    if _absolute(Path(getattr(main, "__file__", None) or "")) == path:
         return main  # the script that runs
     if path in _RAN and _RAN[path][0] == digest:
         return _RAN[path][1]
@@ -167,6 +172,17 @@ def _explained(what: str, path: Path | None) -> Iterator[None]:
         where = "" if line is None else f" (line {line})"
         said = brief(f"{type(error).__name__}: {error}", 500)
         raise ValueError(f"{what} cannot be imported{where}: {said}") from error
+
+
+def blamed(error: BaseException) -> str:
+    """The file of the user's own, with the line, from which an error came; empty if from none."""
+    trace, found = error.__traceback__, ""
+    files = {str(path) for path in _RAN}
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename in files:
+            found = f"{trace.tb_frame.f_code.co_filename} (line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return found
 
 
 def _line(error: BaseException, file: str) -> int | None:

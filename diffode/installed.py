@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Set
 from functools import cache
 from importlib import metadata
 
@@ -28,3 +30,11 @@ def summary(point: metadata.EntryPoint) -> str:
     """What a package says of itself in one line."""
     known = {} if point.dist is None else point.dist.metadata.json
     return brief(str(known.get("summary", point.value)), 100)
+
+
+def warn_of_taken(group: str, noun: str, taken: Set[str]) -> None:
+    """Say of which entry points the name is diffode's own, which is what is used then."""
+    for name in sorted(points(group).keys() & taken):
+        whose = " and ".join(package(point) for point in points(group)[name])
+        said = f"the {noun} {name!r} of {whose} is not used: diffode has one of that name"
+        warnings.warn(said, stacklevel=2)

@@ -66,6 +66,24 @@ def _annotation(parameter: Parameter) -> Any:  # noqa: ANN401
     return type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
 
 
+def require_takes(what: str, function: Callable[..., Any], *arguments: object) -> None:
+    """Refuse a function that cannot be called with these arguments, its options aside.
+
+    Raises:
+        TypeError: it takes others.
+    """
+    try:
+        stated = signature(function)
+    except ValueError:  # of a builtin, which does not say
+        return
+    options = {p.name: None for p in stated.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    try:
+        stated.bind(*arguments, **options)
+    except TypeError as error:
+        count = counted(len(arguments), "argument")
+        raise TypeError(f"{what} cannot be called with {count} by place: {error}") from None
+
+
 def validate(
     what: str, options: Mapping[str, Any], *functions: Callable[..., Any]
 ) -> dict[str, Any]:

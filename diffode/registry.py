@@ -163,6 +163,8 @@ def aliases(kind: str) -> dict[str, str]:
 def describe(kind: str) -> list[tuple[str, str, str]]:
     """Name, one line and reference of each of a kind. No installed package is imported for it."""
     own = {n: e for n, e in _table(kind).items() if code.place(n) is None}
+    taken = {name for name, entry in own.items() if not entry.origin}.union(_ALIASES[kind])
+    installed.warn_of_taken(KINDS[kind].group, KINDS[kind].noun, taken)
     others = {
         n: points[0] for n, points in installed.points(KINDS[kind].group).items() if n not in own
     }

@@ -207,7 +207,7 @@ def test_ddim_trains_ddpm_and_samples_with_ddim(ddim, tmp_path, capsys):
     capsys.readouterr()
     again = shutil.copytree(ddim, tmp_path / "again")
     assert run(["train", "--resume", str(again), "--steps", "3", *TINY[-2:]]) == 0
-    assert capsys.readouterr().out.startswith("ddim is ddpm, sampled with ddim\n")
+    assert capsys.readouterr().out.startswith("ddpm is sampled with ddim\n")
 
 
 def test_training_on_ones_own_images(tmp_path):

@@ -14,6 +14,7 @@ from diffode.cli import commands, comparisons, lists  # noqa: F401  # they regis
 from diffode.cli.failing import explained, fail, warnings_as_lines
 from diffode.cli.shared import app
 from diffode.cli.signals import Ended, ending_signals
+from diffode.code import blamed
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
 
@@ -48,7 +49,8 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         return 130
-    except Exception as error:
-        if os.environ.get("DIFFODE_TRACEBACK"):
+    except (Exception, SystemExit) as error:
+        ends = isinstance(error, SystemExit) and not blamed(error)  # as completion does
+        if ends or os.environ.get("DIFFODE_TRACEBACK"):
             raise
         return fail(explained(error))

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from diffode.code import blamed
 from diffode.files import is_main_process
 
 _MOST = 2000  # characters of a message
@@ -64,6 +65,8 @@ def explained(error: BaseException) -> str:
             "smaller network)"
         )
     said = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    if place := blamed(error):
+        return f"{place} raised {said}"
     return (
         f"this failed in a way that was not foreseen ({said}); set DIFFODE_TRACEBACK=1 to see "
         "where, and check the files and options that were given"

@@ -46,7 +46,8 @@ def outline(
 
 def _network(size: Mapping[str, object]) -> str:
     sizes = ", ".join(f"{key} {size[key]}" for key in ("width", "depth") if key in size)
-    return f"{size['kind']}, {sizes}, {size['parameters']:,} parameters"
+    parts = (str(size["kind"]), sizes, f"{size['parameters']:,} parameters")
+    return ", ".join(part for part in parts if part)
 
 
 def _value(value: object, chosen: object) -> str:

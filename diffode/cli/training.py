@@ -29,7 +29,7 @@ from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
 from diffode.runs.run import Run, execute, home, load_data, require_free
 from diffode.runs.targets import unknown
-from diffode.solvers import stored_solver
+from diffode.solvers import get_solver
 from diffode.training import checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
@@ -80,8 +80,9 @@ def command(asked: Train) -> None:
         return _tell(job, dataset)
     field = code.short(job.plan.field)
     if job.plan.solver != "default":
-        named = asked.field if asked.solver is None else field
-        typer.echo(f"{named or job.plan.solver} is {field}, sampled with {job.plan.solver}")
+        alias = asked.field is not None and code.short(asked.field) != field
+        named = f"{asked.field} is {field}," if alias else f"{field} is"
+        typer.echo(f"{named} sampled with {code.short(job.plan.solver)}")
     run = _trained(job, dataset)
     if is_main_process() and (run.losses or _lacks_results(job)):
         _finish(run, _assessed(run, panel, asked.samples, job), job.folder)
@@ -146,7 +147,7 @@ def _new(asked: Train, options: dict[str, Any]) -> Job:
         raise ValueError("give a FIELD, as in diffode train edm; diffode fields lists the names")
     options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
     if asked.solver is not None:
-        stored_solver(asked.solver)  # it may be stored: code is not run for what a file says
+        get_solver(asked.solver)  # refused now, if at all, and not after the training
         options["solver"] = asked.solver
     plan = Plan.make(asked.field, asked.data or "digits", **options)
     return Job(plan, asked.out or _fresh(plan))

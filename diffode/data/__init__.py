@@ -15,11 +15,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffode import code, registry
 from diffode.inputs import quoted
+from diffode.options import require_takes
 
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
@@ -165,12 +167,20 @@ def _load(name: str, seed: int, run: bool) -> Dataset:
     entry = registry.find("source", name, run=run)
     value = entry.value
     if callable(value):
-        takes = inspect.signature(value).parameters
-        value = value(*entry.facts.get("arguments", ()), *([seed] if takes else []))
+        arguments = (*entry.facts.get("arguments", ()), *([seed] if _takes_any(value) else []))
+        require_takes(f"the data set {quoted(name)}", value, *arguments)
+        value = value(*arguments)
     try:
         return as_dataset(value, code.short(name), seed)
     except (TypeError, ValueError) as error:
         raise type(error)(f"the data set {quoted(name)}: {error}") from None
+
+
+def _takes_any(function: Callable[..., object]) -> bool:
+    try:
+        return bool(inspect.signature(function).parameters)
+    except ValueError:  # of a builtin, which does not say
+        return True
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

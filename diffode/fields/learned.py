@@ -68,6 +68,9 @@ class Learned(AffineField):
             y,
         )
         out, extra = answer if self.prediction.extra else (answer, None)
+        if out.shape != u.shape:
+            got, wanted = tuple(out.shape), tuple(u.shape)
+            raise ValueError(f"the network's output is of shape {got}; wanted that of x, {wanted}")
         return Output(out, extra, u, alpha, sigma, c)
 
     def posterior(

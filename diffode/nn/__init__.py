@@ -126,4 +126,6 @@ def network(
         made = make(shape, **sizes)
     if not isinstance(made, nn.Module):
         raise TypeError(f"network {kind!r} made a {type(made).__name__}; wanted a torch module")
+    if next(made.parameters(), None) is None:
+        raise ValueError(f"network {kind!r} has no parameters, so there is nothing to train")
     return made

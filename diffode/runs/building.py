@@ -7,7 +7,7 @@ from typing import Any
 from diffode import admission
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
-from diffode.options import options_of, validate
+from diffode.options import options_of, require_takes, validate
 from diffode.recipes import find
 from diffode.recipes.compose import make_given
 from diffode.training.objective import Objective, Spec
@@ -42,9 +42,13 @@ def build(
     found = find(str(name), run=True)
     given = admission.opened_parts(options)
     full = validate(f"field {found.name!r}", given, found.function, make_given)
+    require_takes(f"the recipe {found.name!r}", found.function, None)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
     data = make_given(shape, classes, stats, seed, **full)
-    objective = found.function(data, **own)
+    objective: object = found.function(data, **own)  # what code of the user's own returns
+    if not isinstance(objective, Objective):
+        kind = type(objective).__name__
+        raise TypeError(f"the recipe {found.name!r} returned a {kind}; wanted an Objective")
     objective.resolved = data.resolved
     known = options_of(found.function, make_given).model_fields
     defaults = {name: option.default for name, option in known.items()}

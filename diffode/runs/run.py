@@ -239,7 +239,7 @@ def _trained(
             averaged, seconds = state.averaged, state.seconds
             if watch is not None and watch(state):
                 break
-    except ValueError:  # refused, or diverged at once: no step is there to resume
+    except Exception:  # refused, failed, or diverged at once: no step is there to resume
         if new and out is not None and not losses:
             (out / CONFIG).unlink()
         raise

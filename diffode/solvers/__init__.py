@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diffode import registry
-from diffode.options import validate
+from diffode.options import require_takes, validate
 from diffode.solvers import builtin  # it registers diffode's own
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def _made(entry: registry.Entry, options: dict[str, Any]) -> Solver:
 
     make = entry.function
     known = validate(f"solver {entry.name!r}", options, make)
+    require_takes(f"the solver {entry.name!r}", make, *entry.facts.get("arguments", ()))
     solver = make(*entry.facts.get("arguments", ()), **known)
     if not isinstance(solver, Solver):
         raise TypeError(
