@@ -142,7 +142,10 @@ class FitGrid:
 
 @command("likelihood", "likelihood:command")
 class Likelihood:
-    """Print the likelihood card of a run: nats, bits per dimension, and what they hold."""
+    """Print the likelihood card of a run.
+
+    It states nats, bits per dimension, and what they hold.
+    """
 
     target: Target
     data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test"
@@ -168,7 +171,10 @@ class Likelihood:
 
 @command("encode", "encoding:encode_command")
 class Encode:
-    """Carry points to the prior, and say what the way there and back loses."""
+    """Carry points to the prior.
+
+    It says what the way there and back loses.
+    """
 
     target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
@@ -210,7 +216,10 @@ def tour(
     out: Annotated[Path, typer.Option(help="the .png file")] = Path("tour.png"),
     seed: Annotated[int, typer.Option(help="of the starting points", **SEEDS)] = 0,
 ) -> None:
-    """Draw exact Poisson, VP and rectified flows side by side, without training."""
+    """Draw exact flows side by side.
+
+    They are Poisson, VP and rectified flow, without training.
+    """
     from diffode.files import require_writable
     from diffode.viz.tour import tour as draw
 

@@ -14,7 +14,9 @@ from diffode.cli.stated import command
 
 @command("eval", "evaluating:command")
 class Evaluate:
-    """Measure a run's samples beside real data: distances, shares, copying, classes, paths.
+    """Measure samples beside real data.
+
+    What is measured: distances, shares, copying, classes, paths.
 
     Samples are kept in parts, so a stopped evaluation goes on where it was; torchrun shares them
     out over processes (give it --samples: torchrun takes --n for its own).
@@ -56,7 +58,9 @@ class Evaluate:
 
 @command("bench", "comparing:command")
 class Bench:
-    """Compare fields and solvers at equal evaluations, network, length of training and seeds.
+    """Compare fields and solvers, all else equal.
+
+    Evaluations, network, length of training and seeds are the same.
 
     Without a CONFIG or an option nothing is started; what is not stated is as usual.
 
@@ -116,7 +120,10 @@ class Bench:
 
 @command("features", "features:command")
 class Features:
-    """Train the small classifier whose hidden layer is a feature space."""
+    """Train a classifier as a feature space.
+
+    The space is the hidden layer of this small classifier.
+    """
 
     data: Annotated[str, typer.Argument(metavar="DATA", help="a labelled set of images")]
     assignments: Annotated[
@@ -128,7 +135,9 @@ class Features:
 
 @command("check", "checking:command")
 class Check:
-    """Check a field, yours or a run's, and name the likely mistake (exit code 1).
+    """Check a field and name its likely mistake.
+
+    The field is yours or a run's; the exit code is 1 where a check fails.
 
     This runs the code that it is given: a module or a file is imported and the function called,
     whatever they do. A run or a checkpoint is data, and nothing in it is run without --trust.

@@ -64,7 +64,10 @@ def options(
         typer.Option(help="a name of diffode solvers", autocompletion=completing.solvers),
     ] = None,
 ) -> None:
-    """List the options of a field, its network and its training, or of a solver."""
+    """List the options of a field or a solver.
+
+    Those of its network and its training are among them.
+    """
     if field is None and solver is None:
         raise ValueError("give FIELD, --solver NAME or both; diffode fields lists the fields")
     tables = [] if field is None else _of_field(field)
