@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from diffode.inputs import brief, file_word, read_bytes
+from diffode.inputs import brief, file_word, quoted, read_bytes
 from diffode.options import suggest
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -57,6 +57,16 @@ def place(text: str) -> Place | None:
     if module.endswith(".py"):
         module = str(_absolute(Path(module).expanduser()))
     return Place(module, attribute)
+
+
+def require_name(name: object) -> None:
+    """Refuse what cannot be told from code or from nothing when it is asked for.
+
+    Raises:
+        ValueError: no text, an empty one, or the form of a place.
+    """
+    if not isinstance(name, str) or not name.strip() or place(name) is not None:
+        raise ValueError(f"got the name {quoted(name)}; wanted a word, without ':'")
 
 
 def _absolute(path: Path) -> Path:

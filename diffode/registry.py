@@ -133,7 +133,7 @@ def register(
         facts: what else the kind states of it.
 
     Raises:
-        ValueError: no such kind, or a name that is taken.
+        ValueError: no such kind, no name, or one that is taken.
     """
     if value is None:
         return lambda value: register(
@@ -141,6 +141,7 @@ def register(
         )
     table = _table(kind)
     for one in (name, *aliases):
+        code.require_name(one)
         before = table.get(_ALIASES[kind].get(one, one))
         if before is not None and not _defined_anew(before.target, value):
             raise ValueError(f"the {KINDS[kind].noun} name {one!r} is taken")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffode import code
+from diffode import code, registry
 from diffode.cli.app import run
 from tests.runs import refused
 from tests.test_registry import afresh  # noqa: F401  # what a test registers is forgotten
@@ -76,3 +76,11 @@ def test_a_link_to_code_keeps_its_own_name(tmp_path, monkeypatch):
     (tmp_path / "link.py").symlink_to("version-1")
     assert str(found := code.place("link.py:level")) == f"{tmp_path.resolve()}/link.py:level"
     assert code.run(found) == 3
+
+
+@pytest.mark.parametrize("name", [3, None, "", " ", "mine.py:f", "os:system"])
+def test_what_is_no_name_is_not_registered(name):
+    with pytest.raises(ValueError, match=r"got the name .*; wanted a word, without"):
+        registry.register("recipe", name, lambda given: None)
+    with pytest.raises(ValueError, match=r"got the name .*; wanted a word, without"):
+        registry.register("recipe", "sound", lambda given: None, aliases=(name,))

@@ -134,6 +134,7 @@ REFUSED = {
     "nothing": (None, "got data of type NoneType; " + WANTED),
     "a number": (3.5, "got data of type float; " + WANTED),
     "bytes": (b"moons", "got data of type bytes; " + WANTED),
+    "view": (memoryview(np.zeros((20, 2))), "got data of type memoryview; " + WANTED),
     "a mapping": ({"x": X}, "got data of type dict; " + WANTED),
     "a set": (set(range(20)), "got data of type set; " + WANTED),
     "a generator": ((x for x in X), "got data of type generator; " + WANTED),

@@ -76,7 +76,7 @@ def arrays_of(data: object) -> tuple[Array, Array | None]:
 
 
 def _holds_samples(data: object) -> TypeGuard[Samples]:
-    if isinstance(data, str | bytes | Mapping | IterableDataset):
+    if isinstance(data, str | bytes | memoryview | Mapping | IterableDataset):
         return False
     return hasattr(data, "__len__") and hasattr(data, "__getitem__")
 
