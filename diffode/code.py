@@ -25,6 +25,7 @@ from diffode.options import suggest
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FORM = re.compile(rf"(.+\.py|{_NAME}):({_NAME})")
 _RAN: dict[Path, tuple[str, ModuleType]] = {}  # the files that ran: fingerprint and module
+_IMPORTED: set[str] = set()  # the modules that were named
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ def _module(name: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, "")
     with _explained(name, None):
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+    _IMPORTED.add(name)
+    return module
 
 
 def _file(path: Path) -> ModuleType:
@@ -189,8 +192,9 @@ def blamed(error: BaseException) -> str:
     trace, found = error.__traceback__, ""
     files = {str(path) for path in _RAN}
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename in files:
-            found = f"{trace.tb_frame.f_code.co_filename} (line {trace.tb_lineno})"
+        file, module = trace.tb_frame.f_code.co_filename, trace.tb_frame.f_globals.get("__name__")
+        if file in files or module in _IMPORTED:
+            found = f"{file} (line {trace.tb_lineno})"
         trace = trace.tb_next
     return found
 

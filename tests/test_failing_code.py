@@ -1,5 +1,7 @@
 """Code of the user's own that fails: one line that names its file, and nothing half-written."""
 
+import sys
+
 import pytest
 
 from diffode import code, registry
@@ -43,6 +45,8 @@ LINES = {
     "mine.py:empty moons": "mine.py:empty' cannot be called with 1 argument by place",
     "vp mine.py:points": "mine.py:points' cannot be called with 1 argument by place",
     "vp mine.py:gone": "mine.py (line 10) raised ZeroDivisionError: division by zero",
+    "package_of_mine:lost moons": "package_of_mine.py (line 5) raised KeyError: 'hm'",
+    "package_of_mine:leaves moons": "package_of_mine.py (line 6) raised SystemExit: 0",
     "vp moons --network mine.py:Net": "output is of shape (8, 1); wanted that of x, (8, 2)",
     "vp moons --network mine.py:Fixed": "has no parameters, so there is nothing to train",
     "vp moons --network mine.py:Raises": "mine.py (line 25) raised RuntimeError: ",
@@ -53,7 +57,9 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 def test_code_that_fails_is_named_in_one_line(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.delitem(sys.modules, "package_of_mine", raising=False)
+    for name in ("mine.py", "package_of_mine.py"):
+        (tmp_path / name).write_text(MINE)
     few = "--steps 1 --batch 8 --samples 20 --device cpu --out run"
     assert LINES[line] in refused(capsys, "train", *line.split(), *few.split())
     assert not (tmp_path / "run/config.json").exists()
