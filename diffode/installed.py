@@ -36,5 +36,5 @@ def warn_of_taken(group: str, noun: str, taken: Set[str]) -> None:
     """Say of which entry points the name is diffode's own, which is what is used then."""
     for name in sorted(points(group).keys() & taken):
         whose = " and ".join(package(point) for point in points(group)[name])
-        said = f"the {noun} {name!r} of {whose} is not used: the name is one of ours"
+        said = f"the {noun} {name!r} of {whose} is not used: the name is diffode's own"
         warnings.warn(said, stacklevel=2)
