@@ -102,6 +102,7 @@ def test_a_mistake_is_named_and_the_exit_code_is_1(mine, name, capsys):
     assert "turn its sign" in line and lines[-1].endswith("checks failed: sign")
 
 
+@pytest.mark.slow
 def test_a_module_by_name(mine, monkeypatch, capsys):
     monkeypatch.chdir(mine.parent)
     assert run(["check", "mine_to_check:Mine", "--data", "moons", "--device", "cpu"]) == 0

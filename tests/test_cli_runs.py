@@ -245,6 +245,7 @@ def test_processes_must_be_told_where_to_write(monkeypatch, capsys):
     assert "give --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_a_run_that_can_go_on(tmp_path):
     total, out, metrics = 150, tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
     script = shutil.which("diffode", path=Path(sys.executable).parent)

@@ -117,6 +117,7 @@ def test_no_alarm_on_images_with_labels(name):
     assert diagnose(perturbed(objective).field, digits.train[:300]).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["edm", "poisson"])
 def test_a_hardly_trained_run_gets_no_verdict(run, request):
     field = loading.load(request.getfixturevalue(run)).field
@@ -130,11 +131,13 @@ def trained():
     return diffode.fit("edm", "moons", steps=400, width=48, depth=2, batch=256, seed=1).field
 
 
+@pytest.mark.slow
 def test_a_trained_network_agrees(trained):
     report = diagnose(trained, "moons")
     assert report.ok and finding(report, "velocity").ok and finding(report, "flow").ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rule"),
     [

@@ -64,6 +64,7 @@ RUN = [page for page in PAGES if steps(page)]
 PARALLEL = [page for page in RUN if any(s.text.startswith("torchrun") for s in steps(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_what_a_page_says_to_type_does_what_it_says(page, desk, monkeypatch, capsys):
     type_all(page, desk, monkeypatch, capsys, (*LEFT_OUT, "torchrun"))

@@ -67,6 +67,7 @@ def test_lists_show_what_a_package_brings_without_importing_it(kind, name, place
     assert done.returncode == 0 and "package diffode-plugin 0.1" in line
 
 
+@pytest.mark.slow
 def test_a_run_is_sampled_by_a_solver_of_the_package(desk, place):
     line = "sample run --solver halves --set part=.4 --nfe 6 --samples 8 --out x.npz --device cpu"
     done = diffode(desk, place, line)
@@ -74,6 +75,7 @@ def test_a_run_is_sampled_by_a_solver_of_the_package(desk, place):
     assert "8 samples, 5 evaluations each" in done.stdout
 
 
+@pytest.mark.slow
 def test_it_is_measured_by_a_metric_of_the_package(desk, place):
     line = "eval run --metric spread --solver halves --nfe 4 --samples 40 --device cpu"
     done = diffode(desk, place, line)
@@ -81,6 +83,7 @@ def test_it_is_measured_by_a_metric_of_the_package(desk, place):
     assert any(line.startswith("spread ") for line in done.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_a_comparison_takes_all_of_them(desk, place):
     line = f"bench --field quarter --data spiral --solver halves --nfe 4 --metric spread {TINY}"
     done = diffode(desk, place, f"{line} --set network=sine --samples 50 --out bench")
@@ -89,6 +92,7 @@ def test_a_comparison_takes_all_of_them(desk, place):
     assert all(name in report for name in ("quarter", "spiral", "halves", "spread"))
 
 
+@pytest.mark.slow
 def test_without_the_package_its_run_says_what_is_missing(desk):
     done = diffode(desk, None, "sample run --out x.npz --device cpu")
     assert done.returncode == 2 and done.stderr.count("\n") == 1

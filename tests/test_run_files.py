@@ -67,6 +67,7 @@ def test_one_training_holds_a_directory(tmp_path, capsys):
     assert not (tmp_path / ".holder.json").exists()
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_second_process_is_told_who_holds_it(tmp_path, capsys):
     out = tmp_path / "run"
@@ -91,6 +92,7 @@ def test_a_refused_training_leaves_no_lock(tmp_path):
 # ------------------------------------------------------------------------------------------- kills
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     out = tmp_path / "run"
@@ -120,6 +122,7 @@ def test_what_dead_processes_left_half_written_is_swept(tmp_path):
         assert not dead.exists() and other.exists() and alive.exists()
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_with_an_open_training_saves_it(tmp_path):
     code = (
         "import sys; from tests.test_run_files import go\nfrom pathlib import Path\n"
