@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diffode.analysis.stages import Stages, stages_of
 from diffode.data import Dataset
+from diffode.data.source import whole
 from diffode.doors import as_state
 from diffode.fields.base import AffineField, Field
 from diffode.metrics import sliced_wasserstein2
@@ -168,7 +169,7 @@ def _dataset(data: Dataset | Tensor, held_out: Tensor | None) -> Dataset:
             )
         test = as_state(held_out, train.shape[1:], "held_out", fewest=2)
         dataset = Dataset("points", train, test)
-    if torch.equal(dataset.train, dataset.test):
+    if torch.equal(whole(dataset.train), whole(dataset.test)):
         raise ValueError(
             f"{dataset.name}: the test points are the training points; scores need real points "
             "that the field was not trained on"
@@ -187,8 +188,8 @@ def tabulate(stages: Stages, dataset: Dataset, name: str) -> ErrorBudget:
     if lost:
         raise ValueError(f"{lost} of {x.shape[1]} samples are not finite after some stage")
     gaps = (x[1:4] - x[:3]).norm(dim=2)
-    spread = float(dataset.train.double().flatten(1).std(0).square().sum().sqrt())
-    scores, changes, on_trained = _scored(x, dataset.test)
+    spread = float(whole(dataset.train).double().flatten(1).std(0).square().sum().sqrt())
+    scores, changes, on_trained = _scored(x, whole(dataset.test))
     rows = Rng(0).permutation("real", len(dataset.train))[: x.shape[1]]
     real = dataset.train[rows]
     return ErrorBudget(
@@ -206,7 +207,7 @@ def tabulate(stages: Stages, dataset: Dataset, name: str) -> ErrorBudget:
         scores=scores,
         changes=changes,
         on_trained=on_trained,
-        floor=sliced_wasserstein2(real, dataset.test, _PROJECTIONS),
+        floor=sliced_wasserstein2(real, whole(dataset.test), _PROJECTIONS),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diffode import code
 from diffode.bench.budgeting import budgeted
@@ -40,6 +41,7 @@ from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 
 Progress = Callable[[int, int, str], None]
+VIEWED = 20_000  # training points whose extent is the view of a picture
 
 
 def compare(
@@ -180,10 +182,15 @@ class _Part:
             if not self._path(cell).exists():
                 say(f"{what}: {cell.label}, {cell.allowance}")
                 figures, x = run_cell(cell, field, self.panel, self.dataset, self.config.labels)
-                picture = None if x is None or not shown else thumbnail(x, self.dataset.train)
+                picture = None if x is None or not shown else thumbnail(x, self._seen)
                 write_cell(self._path(cell), figures, picture)
             self.cells.append(self._read(cell))
             say(f"{what}: {cell.label}, {cell.allowance}", 1)
+
+    @property
+    def _seen(self) -> Tensor:
+        """Training points whose extent pictures show."""
+        return self.dataset.train[some_rows(len(self.dataset.train), VIEWED)]
 
     def _way(self, model: Model) -> str:
         """Whether a field was trained as the others are."""
@@ -213,7 +220,7 @@ class _Part:
         if not path.exists():
             floor = {"about": about} | split(self.panel.floor, "floor")
             rows = some_rows(len(self.dataset.test), SHOWN, self.dataset.test_labels)
-            tiles = thumbnail(self.dataset.test[rows], self.dataset.train)
+            tiles = thumbnail(self.dataset.test[rows], self._seen)
             canvas.write(tiles, path.with_suffix(".png"))
             write_text(path, json.dumps(floor, indent=1) + "\n")
         picture = path.with_suffix(".png").relative_to(self.out).as_posix()

@@ -8,6 +8,7 @@ from diffode import data as datasets
 from diffode.cli.comparisons import Features
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
+from diffode.data.source import whole
 from diffode.files import require_writable
 from diffode.metrics.classifier import (
     accuracy,
@@ -34,7 +35,7 @@ def command(asked: Features) -> None:
             bar.advance(step, f"loss {loss:.3f}", steps)
 
         net = train_classifier(dataset, **options, progress=show)
-    fraction = accuracy(net, dataset.test, dataset.test_labels)
+    fraction = accuracy(net, whole(dataset.test), dataset.test_labels)
     about = {"data": dataset.name, "accuracy": fraction, "options": options}
     save_classifier(net, asked.out, about)
     typer.echo(f"{fraction:.1%} of {len(dataset.test)} held-out images named rightly")

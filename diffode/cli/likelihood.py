@@ -17,6 +17,7 @@ from diffode.cli.shared import pairs
 from diffode.data import Dataset, names
 from diffode.data.points import read_points, write_arrays
 from diffode.data.rows import some_rows
+from diffode.data.source import Samples
 from diffode.files import require_writable, write_text
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
 from diffode.likelihood.dequantisation import Quantisation, prepared
@@ -98,6 +99,7 @@ def _points(
     dataset: Dataset | None, asked: Likelihood, target: Target
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """At most n points of a split or a file, each class in its share; their labels and rows."""
+    x: Samples
     if dataset is None or asked.data not in (*SPLITS, *names()):
         x, y = read_points(Path(asked.data), target.field.event_shape, target.classes)
     elif asked.data == "train":

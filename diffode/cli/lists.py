@@ -129,9 +129,10 @@ def data(
 def _holds(source: str) -> None:
     """Print what a data set is made of."""
     from diffode.data import load
+    from diffode.data.source import whole
 
     dataset = load(source)
-    x, y = dataset.train, dataset.train_labels
+    x, y = whole(dataset.train), dataset.train_labels
     typer.echo(repr(dataset))
     typer.echo(f"train points from {x.min():.4g} to {x.max():.4g}, std {x.std():.4g}")
     if y is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from diffode.options import require_takes
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
     from diffode.data.memory import Data
+    from diffode.data.reading import Reading
 
 __all__ = ["Dataset", "as_dataset", "load", "names"]
 
@@ -109,7 +110,7 @@ def source_of(name_or_path: str | Path) -> str:
     return str(code.place(name) or name)
 
 
-def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
+def load(name_or_path: str | Path, seed: int = 0, **reading: Any) -> Dataset:  # noqa: ANN401
     """The data set of that name, or the one in a .npy or .npz file or a folder of IDX files.
 
     Arguments:
@@ -118,21 +119,21 @@ def load(name_or_path: str | Path, seed: int = 0) -> Dataset:
             which is run: a function of the seed that returns what `as_dataset` takes.
         seed: chooses the points of a toy, or the held-out rows of a file. The split of the digits
             is fixed, so that their test set is the same everywhere.
+        reading: how it is read, as ``scale="none"``, see `diffode.data.reading.Reading`.
 
     Raises:
-        ValueError: no such name, or a file that cannot be used.
+        ValueError: no such name, a file that cannot be used, or an option that it does not have.
         FileNotFoundError: no such file, or a named set whose files are not on this machine.
     """
-    found = _load(str(name_or_path), seed, run=True)
-    return dataclasses.replace(found, source=source_of(name_or_path))
+    return _load(str(name_or_path), seed, _reading(reading), run=True)
 
 
-def stored(source: str) -> Dataset:
+def stored(source: str, reading: Mapping[str, Any] | None = None) -> Dataset:
     """As `load`, for a name that stands in a file: no code of a place is run for it."""
-    return dataclasses.replace(_load(source, 0, run=False), source=source_of(source))
+    return _load(source, 0, _reading(reading or {}), run=False)
 
 
-def as_dataset(data: Data, name: str = "memory", seed: int = 0) -> Dataset:
+def as_dataset(data: Data, name: str = "memory", seed: int = 0, **reading: Any) -> Dataset:  # noqa: ANN401
     r"""The data set that is meant: itself, one by its name or path, or one of what is in memory.
 
     Arguments:
@@ -140,7 +141,7 @@ def as_dataset(data: Data, name: str = "memory", seed: int = 0) -> Dataset:
             (M, \*event), a pair (x, labels), a list or a map-style `torch.utils.data.Dataset` of
             samples, each alone or with its label; `diffode.data.arrays` says what is made of it.
         name: of data in memory.
-        seed: as for `load`.
+        seed, reading: as for `load`.
 
     Raises:
         TypeError: something that holds no data.
@@ -151,18 +152,33 @@ def as_dataset(data: Data, name: str = "memory", seed: int = 0) -> Dataset:
     from diffode.data.base import Dataset
 
     if isinstance(data, Dataset):
+        _reading(reading).require(data.name)
         return data
-    return load(data, seed) if isinstance(data, str | Path) else memory.dataset(data, name, seed)
+    if isinstance(data, str | Path):
+        return load(data, seed, **reading)
+    return memory.dataset(data, name, seed, _reading(reading))
 
 
-def _load(name: str, seed: int, run: bool) -> Dataset:
+def _reading(options: Mapping[str, Any]) -> Reading:
+    from diffode.data.reading import Reading
+
+    return Reading.of(options) if options else Reading()
+
+
+def _load(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
+    found = _found(name, seed, reading, run)
+    return dataclasses.replace(found, source=source_of(name), reading=reading)
+
+
+def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
     if name.lower().endswith(_PATHS):
         from diffode.data import arrays
 
-        return arrays.dataset(name, seed)
+        return arrays.dataset(name, seed, reading)
     if os.path.isdir(name) and name not in names():
         from diffode.data import idx
 
+        reading.require(name)
         return idx.dataset(name)
     entry = registry.find("source", name, run=run)
     value = entry.value
@@ -171,7 +187,7 @@ def _load(name: str, seed: int, run: bool) -> Dataset:
         require_takes(f"the data set {quoted(name)}", value, *arguments)
         value = value(*arguments)
     try:
-        return as_dataset(value, code.short(name), seed)
+        return as_dataset(value, code.short(name), seed, **reading.stated())
     except (TypeError, ValueError) as error:
         raise type(error)(f"the data set {quoted(name)}: {error}") from None
 

@@ -28,13 +28,14 @@ from torch import Tensor
 
 from diffode.data.base import Dataset
 from diffode.data.npy import Array, load_arrays
+from diffode.data.reading import Reading
 from diffode.data.rows import held_out
 from diffode.inputs import quoted
 
 FEWEST_ROWS = 10
 
 
-def dataset(path: str | Path, seed: int = 0) -> Dataset:
+def dataset(path: str | Path, seed: int = 0, reading: Reading | None = None) -> Dataset:
     """The data set in a file; `seed` chooses the tenth of the rows that is held out.
 
     Raises:
@@ -45,17 +46,20 @@ def dataset(path: str | Path, seed: int = 0) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; give the path of a .npy or .npz file")
     try:
-        return split(*read(path), path.name, seed)
+        return split(*read(path), path.name, seed, reading)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def split(array: Array, target: Array | None, name: str, seed: int = 0) -> Dataset:
+def split(
+    array: Array, target: Array | None, name: str, seed: int = 0, reading: Reading | None = None
+) -> Dataset:
     """The data set of an array and its labels, with a tenth of its rows held out.
 
     Raises:
         ValueError: no numbers, or some that nothing can be learned from.
     """
+    (reading or Reading()).require(name)
     x = points(array)
     y = None if target is None else labels(target, len(x))
     if y is not None and int(y.max()) >= len(x):

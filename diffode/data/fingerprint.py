@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from diffode.data.base import Dataset
+from diffode.data.scaling import Scaling
+from diffode.data.source import Samples, chunks, width
 
 _SUMS = 3
 _SAME = 1e-6  # of the norm of a split: what the last bits of float32 can move
-_CHUNK = 8192  # rows taken to float64 at once
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Split:
     labels: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor | None = None) -> Split:
+    def of(cls, x: Samples, y: Tensor | None = None) -> Split:
         """The numbers of samples (M, *event) and of their labels (M,)."""
-        mean, std, sums = _measured(x.detach().cpu().reshape(len(x), -1))
+        mean, std, sums = _measured(x)
         labels = None if y is None else _measured(y.detach().cpu().reshape(len(y), 1))[2]
         return cls(len(x), mean, std, sums, labels)
 
@@ -63,45 +64,64 @@ class Split:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A data set in numbers: its shape, its classes and its two splits."""
+    """A data set in numbers: its shape, its classes, its two splits and its units.
+
+    Attributes:
+        scaling: weighted sums of shifts and widths; None where there are none.
+    """
 
     shape: tuple[int, ...]
     classes: int | None
     train: Split
     test: Split
+    scaling: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> Fingerprint:
         """The fingerprint of a data set."""
         d = dataset
         train, test = Split.of(d.train, d.train_labels), Split.of(d.test, d.test_labels)
-        return cls(d.event_shape, d.classes, train, test)
+        return cls(d.event_shape, d.classes, train, test, _units(d.scaling))
 
     def differs(self, other: Fingerprint) -> str | None:
         """What is not the same in another data set, if anything."""
         if self.shape != other.shape:
             return "shape"
         splits = self.train.differs(other.train) or self.test.differs(other.test)
+        units, known = other.scaling or (), self.scaling
+        if known is not None and not _close(known, units, max(map(abs, known))):
+            return "units"
         return splits or ("number of classes" if self.classes != other.classes else None)
 
     def __str__(self) -> str:
         return f"{self.train.rows} + {self.test.rows} rows of shape {self.shape}, {self.train}"
 
 
-def _measured(x: Tensor) -> tuple[float, float, tuple[float, ...]]:
+def _units(scaling: Scaling | None) -> tuple[float, ...] | None:
+    """The weighted sums of a scaling's shifts and of its widths."""
+    if scaling is None:
+        return None
+    both = torch.stack([value.flatten() for value in scaling.tensors().values()])
+    return tuple((both @ _weights(both.shape[1], 0)).tolist())
+
+
+def _measured(x: Samples) -> tuple[float, float, tuple[float, ...]]:
     """Mean, standard deviation and weighted sums of rows (M, N), these over the root of N."""
-    columns = torch.stack([_weights(x.shape[1], 2 * k + 1) for k in range(_SUMS)], 1)
+    n, size = width(x), len(x) * width(x)
+    columns = torch.stack([_weights(n, 2 * k + 1) for k in range(_SUMS)], 1)
     rows = torch.stack([_weights(len(x), 2 * k) for k in range(_SUMS)], 1)
-    center = float(x[:_CHUNK].double().mean())
+    center, place = None, 0
     sums, first, second = torch.zeros(_SUMS, dtype=torch.float64), 0.0, 0.0
-    for part, weights in zip(torch.split(x, _CHUNK), torch.split(rows, _CHUNK), strict=True):
-        values = part.double()
-        sums += ((values @ columns) * weights).sum(0)
-        values -= center
-        first += float(values.sum()) / x.numel()
-        second += float(values.flatten().square_().sum()) / x.numel()
+    for part in chunks(x):
+        values = part.detach().cpu().reshape(len(part), n).double()
+        center = float(values.mean()) if center is None else center
+        sums += ((values @ columns) * rows[place : place + len(part)]).sum(0)
+        place += len(part)
+        values = values - center
+        first += float(values.sum()) / size
+        second += float(values.flatten().square_().sum()) / size
     std = max(0.0, second - first**2) ** 0.5
-    return center + first, std, tuple((sums / x.shape[1] ** 0.5).tolist())
+    return (center or 0.0) + first, std, tuple((sums / n**0.5).tolist())
 
 
 def _weights(n: int, stream: int) -> Tensor:

@@ -24,6 +24,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from diffode.data.arrays import split
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
+from diffode.data.reading import Reading
 from diffode.doors import Numbers
 
 
@@ -40,14 +41,14 @@ class Samples(Protocol):
 Data: TypeAlias = "Dataset | str | Path | Numbers | Samples | torch.utils.data.Dataset[Any]"
 
 
-def dataset(data: object, name: str, seed: int = 0) -> Dataset:
+def dataset(data: object, name: str, seed: int, reading: Reading) -> Dataset:
     """The data set of what is in memory; `seed` chooses the tenth of the rows that is held out.
 
     Raises:
         TypeError: something that holds no samples.
         ValueError: samples or labels that would be refused in a file too.
     """
-    return split(*arrays_of(data), name, seed)
+    return split(*arrays_of(data), name, seed, reading)
 
 
 def arrays_of(data: object) -> tuple[Array, Array | None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from diffode.data.source import Samples, Source, chunks, width
 from diffode.doors import as_state
 
 _LARGEST_BASIS = 1024
@@ -86,38 +88,54 @@ class Stats:
         return cls(torch.zeros(shape), 1.0, torch.ones(dim), basis, math.sqrt(dim), 0)
 
 
-def data_stats(x: Tensor) -> Stats:
-    """Measure a data set.
+def data_stats(x: Samples) -> Stats:
+    r"""Measure a data set, a piece of it at a time.
 
     Arguments:
-        x: samples, shape (M, *event), M >= 2.
+        x: samples, shape (M, \*event), M >= 2.
 
     Raises:
         ValueError: fewer than two samples, values that are not finite, or no variance at all.
     """
-    x = as_state(x, name="data").detach()
-    if len(x) < 2 or x.ndim < 2:
+    x = x if isinstance(x, Source) else as_state(x, name="data").detach()
+    if len(x) < 2 or len(x.shape) < 2:
         raise ValueError(f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2")
-    if not bool(x.isfinite().all()):
-        raise ValueError("the data has values that are not finite; remove those samples")
-    flat = x.flatten(1).double()
-    mean = flat.mean(0)
-    u = flat - mean
-    std = float(u.square().mean().sqrt())
-    if std == 0:
+    n, count = width(x), len(x)
+    total, norms = torch.zeros(n, dtype=torch.float64), 0.0
+    for part in _flat(x):
+        if not bool(part.isfinite().all()):
+            raise ValueError("the data has values that are not finite; remove those samples")
+        total += part.sum(0).cpu()
+        norms += float(part.norm(dim=1).sum())
+    mean = total / count
+    squares, second = 0.0, torch.zeros(n, n if n <= _LARGEST_BASIS else 1, dtype=torch.float64)
+    for part in _flat(x):
+        u = part.cpu() - mean
+        squares += float(u.square().sum())
+        if n <= _LARGEST_BASIS:
+            second += u.T @ u
+        else:
+            second[:, 0] += spectral(u.view(-1, *x.shape[1:]), None).square().sum(0)
+    if not squares:
         raise ValueError("the data does not vary; a flow needs at least two different samples")
-    basis = None
-    if flat.shape[1] <= _LARGEST_BASIS:
-        basis = torch.linalg.eigh(u.T @ u / len(u))[1].float()
-    spectrum = spectral(u.view(x.shape), basis).square().mean(0)
+    basis, spectrum = None, second[:, 0] / count
+    if n <= _LARGEST_BASIS:
+        basis = torch.linalg.eigh(second / count)[1].float()
+        rows = (spectral(part.cpu() - mean, basis).square().sum(0) for part in _flat(x))
+        spectrum = sum(rows, torch.zeros_like(mean)) / count
     return Stats(
         mean=mean.float().view(x.shape[1:]),
-        std=std,
+        std=math.sqrt(squares / (count * n)),
         spectrum=spectrum.float(),
         basis=basis,
-        norm=float(flat.norm(dim=1).mean()),
-        count=len(x),
+        norm=norms / count,
+        count=count,
     )
+
+
+def _flat(x: Samples) -> Iterator[Tensor]:
+    """All samples in float64, flattened, a piece at a time."""
+    return (part.detach().flatten(1).double() for part in chunks(x))
 
 
 @cache

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import SeenThrough
+from diffode.data.scaling import Scaling
 from diffode.doors import as_labels, as_state, as_time, unwritten
 from diffode.fields.schedules import Schedule
 from diffode.fields.tables import Tables
@@ -73,6 +74,7 @@ class Field(Tables, metaclass=SeenThrough):
             its gradient: the second derivative is then 0 almost everywhere.
         classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
             (unconditional). None where the field does not say.
+        scaling: from the data's units to those of the field; None where they are the same.
     """
 
     prior: Spherical | None
@@ -81,6 +83,7 @@ class Field(Tables, metaclass=SeenThrough):
     sampling_defaults: SamplingDefaults | None = None
     smooth: bool = True
     classes: int | None = None
+    scaling: Scaling | None = None
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, shape (B, *event)."""

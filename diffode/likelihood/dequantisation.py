@@ -25,6 +25,7 @@ from torch import Tensor
 
 from diffode.data import Dataset
 from diffode.data.rows import some_rows
+from diffode.data.source import whole
 from diffode.doors import as_labels, as_state
 from diffode.fields.base import AffineField, Field
 from diffode.fields.exact import Empirical
@@ -189,12 +190,12 @@ def prepared(
         ValueError: data that do not take the given levels.
     """
     if levels is None and not as_is:
-        levels = quantisation_of(x if dataset is None else dataset.train)
+        levels = quantisation_of(x if dataset is None else whole(dataset.train))
         levels = levels if levels is not None and levels.hold(x) else None
     if levels is not None:
         x = dequantise(x, levels, Rng(seed))
     terminal = None
     if dataset is not None and isinstance(field, AffineField):
         labels = dataset.train_labels if y is not None else None
-        terminal = law_at_prior(field, dataset.train, labels, y)
+        terminal = law_at_prior(field, whole(dataset.train), labels, y)
     return x, levels, terminal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffode.data.source import whole, width
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.kernels import energy_distance, kernel_distance, mmd
 from diffode.metrics.labels import class_accuracy, class_variation
@@ -27,7 +28,7 @@ USUAL = (
 
 
 def _small(r: Reference) -> bool:
-    return r.dataset.train[0].numel() <= MOST_EXACT
+    return width(r.dataset.train) <= MOST_EXACT
 
 
 def _has_law(r: Reference) -> bool:
@@ -100,8 +101,8 @@ def _coverage(s: Samples) -> Estimate:
 def _copying(s: Samples) -> Estimate:
     data = s.against.dataset
     if not s.real or s.against.fresh:
-        return nearer(nearest(s.x, data.train)[0], s.against.held_out)
-    held = nearest(data.test, data.train)[0]
+        return nearer(nearest(s.x, whole(data.train))[0], s.against.held_out)
+    held = nearest(whole(data.test), whole(data.train))[0]
     half = Rng(s.against.seed).permutation("halves", len(held))
     middle = len(held) // 2
     return nearer(held[half[:middle]], held[half[middle:]])

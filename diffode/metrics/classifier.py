@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from diffode.data import Dataset
+from diffode.data.source import whole
 from diffode.files import replacing
 from diffode.inputs import file_word, require_file
 from diffode.nn import seeded
@@ -102,7 +103,7 @@ def train_classifier(
     Raises:
         ValueError: no labels, or no images.
     """
-    x, y, classes = dataset.train, dataset.train_labels, dataset.classes
+    x, y, classes = whole(dataset.train), dataset.train_labels, dataset.classes
     if y is None or classes is None or x.ndim != 4:
         raise ValueError(
             f"got {dataset!r}; a classifier is trained on labelled images (M, C, H, W)"

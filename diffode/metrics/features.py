@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffode import registry
 from diffode.data import Dataset
+from diffode.data.source import whole, width
 from diffode.inputs import quoted
 from diffode.metrics.classifier import Classifier, load_classifier, shipped
 
@@ -95,7 +96,7 @@ def principal(train: Tensor, coordinates: int = PCA) -> Features:
 @feature_space("pca")
 def _principal(dataset: Dataset) -> Features:
     """The first principal axes of the training data."""
-    return principal(dataset.train)
+    return principal(whole(dataset.train))
 
 
 def classified(path: str | Path) -> Features:
@@ -171,7 +172,7 @@ def space(name: str, dataset: Dataset) -> Features:
 def usual(dataset: Dataset, most: int = 1024) -> Sequence[str]:
     """The names of the spaces that suit a data set: a classifier where one is shipped."""
     own = ["classifier"] if shipped(dataset.name) is not None else []
-    small = dataset.train[0].numel() <= most
+    small = width(dataset.train) <= most
     return [*own, "pixels" if small else "pca"]
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.memory import Data
+from diffode.data.source import whole, width
 from diffode.metrics.builtin import NEIGHBOURS, PROJECTIONS, USUAL
 from diffode.metrics.estimates import Estimate, pair
 from diffode.metrics.features import Features
@@ -62,7 +63,7 @@ class Panel(Reference):
         the plane a Gaussian fit may win by a Frechet distance; W2 sees what it misses, and the
         sliced W2 where POT is not there.
         """
-        names, plain = [m.name for m in self.metrics], self.dataset.train[0].numel() <= PLAIN
+        names, plain = [m.name for m in self.metrics], width(self.dataset.train) <= PLAIN
         far = "sliced W2" if find_spec("ot") is None else "W2"
         wanted = far if plain else "Frechet" if self.features else "sliced W2"
         return next(name for name in names if name.startswith(wanted))
@@ -103,11 +104,11 @@ class Panel(Reference):
 
         There is none for more than 2,048 coordinates.
         """
-        dim = self.dataset.train[0].numel()
+        dim = width(self.dataset.train)
         if dim > MOST_COORDINATES:
             return {}
         noise = Rng(self.seed).normal("gaussian fit", (self.count, dim), torch.float64)
-        return self.measure(gaussian_fit(self.dataset.train, self.count, noise))
+        return self.measure(gaussian_fit(whole(self.dataset.train), self.count, noise))
 
     def describe(self) -> dict[str, Any]:
         """What is compared with what, for JSON: two panels that agree in it measure the same."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffode.data import Dataset, as_dataset
 from diffode.data.memory import Data
 from diffode.data.rows import some_rows
+from diffode.data.source import whole
 from diffode.metrics import kernels
 from diffode.metrics.features import Features, naming, space, usual
 from diffode.metrics.neighbours import nearest
@@ -108,7 +109,7 @@ class Reference:
     @cached_property
     def held_out(self) -> Tensor:
         """The distance of each reference point to its nearest training point."""
-        return nearest(self.reference, self.dataset.train)[0]
+        return nearest(self.reference, whole(self.dataset.train))[0]
 
     def describe(self) -> dict[str, Any]:
         """What is compared with what, for JSON."""
@@ -125,7 +126,7 @@ class Reference:
             "reference_count": rows,
             "reference_hash": self.reference_hash,
             "train_count": len(self.dataset.train),
-            "train_hash": _digest(self.dataset.train),
+            "train_hash": _digest(whole(self.dataset.train)),
             "floor": f"{self.count} {real}{even}; copying: held-out points, {held}",
             "features": [{"name": f.name, "hash": f.hash, **f.about} for f in self.features],
         }
@@ -139,7 +140,7 @@ def _require_held_out(dataset: Dataset, count: int) -> None:
         )
     if min(len(dataset.train), len(dataset.test)) < 2:
         raise ValueError(f"got {dataset!r}; wanted 2 training and 2 test points at least")
-    if torch.equal(dataset.train, dataset.test):
+    if torch.equal(whole(dataset.train), whole(dataset.test)):
         raise ValueError(
             f"{dataset.name}: the test points are the training points; a reference and its "
             "floor need points that are held out"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
-from torch import Tensor
+import torch
+
+from diffode.data.source import Samples, Source, chunks
 
 
 def key_of(content: object) -> str:
@@ -14,11 +16,15 @@ def key_of(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def key_of_values(*tensors: Tensor | None) -> str:
-    """The key of the values of tensors."""
+def key_of_values(*values: Samples | None) -> str:
+    """The key of the values of tensors, and of samples that are read a piece at a time."""
     state = hashlib.sha256()
-    for tensor in tensors:
-        if tensor is not None:
-            state.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            state.update(tensor.detach().cpu().contiguous().numpy().data)
+    for samples in values:
+        if samples is None:
+            continue
+        parts = chunks(samples) if isinstance(samples, Source) else iter((samples,))
+        kind = torch.float32 if isinstance(samples, Source) else samples.dtype
+        state.update(f"{kind} {tuple(samples.shape)}".encode())
+        for part in parts:
+            state.update(part.detach().cpu().contiguous().numpy().data)
     return state.hexdigest()[:12]

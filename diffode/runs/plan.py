@@ -16,6 +16,7 @@ from annotated_types import Ge
 from diffode import admission, code, registry
 from diffode import data as datasets
 from diffode.data.fingerprint import Fingerprint
+from diffode.data.reading import Reading
 from diffode.doors import as_count
 from diffode.files import read_text, write_text
 from diffode.inputs import quoted
@@ -29,7 +30,7 @@ CONFIG = "config.json"
 MEMORY = "memory"  # the source of a data set that was in no file
 FREE = ("device", "save_every", "keep", "log_every", "tensorboard")  # change nothing learned
 _MAY = ("steps", *FREE)  # what a resumed run may change
-_FIXED = ("field", "labels", "seed")
+_FIXED = ("field", "labels", "seed", "reading")
 OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself
 
 
@@ -52,6 +53,7 @@ class Plan:
             the registry.
         since: the step at which the learning rate's schedule began: 0, or that of the resumption
             that last changed the number of steps.
+        reading: how the data are read, as far as it was stated, see `diffode.data.load`.
         resolved: what was chosen where an option leaves it open ("auto", or no value): the
             device, the networks with their sizes, a recipe's own; empty before a run.
     """
@@ -68,6 +70,7 @@ class Plan:
     code: Mapping[str, str] = dataclasses.field(default_factory=dict)
     since: Annotated[int, Ge(0)] = 0
     resolved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def make(
@@ -78,6 +81,7 @@ class Plan:
         labels: bool = False,
         seed: int = 0,
         solver: str | None = None,
+        reading: Mapping[str, Any] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Plan:
         """A plan with all options checked and completed.
@@ -101,7 +105,9 @@ class Plan:
         own, rest = _completed(recipe, {**recipe.training, **options})
         solver = registry.opened("solver", solver or solver_of(field))
         registry.opened("source", source := datasets.source_of(data))
-        return cls(recipe.name, str(data), labels, seed, own, rest, solver, source)
+        read = Reading.of(reading or {}).stated()
+        parts = (recipe.name, str(data), labels, seed, own, rest, solver, source)
+        return cls(*parts, reading=read)
 
     @classmethod
     def read(cls, folder: str | Path, *, trust: bool = False) -> Plan:

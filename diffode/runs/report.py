@@ -13,6 +13,7 @@ from string import Template
 from torch import Tensor
 
 from diffode import code
+from diffode.data.source import whole
 from diffode.files import write_text
 from diffode.metrics import nearest
 from diffode.runs.assess import Assessment
@@ -89,7 +90,7 @@ def write_report(
             f"{result.solution.shortfall('samples')}"
         ),
         start=_start(run),
-        neighbours=_neighbours(x, train),
+        neighbours=_neighbours(x, whole(train)),
         table=result.evaluation.table().html(),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
         curve=curve(steps, losses),

@@ -66,7 +66,7 @@ def load_data(plan: Plan) -> Dataset:
         )
     plan.admit("source")
     try:
-        dataset = datasets.stored(plan.source or plan.data)
+        dataset = datasets.stored(plan.source or plan.data, plan.reading)
     except FileNotFoundError as error:
         if plan.fingerprint is None or not Path(plan.source or "").is_absolute():
             raise
@@ -155,7 +155,7 @@ def execute(
     out = None if out is None else Path(out)
     if resume and out is not None:
         plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
-    dataset = load_data(plan) if data is None else matched(plan, as_dataset(data, plan.data))
+    dataset = load_data(plan) if data is None else matched(plan, _given(data, plan))
     plan = replace(plan, source=dataset.source or MEMORY)
     if out is None:
         return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
@@ -168,6 +168,13 @@ def execute(
             require_free(out)
         plan = replace(plan, fingerprint=Fingerprint.of(dataset))
         return _trained(plan, dataset, objective, out, None, watch)
+
+
+def _given(data: Data, plan: Plan) -> Dataset:
+    """Data that were given, read as the plan says; a data set was read already."""
+    if isinstance(data, Dataset):
+        return data
+    return as_dataset(data, plan.data, **plan.reading)
 
 
 def _resumed(
@@ -265,7 +272,8 @@ def fit(
             (x, labels), a torch data set of samples (see `diffode.data.as_dataset`).
         out: a new run directory; None writes nothing.
         watch: called after every step; return True to stop.
-        options: of the recipe and of the trainer, and ``labels`` and ``seed``.
+        options: of the recipe and of the trainer, and ``labels``, ``seed`` and ``reading``, the
+            options of `diffode.data.load`.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
@@ -273,8 +281,9 @@ def fit(
     """
     if isinstance(data, str | Path):
         return execute(Plan.make(name, data, **options), out=out, watch=watch)
-    dataset = as_dataset(data)
-    plan = replace(Plan.make(name, **options), data=dataset.name)
+    plan = Plan.make(name, **options)
+    dataset = as_dataset(data, **({} if isinstance(data, Dataset) else plan.reading))
+    plan = replace(plan, data=dataset.name, reading=dataset.reading.stated())
     return execute(plan, dataset, out=out, watch=watch)
 
 

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from diffode.data.source import Source
 from diffode.rng import Rng
 
 
@@ -37,6 +38,34 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Streamed:
+    r"""Samples that are read when a step needs them.
+
+    Attributes:
+        x: where they are read, (M, \*event).
+        y: their labels, shape (M,), or None.
+    """
+
+    x: Source
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, index: Tensor | slice, device: torch.device | None = None) -> Batch:
+        """Some of the rows, on this device or the CPU.
+
+        Raises:
+            ValueError: a value that is not finite.
+        """
+        x = self.x[index]
+        if not bool(x.isfinite().all()):
+            raise ValueError("the data has values that are not finite; remove those samples")
+        y = None if self.y is None else self.y[index].to(device or "cpu")
+        return Batch(x.to(device or "cpu"), y)
+
+
 class Batches:
     """Batches drawn without replacement, epoch by epoch, addressed by step.
 
@@ -49,7 +78,7 @@ class Batches:
         seed: of the permutations.
     """
 
-    def __init__(self, samples: Batch, size: int, seed: int) -> None:
+    def __init__(self, samples: Batch | Streamed, size: int, seed: int) -> None:
         self.samples, self.size, self.seed = samples, size, seed
         self.count = len(samples)
         self._orders: dict[int, Tensor] = {}

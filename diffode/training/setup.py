@@ -7,16 +7,19 @@ from typing import Any
 
 from torch import Tensor
 
+from diffode.data.source import Samples, Source
 from diffode.devices import choose
 from diffode.doors import as_labels, as_state
-from diffode.training.batches import Batch
+from diffode.training.batches import Batch, Streamed
 from diffode.training.objective import Objective
 
-Data = Tensor | tuple[Tensor, Tensor | None] | Batch
+Data = Samples | tuple[Samples, Tensor | None] | Batch
 
 
-def checked(objective: Objective, data: Data) -> Batch:
+def checked(objective: Objective, data: Data) -> Batch | Streamed:
     """The data, converted where they are not floating-point, if the objective can learn them.
+
+    Whether the values of a `Source` are finite is looked at when they are read.
 
     Raises:
         TypeError: data that are not real numbers.
@@ -25,10 +28,10 @@ def checked(objective: Objective, data: Data) -> Batch:
     """
     samples = _batch(data)
     event = tuple(objective.field.event_shape)
-    x = as_state(samples.x, name="data")
+    x: Samples = samples.x if isinstance(samples, Streamed) else as_state(samples.x, name="data")
     if tuple(x.shape[1:]) != event or len(x) == 0:
         raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
-    if not bool(x.isfinite().all()):
+    if not isinstance(x, Source) and not bool(x.isfinite().all()):
         raise ValueError("the data has values that are not finite; remove those samples")
     y = as_labels(samples.y, len(x), name="samples")
     classes = None if objective.spec is None else objective.spec.classes
@@ -38,10 +41,12 @@ def checked(objective: Objective, data: Data) -> Batch:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= classes:
             raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
+    if isinstance(samples, Streamed) or isinstance(x, Source):
+        return replace(samples, y=y)
     return replace(samples, x=x, y=y)
 
 
-def _batch(data: Data) -> Batch:
+def _batch(data: Data) -> Batch | Streamed:
     """Data in any of their forms as one batch.
 
     Raises:
@@ -50,7 +55,8 @@ def _batch(data: Data) -> Batch:
     if isinstance(data, tuple) and len(data) != 2:
         raise ValueError(f"got a tuple of {len(data)}; wanted data x, or the pair (x, labels)")
     if not isinstance(data, Batch):
-        return Batch(*data) if isinstance(data, tuple) else Batch(data)
+        x, y = data if isinstance(data, tuple) else (data, None)
+        return Streamed(x, y) if isinstance(x, Source) else Batch(x, y)
     for name, tensor in vars(data).items():
         if name != "y" and tensor is not None and len(tensor) != len(data):
             raise ValueError(f"got {len(data)} samples and {len(tensor)} rows of {name}")

@@ -25,6 +25,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from diffode.data.source import Samples
 from diffode.fields.base import AffineField, Field
 from diffode.training.objective import Objective, Withdrawn
 
@@ -35,12 +36,12 @@ _FAR, _TOO_FAR = 1e5, 1e6  # mean over standard deviation: 1 % and 12 % of it ar
 _ROWS = 1000
 
 
-def spaced(x: Tensor, count: int) -> Tensor:
+def spaced(x: Samples, count: int) -> Tensor:
     """Rows of x that are evenly spaced: all up to ``count``, else less than twice as many."""
     return x[:: max(1, len(x) // count)]
 
 
-def widest(x: Tensor, centre: Tensor) -> float:
+def widest(x: Samples, centre: Tensor) -> float:
     """The root mean square of x (M, *event) about a centre, in the direction where it is largest.
 
     It is measured on fewer than 2,000 rows, evenly spaced.
@@ -50,7 +51,7 @@ def widest(x: Tensor, centre: Tensor) -> float:
     return float(torch.linalg.eigvalsh(square / len(u))[-1].clamp_min(0).sqrt())
 
 
-def signal(field: Field, x: Tensor) -> float | None:
+def signal(field: Field, x: Samples) -> float | None:
     """The signal alpha s_1 / sigma that a path keeps of data x at t_prior; None without a path."""
     if not isinstance(field, AffineField):
         return None
@@ -59,7 +60,7 @@ def signal(field: Field, x: Tensor) -> float | None:
     return alpha * widest(x, field.moments[0]) / sigma
 
 
-def remarks(objective: Objective, x: Tensor, y: Tensor | None = None) -> list[str]:
+def remarks(objective: Objective, x: Samples, y: Tensor | None = None) -> list[str]:
     """What is doubtful about training an objective on data: often nothing.
 
     Arguments:
@@ -77,7 +78,7 @@ def remarks(objective: Objective, x: Tensor, y: Tensor | None = None) -> list[st
     return doubts if y is None or not classes else [*doubts, *_of_labels(y, classes)]
 
 
-def warn_of(objective: Objective, x: Tensor, y: Tensor | None, resumed: bool) -> None:
+def warn_of(objective: Objective, x: Samples, y: Tensor | None, resumed: bool) -> None:
     """Warn of what is doubtful; a training that was begun goes on as it is.
 
     Raises:
@@ -93,7 +94,7 @@ def warn_of(objective: Objective, x: Tensor, y: Tensor | None, resumed: bool) ->
         warnings.warn(remark, stacklevel=3)
 
 
-def _of_signal(field: Field, x: Tensor) -> list[str]:
+def _of_signal(field: Field, x: Samples) -> list[str]:
     kept = signal(field, x)
     if kept is None or kept < WARNED:
         return []
@@ -109,7 +110,7 @@ def _of_signal(field: Field, x: Tensor) -> list[str]:
     return [said]
 
 
-def _of_scale(x: Tensor) -> list[str]:
+def _of_scale(x: Samples) -> list[str]:
     """What is doubtful about the data's standard deviations and means."""
     flat = spaced(x, 10 * _ROWS).flatten(1).double()
     mean, std = flat.mean(0), flat.std(0, correction=0)
@@ -118,7 +119,7 @@ def _of_scale(x: Tensor) -> list[str]:
     if not rms > 0 or not math.isfinite(rms):
         return []  # others refuse these
     mean, std = mean[vary], std[vary]
-    if x.ndim > 2:
+    if len(x.shape) > 2:
         std = torch.full_like(mean, rms)
     return [*_of_spread(std, rms), *_of_offset(mean, std)]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffode.data import load
+from diffode.data.source import whole
 from diffode.fields import VP, AffineField, Empirical, Karras, PoissonField, Rectified
 from diffode.priors import StudentT
 from diffode.rng import Rng
@@ -96,7 +97,7 @@ def tour(path: str | Path, seed: int = 0) -> Path:
     """
     plane = load("eight-gaussians").train[:POINTS]
     plane = plane / plane.std()  # s = 1
-    digits = load("digits").train
+    digits = whole(load("digits").train)
     drawn = canvas.figure(WIDTH, HEIGHT)
     write(drawn, 58, "A generative model is a prior moved by a velocity", 34, weight="bold")
     write(drawn, 98, INTRODUCTION)

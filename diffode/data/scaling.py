@@ -1,0 +1,82 @@
+r"""Units: from the numbers that were given to those that are learned, and back.
+
+A network learns numbers of order 1 about 0. What a user gives may be bytes, columns in metres and
+seconds, or anything else. A `Scaling` is the map between the two,
+
+.. math:: u = (x - b) / w,
+
+with x in *data units*, u in *model units*, a shift b and a width w > 0 for each coordinate, for
+each channel, or for all. A run keeps it, so that all that it returns is in data units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    r"""The map :math:`u = (x - b) / w` from data units x to model units u.
+
+    Attributes:
+        kind: how it was chosen: "pixels" or "standard".
+        shift: b, float64, a shape that broadcasts with one event.
+        width: w, of the same shape.
+
+    Raises:
+        ValueError: numbers that are not finite, or a width that is not positive.
+    """
+
+    kind: str
+    shift: Tensor
+    width: Tensor
+
+    def __post_init__(self) -> None:
+        shift, width = (torch.as_tensor(v).double().cpu() for v in (self.shift, self.width))
+        if not bool(shift.isfinite().all() & width.isfinite().all() & (width > 0).all()):
+            raise ValueError("got a scaling that is not finite, or a width that is not positive")
+        object.__setattr__(self, "shift", shift + torch.zeros_like(width))
+        object.__setattr__(self, "width", width + torch.zeros_like(shift))
+
+    @classmethod
+    def pixels(cls, low: float = 0.0, high: float = 255.0) -> Self:
+        """Gray levels from ``low`` to ``high`` as -1 to 1."""
+        middle, half = (low + high) / 2, (high - low) / 2
+        return cls("pixels", torch.tensor(middle), torch.tensor(half))
+
+    def to_model(self, x: Tensor) -> Tensor:
+        r"""Points in model units, from data units x, shape (B, \*event); bytes become float32."""
+        if x.dtype == torch.uint8:  # as x / 127.5 - 1, which single precision is enough for
+            width = self.width.to(x.device).float()
+            return x / width - (self.shift.to(x.device) / self.width.to(x.device)).float()
+        u = (x.double() - self.shift.to(x.device)) / self.width.to(x.device)
+        return u.to(x.dtype if x.is_floating_point() else torch.float32)
+
+    def to_data(self, u: Tensor) -> Tensor:
+        r"""Points in data units, from model units u, shape (B, \*event)."""
+        x = u.double() * self.width.to(u.device) + self.shift.to(u.device)
+        return x.to(u.dtype)
+
+    def log_volume(self, event_shape: Sequence[int]) -> float:
+        r"""The log of the volume in data units of a unit of model volume, :math:`\sum \log w`.
+
+        So :math:`\log p(x) = \log p(u) - \sum \log w`, in nats.
+        """
+        repeats = math.prod(event_shape) / self.width.numel()
+        return float(self.width.log().sum()) * repeats
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Shift and width as named tensors."""
+        return {"shift": self.shift, "width": self.width}
+
+    def __str__(self) -> str:
+        if self.width.numel() > 1:
+            return f"{self.kind}: {self.width.numel()} shifts and widths of their own"
+        low, high = float(self.shift - self.width), float(self.shift + self.width)
+        return f"{self.kind}: {low:.6g} ... {high:.6g} as -1 ... 1"
