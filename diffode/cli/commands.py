@@ -100,14 +100,23 @@ class Sample:
     """Draw samples of a trained field."""
 
     target: Target
-    n: Annotated[int, typer.Option("--samples", "--n", help="how many", min=1)] = 64
+    n: Annotated[
+        int | None,
+        typer.Option("--samples", "--n", help="how many in all [64, or as --per-class]", min=1),
+    ] = None
     solver: Annotated[
         str | None, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
     ] = None
     nfe: Nfe = None
     steps: Steps = None
     seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0
-    label: Annotated[int | None, typer.Option(help="the class to draw [any]")] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="the class to draw, by number or name; several as 0,1,2, or all [any]"),
+    ] = None
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", help="how many of each class [10]", min=1)
+    ] = None
     grid: Annotated[
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
     ] = None

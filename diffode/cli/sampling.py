@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 import typer
 
+from diffode.cli.classes import classes_to_draw
 from diffode.cli.commands import Sample
 from diffode.cli.outcome import deliver
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.files import require_writable
 from diffode.options import counted
-from diffode.runs.targets import Target, resolve
+from diffode.runs.targets import resolve
 from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
 from diffode.viz import samples_picture
@@ -25,15 +25,15 @@ def command(asked: Sample) -> None:
         raise ValueError(f"got --out {asked.out}; wanted a name that ends in .png or .npz")
     require_writable(asked.out.parent)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
-    y = None if asked.label is None else torch.full((asked.n,), _known(asked.label, target))
+    n, y = classes_to_draw(asked.label, asked.per_class, asked.n, target)
     options, fitted = pairs(asked.assignments), (asked.grid or "").endswith(".json")
     solver, chosen = asked.solver or (None if fitted else target.solver), None
     if solver is not None or options:
         chosen = solver_for(target.field, solver, options)
-    with progress_bar("sample", asked.n) as bar:
+    with progress_bar("sample", n) as bar:
         drawn = sample(
             target.field,
-            asked.n,
+            n,
             chosen,
             asked.nfe,
             asked.steps,
@@ -44,19 +44,7 @@ def command(asked: Sample) -> None:
             progress=bar.advance,
         )
     write = None if asked.out.suffix == ".npz" else partial(samples_picture, drawn.x.cpu())
-    deliver(asked.out, "samples", drawn.status, drawn.nfe_per_row, write, x=drawn.x, q=drawn.q)
-    said = f"{counted(asked.n, 'sample')}, {counted(drawn.nfe, 'evaluation')} each"
+    arrays = {"x": drawn.x, "y": y, "q": drawn.q}
+    deliver(asked.out, "samples", drawn.status, drawn.nfe_per_row, write, **arrays)
+    said = f"{counted(n, 'sample')}, {counted(drawn.nfe, 'evaluation')} each"
     typer.echo(f"wrote {asked.out} ({said})")
-
-
-def _known(label: int, target: Target) -> int:
-    """A label that a trained field knows; a field of the user's own says so itself.
-
-    Raises:
-        ValueError: one that it does not.
-    """
-    if target.classes is None and target.checkpoint is not None:
-        raise ValueError(f"got --label {label}, but this field knows no labels")
-    if target.classes is not None and not 0 <= label < target.classes:
-        raise ValueError(f"got --label {label}; this field has labels 0 to {target.classes - 1}")
-    return label

@@ -204,7 +204,7 @@ def _fresh(plan: Plan) -> Path:
 def _finish(run: Run, result: Assessment, folder: Path) -> None:
     """Write what the run leaves, and print it."""
     samples_picture(result.shown, folder / "samples.png", run.dataset.train)
-    save_samples(result.solution, folder / "samples.npz")
+    save_samples(result.solution, folder / "samples.npz", result.y)
     result.write(folder / "quality.json")
     write_report(run, result, folder / "report.html", *_losses(folder))
     count, nfe = len(result.solution.x), result.solution.nfe

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "as_dataset", "load", "names"]
 
 _PATHS = ".npy", ".npz"
+_CLOTHES = (
+    "t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+    "ankle boot",
+)  # fmt: skip
 _TOYS = {
     "eight-gaussians": (
         "eight equal Gaussians on a ring, 8 classes, exact density",
@@ -68,7 +72,7 @@ def _digits(seed: int) -> Dataset:
 def _fashion(seed: int) -> Dataset:
     from diffode.data import idx
 
-    return idx.named("fashion-mnist")
+    return dataclasses.replace(idx.named("fashion-mnist"), class_names=_CLOTHES)
 
 
 for _name, (_about, _reference) in _TOYS.items():

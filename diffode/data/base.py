@@ -14,6 +14,7 @@ from diffode.data.rows import some_labels
 from diffode.data.scaling import Scaling
 from diffode.data.source import Samples, Source
 from diffode.doors import as_labels, as_state
+from diffode.inputs import quoted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +75,7 @@ class Dataset:
             taken["classes"] = _counted(of_train, of_test)
         classes = taken.get("classes", self.classes)
         if self.class_names is not None:
-            taken["class_names"] = _names(self.class_names, classes)
+            taken["class_names"] = as_class_names(self.class_names, classes)
         for name, value in taken.items():
             object.__setattr__(self, name, value)  # frozen for everyone else
 
@@ -112,11 +113,22 @@ def _samples(
     return x
 
 
-def _names(names: object, classes: object) -> tuple[str, ...]:
-    """The names of the classes, as many as there are."""
+def as_class_names(names: object, classes: object) -> tuple[str, ...]:
+    """The names of the classes: as many as there are, different, and each a line of its own.
+
+    Raises:
+        ValueError: names that are not.
+    """
     known = tuple(map(str, names)) if isinstance(names, tuple | list) else ()
     if len(known) != classes:
         raise ValueError(f"got {len(known)} class names for {classes} classes; give one for each")
+    for name in known:
+        if not name.strip() or not name.isprintable():
+            raise ValueError(
+                f"got the class name {quoted(name)}; wanted characters that can be printed"
+            )
+        if known.count(name) > 1:
+            raise ValueError(f"got the class name {quoted(name)} twice; give each its own")
     return known
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diffode.compiled import SeenThrough
 from diffode.data.scaling import Scaling
-from diffode.doors import as_labels, as_state, as_time, unwritten
+from diffode.doors import Numbers, as_labels, as_state, as_time, unwritten
 from diffode.fields.schedules import Schedule
 from diffode.fields.tables import Tables
 from diffode.priors import Spherical, is_normal
@@ -105,7 +105,7 @@ class Field(Tables, metaclass=SeenThrough):
         """Points for this field, see `diffode.doors.as_state`."""
         return as_state(x, self.event_shape)
 
-    def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
+    def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
         """Labels that this field knows for so many rows, see `diffode.doors.as_labels`.
 
         Solvers call it once, before they start: under ``torch.func`` no value can be looked at.

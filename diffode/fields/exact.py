@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.doors import as_count, as_labels, as_state, transformed
+from diffode.doors import Numbers, as_count, as_labels, as_state, transformed
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.kernels import (
     Points,
@@ -172,7 +172,7 @@ class Empirical(AffineField):
     def _spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return (sigma.square() + (alpha * self.bandwidth).square()).sqrt()
 
-    def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
+    def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
         """Labels of classes that have points, with a weight above 0."""
         y = as_labels(y, rows)
         if y is None:

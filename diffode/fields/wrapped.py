@@ -7,6 +7,7 @@ from typing import Self
 
 from torch import Tensor
 
+from diffode.doors import Numbers
 from diffode.fields.base import AffineField, Latent, Start
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
@@ -76,7 +77,7 @@ class Wrapped(AffineField):
         """This field around the inner field bound to q, shape (B,)."""
         return self.around(_affine(self.inner.bind(q)))
 
-    def as_labels(self, y: Tensor | int | None, rows: int) -> Tensor | None:
+    def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
         """Labels that the inner field knows."""
         return self.inner.as_labels(y, rows)
 

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.doors import as_count
+from diffode.doors import Numbers, as_count
 from diffode.fields.base import AffineField, Field
 from diffode.likelihood.adjoint import Gradient, integrate
 from diffode.likelihood.divergence import (
@@ -96,7 +96,7 @@ def log_prob(
     terminal: Callable[[Tensor], Tensor] | None = None,
     solver: Solver | str | None = None,
     steps: int | None = None,
-    y: Tensor | None = None,
+    y: Numbers | int | None = None,
     batch: int | None = None,
     seed: int = 0,
     probes: int = PROBES,
@@ -122,7 +122,7 @@ def log_prob(
             ``lambda x: mixture.log_marginal(x, mixture.span[0])``.
         solver: a solver of any `Field`, or its name; None is dopri5 at rtol = atol = 1e-6.
         steps: of a solver with steps of its own, equal in the clock; 64 if None.
-        y: labels, shape (B,).
+        y: labels, shape (B,): a tensor, an array or a list; one label stands for all.
         batch: rows held at once; None for all. A method that couples rows chooses its steps by
             the batch.
         seed: of the probes; row i of x depends on (seed, i) alone.

@@ -31,11 +31,13 @@ class Assessment:
         solution: the samples, and what they cost.
         solver: how they were drawn.
         evaluation: the figures, beside those of real data and of a Gaussian fit.
+        y: the labels that the samples were drawn with, shape (n,), or None.
     """
 
     solution: Solution
     solver: str
     evaluation: Evaluation
+    y: Tensor | None = None
 
     @property
     def shown(self) -> Tensor:
@@ -91,9 +93,15 @@ def assess(
         "labels": y is not None,
     }
     metrics = panel.measure(drawn.x, y)
-    return Assessment(drawn, repr(chosen), Evaluation(title, settings, panel, metrics))
+    return Assessment(drawn, repr(chosen), Evaluation(title, settings, panel, metrics), y)
 
 
-def save_samples(solution: Solution, path: str | Path) -> None:
-    """Write a .npz file: x, unclipped in the data's range, q where there is one, and status."""
-    write_arrays(Path(path), x=solution.x, q=solution.q, status=solution.status)
+def save_samples(solution: Solution, path: str | Path, y: Tensor | None = None) -> None:
+    """Write a .npz file: x, unclipped in the data's range, y and q where there are, and status.
+
+    Arguments:
+        solution: the samples.
+        path: of the file.
+        y: the labels that they were drawn with, shape (n,).
+    """
+    write_arrays(Path(path), x=solution.x, y=y, q=solution.q, status=solution.status)

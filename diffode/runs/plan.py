@@ -53,6 +53,7 @@ class Plan:
             the registry.
         since: the step at which the learning rate's schedule began: 0, or that of the resumption
             that last changed the number of steps.
+        class_names: what the labels of the data are called, or None.
         reading: how the data are read, as far as it was stated, see `diffode.data.load`.
         resolved: what was chosen where an option leaves it open ("auto", or no value): the
             device, the networks with their sizes, a recipe's own; empty before a run.
@@ -71,6 +72,7 @@ class Plan:
     since: Annotated[int, Ge(0)] = 0
     resolved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
 
     @classmethod
     def make(

@@ -156,7 +156,7 @@ def execute(
     if resume and out is not None:
         plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
     dataset = load_data(plan) if data is None else matched(plan, _given(data, plan))
-    plan = replace(plan, source=dataset.source or MEMORY)
+    plan = replace(plan, source=dataset.source or MEMORY, class_names=dataset.class_names)
     if out is None:
         return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
     if resume:

@@ -16,6 +16,7 @@ from torch import nn
 
 from diffode import code
 from diffode.data import Dataset, load
+from diffode.data.base import as_class_names
 from diffode.data.fingerprint import Fingerprint
 from diffode.devices import choose
 from diffode.fields.base import Field
@@ -66,6 +67,16 @@ class Target:
     def solver(self) -> str:
         """The name of the solver to sample with."""
         return "default" if self.plan is None else self.plan.solver
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What its labels are called, one name for each; none where they have numbers alone.
+
+        Raises:
+            ValueError: a run whose names do not fit its labels.
+        """
+        names = None if self.plan is None or self.classes is None else self.plan.class_names
+        return () if names is None else as_class_names(names, self.classes)
 
     def title(self, dataset: Dataset) -> str:
         """What a table of figures beside these data is called."""

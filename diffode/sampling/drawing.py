@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from diffode.doors import as_count, as_final
+from diffode.doors import Numbers, as_count, as_final
 from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, denoised, slices
@@ -29,7 +28,7 @@ def sample(
     nfe: int | None = None,
     steps: int | None = None,
     seed: int = 0,
-    y: Tensor | None = None,
+    y: Numbers | int | None = None,
     batch: int | None = None,
     path: bool = False,
     final: Final | None = None,
@@ -52,7 +51,7 @@ def sample(
             many were.
         steps: the number of steps instead; with neither, the field's own, else 35 evaluations.
         seed: of the prior's draw and of a stochastic solver.
-        y: labels, shape (n,).
+        y: labels, shape (n,): a tensor, an array or a list; one label stands for all.
         batch: rows held at once; None for all.
         path: keep the states at all times; the last of them is x, whatever ``final`` is.
         final: how samples end. "none" leaves them at t_data, with that time's small noise;

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.doors import as_final, as_state
+from diffode.doors import Numbers, as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling.batches import concatenated, denoised, slices
 from diffode.sampling.choosing import solver_for, times_for
@@ -25,7 +25,7 @@ def encode(
     solver: Solver | str | None = None,
     nfe: int | None = None,
     steps: int | None = None,
-    y: Tensor | None = None,
+    y: Numbers | int | None = None,
     path: bool = False,
     grid: str | None = None,
     batch: int | None = None,
@@ -66,7 +66,7 @@ def decode(
     solver: Solver | str | None = None,
     nfe: int | None = None,
     steps: int | None = None,
-    y: Tensor | None = None,
+    y: Numbers | int | None = None,
     q: Tensor | None = None,
     path: bool = False,
     final: Final = "none",
@@ -124,7 +124,7 @@ def round_trip(
     field: Field,
     x: Tensor,
     solver: Solver | str | None = None,
-    y: Tensor | None = None,
+    y: Numbers | int | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Tensor:
     """The error of decoding what was encoded, rms over the coordinates of each row, shape (B,).
@@ -135,7 +135,7 @@ def round_trip(
         field: the field.
         x: data, shape (B, *event).
         solver: the same for both ways.
-        y: labels, shape (B,).
+        y: labels, shape (B,): a tensor, an array or a list; one label stands for all.
         settings: ``nfe`` or ``steps``, ``grid`` and the solver's options, as for `encode`.
     """
     x = field.as_state(x)
