@@ -29,6 +29,33 @@ NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
 
 
+class Listed:
+    """What makes of a text whole numbers with commas, as 1,2,2; a sequence of them is written so.
+
+    The text is what a command line, a configuration and a header can all hold.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:  # noqa: ANN401
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self.written, handler(source))
+
+    @staticmethod
+    def written(value: object) -> str:
+        """The text of some numbers, each 1 or more."""
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            numbers = [int(part) for part in parts]  # type: ignore[attr-defined]
+        except (TypeError, ValueError):
+            numbers = []
+        if min(numbers, default=0) < 1:
+            raise ValueError("wanted whole numbers, 1 or more, with commas between: 1,2,2")
+        return ",".join(map(str, numbers))
+
+
+Counts = Annotated[str, Listed()]
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 evaluation", "20 evaluations"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

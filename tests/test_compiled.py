@@ -141,6 +141,25 @@ def test_a_compiled_network_samples_and_has_a_density(place):
     torch.testing.assert_close(one, two)
 
 
+@pytest.mark.parametrize("kind", ["unet", "dit", "mlp"])
+def test_a_network_is_one_graph_in_training_and_sampling(kind):
+    """With dropout, labels and rows of two counts: ``fullgraph`` refuses any break."""
+    images, labels = load("digits").train[:64], load("digits").train_labels[:64]
+    more = {} if kind == "mlp" else {"dropout": 0.2}
+    sizes = {"network": kind, "width": 16, "depth": 1, **more}
+    losses, drawn = [], []
+    for compiled in (False, True):
+        objective = diffode.build("edm", (1, 8, 8), 10, data_stats(images), **sizes)
+        if compiled:
+            whole = {"backend": "aot_eager", "fullgraph": True}
+            objective.field.network = torch.compile(objective.field.network, **whole)
+        last = list(train(objective, (images, labels), steps=3, batch=16, device="cpu"))[-1]
+        losses.append(last.losses["field"])
+        drawn.append(sample(objective.field, 5, nfe=4, y=torch.arange(5)).x)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    torch.testing.assert_close(*drawn, rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.slow
 def test_inductor_trains_saves_and_samples(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # of this processor

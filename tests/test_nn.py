@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from diffode.nn import MLP, Embedding, UNet, network, seeded
+from diffode.nn import MLP, DiT, Embedding, UNet, network, seeded
 from diffode.nn.embeddings import fourier
 
 EVENTS = [(2,), (64,), (1, 8, 8), (1, 7, 9), (3, 28, 28)]
 BUILDS = {
     "mlp (2,)": lambda **kw: MLP((2,), width=32, depth=2, **kw),
     "mlp (1, 3, 5)": lambda **kw: MLP((1, 3, 5), width=32, depth=2, **kw),
-    "unet (1, 8, 8)": lambda **kw: UNet((1, 8, 8), channels=(8, 16), **kw),
-    "unet (3, 7, 9)": lambda **kw: UNet((3, 7, 9), channels=(8, 16, 24), attention=2, **kw),
+    "unet (1, 8, 8)": lambda **kw: UNet((1, 8, 8), 8, **kw),
+    "unet (3, 7, 9)": lambda **kw: UNet((3, 7, 9), 4, (2, 4, 6), attention=2, **kw),
+    "dit (1, 8, 8)": lambda **kw: DiT((1, 8, 8), 32, 2, **kw),
+    "dit (5, 7, 9)": lambda **kw: DiT((5, 7, 9), 128, 1, 3, **kw),
 }
 
 
@@ -45,7 +47,9 @@ def build(request):
 
 
 @pytest.mark.parametrize(
-    ("shape", "kind"), [(s, "mlp") for s in EVENTS] + [(s, "unet") for s in EVENTS if len(s) == 3]
+    ("shape", "kind"),
+    [(s, "mlp") for s in EVENTS]
+    + [(s, k) for k in ("unet", "dit") for s in EVENTS if len(s) == 3],
 )
 def test_output_has_the_shape_of_x(shape, kind):
     net = network(shape, kind, width=16, depth=1)
@@ -57,9 +61,11 @@ def test_output_has_the_shape_of_x(shape, kind):
         assert not out.any(), "the last layer starts at zero"
 
 
+@pytest.mark.parametrize("kind", ["unet", "dit"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 4), (5, 31), (33, 6)])
-def test_unet_takes_any_size(size):
-    net = perturbed(network((2, *size), "unet", width=8))
+def test_image_networks_take_any_size(kind, size):
+    patch = {"patch": min(3, *size)} if kind == "dit" else {}
+    net = perturbed(network((2, *size), kind, width=8, depth=1, **patch))
     x, cond, _ = inputs(net, 2)
     assert net(x, cond).shape == x.shape
     assert net(x, cond).isfinite().all()
@@ -226,6 +232,22 @@ def test_mlp_learns():
 def test_unet_learns():
     first, last = regression(network((1, 8, 8), "unet", width=8, classes=2), 30, 5e-3)
     assert last < first / 2
+
+
+def test_dit_learns():
+    first, last = regression(network((1, 8, 8), "dit", width=32, depth=2, classes=2), 60, 5e-3)
+    assert last < first / 2
+
+
+def test_patches_that_trade_places_are_told_apart():
+    """Positions: without them a transformer does not see where a patch lies."""
+    net = perturbed(network((1, 8, 8), "dit", width=32, depth=1, patch=4))
+    x, cond, _ = inputs(net, 1)
+    for axis in (2, 3):
+        swapped = net(x.roll(4, axis), cond).roll(4, axis)
+        assert (swapped - net(x, cond)).abs().max() > 1e-3
+    net.places.zero_()
+    torch.testing.assert_close(net(x.roll(4, 2), cond).roll(4, 2), net(x, cond))
 
 
 def test_errors_say_what_to_do():

@@ -45,7 +45,9 @@ def outline(
 
 
 def _network(size: Mapping[str, object]) -> str:
-    sizes = ", ".join(f"{key} {size[key]}" for key in ("width", "depth") if key in size)
+    sizes = ", ".join(
+        f"{key} {shown(value)}" for key, value in size.items() if key not in ("kind", "parameters")
+    )
     parts = (str(size["kind"]), sizes, f"{size['parameters']:,} parameters")
     return ", ".join(part for part in parts if part)
 

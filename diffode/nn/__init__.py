@@ -1,4 +1,4 @@
-"""Networks: a residual MLP and a compact U-Net, both called as ``network(x, cond, y)``.
+"""Networks: a residual MLP, a compact U-Net and a DiT, all called as ``network(x, cond, y)``.
 
 x is (B, *event), cond holds real conditioning numbers (B, k), y is (B,) integer labels or None
 (unconditional). `network` chooses by the event's shape; any module with this call serves as well.
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from diffode import registry
 from diffode.nn.base import Network, seeded
 from diffode.nn.critic import CriticNetwork, critic_network
+from diffode.nn.dit import DiT
 from diffode.nn.embeddings import Embedding
 from diffode.nn.generator import Generator, generator_network
 from diffode.nn.mlp import MLP
@@ -24,15 +26,22 @@ from diffode.nn.unet import UNet
 __all__ = [
     "MLP",
     "CriticNetwork",
+    "DiT",
     "Embedding",
     "Generator",
     "Network",
     "UNet",
     "critic_network",
     "generator_network",
+    "kind_for",
     "network",
+    "options_for",
     "seeded",
 ]
+
+
+OPTIONS = ("width", "depth", "multipliers", "attention", "patch", "dropout")
+"""What networks may be told beside shapes, see `diffode.recipes.compose.make_given`."""
 
 
 def resolutions(height: int, width: int) -> int:
@@ -46,11 +55,11 @@ def mlp(
     conditions: int,
     classes: int | None,
     extra: int,
-    width: int | None,
-    depth: int | None,
+    width: int = 512,
+    depth: int = 4,
 ) -> MLP:
     """A residual MLP, for any events: width 512, depth 4."""
-    return MLP(event_shape, width or 512, depth or 4, conditions, classes, extra)
+    return MLP(event_shape, width, depth, conditions, classes, extra)
 
 
 def unet(
@@ -59,17 +68,67 @@ def unet(
     conditions: int,
     classes: int | None,
     extra: int,
-    width: int | None,
-    depth: int | None,
+    width: int = 32,
+    depth: int = 1,
+    multipliers: str | None = None,
+    attention: int = 1,
+    dropout: float = 0.0,
 ) -> UNet:
     """A compact U-Net, for images (C, H, W): width 32 at full resolution, depth 1."""
     n = resolutions(*event_shape[1:]) if len(event_shape) == 3 else 1  # UNet refuses the rest
-    channels = [(width or 32) * min(2**k, 4) for k in range(n)]
-    return UNet(event_shape, channels, depth or 1, conditions, classes, extra)
+    usual = [min(2**k, 4) for k in range(n)]
+    factors = usual if multipliers is None else [int(k) for k in multipliers.split(",")]
+    sizes = width, factors, depth
+    return UNet(event_shape, *sizes, conditions, classes, extra, attention, dropout)
+
+
+def dit(
+    event_shape: Sequence[int],
+    *,
+    conditions: int,
+    classes: int | None,
+    extra: int,
+    width: int = 256,
+    depth: int = 8,
+    patch: int | None = None,
+    dropout: float = 0.0,
+) -> DiT:
+    """A transformer on patches, for images (C, H, W): width 256, depth 8, 256 patches at most."""
+    side = max(event_shape[1:], default=1)
+    patch = patch or 2 ** max(0, math.ceil(math.log2(side / 16)))
+    return DiT(event_shape, width, depth, patch, conditions, classes, extra, dropout)
 
 
 registry.register("network", "mlp", mlp)
 registry.register("network", "unet", unet)
+registry.register("network", "dit", dit)
+
+
+def kind_for(event_shape: Sequence[int], kind: str = "auto") -> str:
+    """The name of a network; "auto" is a U-Net for images of more than 256 values, else an MLP."""
+    if kind != "auto":
+        return kind
+    return "unet" if len(event_shape) == 3 and math.prod(event_shape) > 256 else "mlp"
+
+
+def options_for(
+    what: str, make: Callable[..., object], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a network that are given; those left open are its own choice.
+
+    One that it has no default for is handed over as None.
+
+    Raises:
+        ValueError: one that it does not take.
+    """
+    known, options = inspect.signature(make).parameters, dict.fromkeys(OPTIONS) | dict(options)
+    takes = set(options) if any(p.kind is p.VAR_KEYWORD for p in known.values()) else set(known)
+    for name, value in options.items():
+        if value is not None and name not in takes:
+            has = ", ".join(key for key in options if key in takes) or "none of these options"
+            raise ValueError(f"{what} takes no {name}; it takes {has}")
+    needed = {name for name, p in known.items() if p.default is p.empty}
+    return {k: v for k, v in options.items() if v is not None or k in needed}
 
 
 def network(
@@ -78,9 +137,8 @@ def network(
     conditions: int = 1,
     classes: int | None = None,
     extra: int = 0,
-    width: int | None = None,
-    depth: int | None = None,
     seed: int = 0,
+    **options: Any,  # noqa: ANN401
 ) -> nn.Module:
     """The usual network for events of a shape, with weights that depend on the arguments alone.
 
@@ -90,40 +148,42 @@ def network(
 
     Arguments:
         event_shape: shape of one sample.
-        kind: "mlp", "unet" or another registered name; "auto" is a U-Net for images (C, H, W) of
-            more than 256 values, an MLP for all else.
+        kind: "mlp", "unet", "dit" or another registered name; "auto" is a U-Net for images
+            (C, H, W) of more than 256 values, an MLP for all else.
         conditions: how many conditioning numbers come with a sample.
         classes: number of labels, or None.
         extra: how many scalars to return beside the output.
-        width: hidden size of the MLP (512), or channels of the U-Net at full resolution (32).
-        depth: residual blocks of the MLP (4), or of each stage of the U-Net (1).
         seed: of the initial weights.
+        options: width, depth and the others of `diffode.recipes.compose.make_given`; None leaves
+            the choice to the network.
 
-    A registered network is made by ``make(event_shape, *, conditions, classes, extra, width,
-    depth)``, with None for a width or depth of its own choice.
+    A registered network is made by ``make(event_shape, *, conditions, classes, extra)`` and those
+    options that it takes.
 
     Raises:
-        ValueError: no such kind, a U-Net for events that are no images, or a size below 1.
+        ValueError: no such kind, an option that it does not take, a U-Net or DiT for events that
+            are no images, or a size below 1.
         TypeError: a registered network that is made otherwise, or is no module.
     """
     shape = tuple(event_shape)
     if min(shape, default=1) < 1:
         raise ValueError(f"got event_shape {shape}; every size in it is 1 or more")
-    counts = {"conditions": conditions, "classes": classes, "width": width, "depth": depth}
-    for name, count in counts.items():
+    counts = {"conditions": conditions, "classes": classes}
+    sizes = {k: options.get(k) for k in ("width", "depth", "patch")}
+    for name, count in (counts | sizes).items():
         if count is not None and count < 1:
             raise ValueError(f"got {name} {count}; want 1 or more")
-    if kind == "auto":
-        kind = "unet" if len(shape) == 3 and math.prod(shape) > 256 else "mlp"
-    make, sizes = registry.find("network", kind).function, {**counts, "extra": extra}
+    kind = kind_for(shape, kind)
+    make = registry.find("network", kind).function
+    chosen = counts | {"extra": extra} | options_for(f"network {kind!r}", make, options)
     try:
-        inspect.signature(make).bind(shape, **sizes)
+        inspect.signature(make).bind(shape, **chosen)
     except TypeError as error:
         raise TypeError(
-            f"network {kind!r} cannot be made with (event_shape, *, {', '.join(sizes)}): {error}"
+            f"network {kind!r} cannot be made with (event_shape, *, {', '.join(chosen)}): {error}"
         ) from None
     with seeded(seed):
-        made = make(shape, **sizes)
+        made = make(shape, **chosen)
     if not isinstance(made, nn.Module):
         raise TypeError(f"network {kind!r} made a {type(made).__name__}; wanted a torch module")
     if next(made.parameters(), None) is None:

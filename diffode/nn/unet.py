@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention, silu
 
 from diffode.nn.base import Network, zeroed
+from diffode.nn.dropout import Dropout
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -34,20 +35,22 @@ class Block(nn.Module):
     Arguments:
         channels: channels C of h.
         embedding: size E of e.
+        dropout: the share of the values before W_2 that training drops.
     """
 
-    def __init__(self, channels: int, embedding: int) -> None:
+    def __init__(self, channels: int, embedding: int, dropout: float) -> None:
         super().__init__()
         self.norm, self.norm_mid = group_norm(channels), group_norm(channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulate = nn.Linear(embedding, 2 * channels)
+        self.dropout = Dropout(dropout)
         self.second = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """The next h, shape (B, C, H, W), from h and the embedding e (B, E)."""
         scale, shift = rearrange(self.modulate(e), "b (n c) -> n b c 1 1", n=2)
         z: Tensor = self.norm_mid(self.first(silu(self.norm(h))))
-        z = self.second(silu(torch.addcmul(shift, z, 1 + scale)))
+        z = self.second(self.dropout(silu(torch.addcmul(shift, z, 1 + scale))))
         return h + z
 
 
@@ -89,13 +92,16 @@ class Stage(nn.Module):
         embedding: size E of the embedding.
         blocks: number of residual blocks.
         attend: whether pixels attend to each other.
+        dropout: of the blocks.
     """
 
-    def __init__(self, channels: int, embedding: int, blocks: int, attend: bool) -> None:
+    def __init__(
+        self, channels: int, embedding: int, blocks: int, attend: bool, dropout: float
+    ) -> None:
         super().__init__()
-        self.first = Block(channels, embedding)
+        self.first = Block(channels, embedding, dropout)
         self.attention = Attention(channels) if attend else nn.Identity()
-        self.rest = nn.ModuleList(Block(channels, embedding) for _ in range(blocks - 1))
+        self.rest = nn.ModuleList(Block(channels, embedding, dropout) for _ in range(blocks - 1))
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """The next h, shape (B, C, H, W), from h and the embedding e (B, E)."""
@@ -121,42 +127,48 @@ class UNet(Network):
 
     Arguments:
         event_shape: (channels, height, width) of one image.
-        channels: channels at each resolution, the finest first.
-        blocks: number of residual blocks of a stage; the coarsest has one more.
+        width: channels that the multipliers multiply.
+        multipliers: channels at each resolution as multiples of the width, the finest first.
+        depth: residual blocks of a stage; the coarsest has one more.
         conditions: how many conditioning numbers come with a sample.
         classes: number of labels, or None.
         extra: how many scalars to return beside the output, pooled from the coarsest stage.
         attention: at how many of the coarsest resolutions pixels attend to each other.
+        dropout: the share of values that training drops in each block.
+
+    Raises:
+        ValueError: events that are no images, more resolutions than halvings of the image, or
+            attention at more resolutions than there are.
     """
 
     def __init__(
         self,
         event_shape: Sequence[int],
-        channels: Sequence[int] = (32, 64),
-        blocks: int = 1,
+        width: int = 32,
+        multipliers: Sequence[int] = (1, 2),
+        depth: int = 1,
         conditions: int = 1,
         classes: int | None = None,
         extra: int = 0,
         attention: int = 1,
+        dropout: float = 0.0,
     ) -> None:
-        if len(event_shape) != 3:
-            raise ValueError(
-                f"a U-Net wants events (channels, height, width), got {tuple(event_shape)}; "
-                "use an MLP, or reshape the data to images"
-            )
-        width = 4 * channels[0]
-        super().__init__(event_shape, width, conditions, classes, extra)
-        self.width, self.depth = channels[0], blocks
+        _require_fit(tuple(event_shape), len(multipliers), attention)
+        super().__init__(event_shape, 4 * width, conditions, classes, extra)
+        self.width, self.multipliers, self.depth = width, tuple(multipliers), depth
+        self.attention, self.dropout = attention, dropout
+        channels = [width * k for k in multipliers]
 
-        def stage(k: int, blocks: int = blocks) -> Stage:
-            return Stage(channels[k], width, blocks, k >= len(channels) - attention)
+        def stage(k: int, blocks: int = depth) -> Stage:
+            attend = k >= len(channels) - attention
+            return Stage(channels[k], 4 * width, blocks, attend, dropout)
 
         fine, steps = range(len(channels) - 1), list(pairwise(channels))
         self.multiple = 2 ** len(steps)
         self.inner = nn.Conv2d(event_shape[0], channels[0], 3, padding=1)
         self.down = nn.ModuleList(stage(k) for k in fine)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
-        self.bottom = stage(len(steps), blocks + 1)
+        self.bottom = stage(len(steps), depth + 1)
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.up = nn.ModuleList(stage(k) for k in fine)
         self.norm = group_norm(channels[0])
@@ -178,3 +190,23 @@ class UNet(Network):
             h = stage(interpolate(grow(h), scale_factor=2.0) + skips.pop(), e)
         out = self.outer(silu(self.norm(h)))[:, :, :height, :width].contiguous()
         return out, None if self.pooled is None else self.pooled(low.mean(dim=(2, 3)))
+
+
+def _require_fit(shape: tuple[int, ...], resolutions: int, attention: int) -> None:
+    """Refuse events that are no images, and options that ask for more than there is in one."""
+    if len(shape) != 3:
+        raise ValueError(
+            f"a U-Net wants events (channels, height, width), got {shape}; "
+            "use an MLP, or reshape the data to images"
+        )
+    most = max(2, 1 + math.ceil(math.log2(min(shape[1:]))))
+    if resolutions > most:
+        raise ValueError(
+            f"got {resolutions} multipliers, one for each resolution; images of {shape[1]} x "
+            f"{shape[2]} have {most} at most"
+        )
+    if attention > resolutions:
+        raise ValueError(
+            f"got attention {attention}; the network has {resolutions} resolutions: give 0 (none) "
+            f"to {resolutions} (all)"
+        )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from annotated_types import Ge
 from torch import nn
 
 from diffode import registry
@@ -14,11 +16,17 @@ from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
 from diffode.inputs import quoted
-from diffode.nn import CriticNetwork, Generator, critic_network, generator_network
+from diffode.nn import (
+    CriticNetwork,
+    Generator,
+    critic_network,
+    generator_network,
+    options_for,
+)
 from diffode.nn import network as make_network
 from diffode.nn.critic import Activation
 from diffode.nn.embeddings import without_null
-from diffode.options import Count, Fraction
+from diffode.options import Count, Counts, Fraction
 from diffode.priors import Normal, Spherical
 
 Value = TypeVar("Value")
@@ -37,7 +45,9 @@ class Given:
         shape: of one event.
         classes: the number of labels, None for unconditional.
         stats: the data's statistics.
-        network, width, depth, label_drop: as for `given`.
+        network: as for `make_given`.
+        sizes: the network's options by name, None where they are left open.
+        label_drop: as for `make_given`.
         seed: of the network's initial weights.
         resolved: what was chosen where an option was left open, and the networks that were made.
     """
@@ -46,8 +56,7 @@ class Given:
     classes: int | None
     stats: Stats
     network: str
-    width: int | None
-    depth: int | None
+    sizes: Mapping[str, Any]
     label_drop: float
     seed: int
     resolved: dict[str, Any] = field(default_factory=dict)
@@ -67,9 +76,8 @@ class Given:
             conditions=prediction.conditions,
             classes=self.classes,
             extra=prediction.extra,
-            width=self.width,
-            depth=self.depth,
             seed=self.seed,
+            **self.sizes,
         )
         self._note("network", net)
         stats = self.stats
@@ -80,12 +88,11 @@ class Given:
         critic = critic_network(
             self.shape,
             self._critic_kind(),
-            width=self.width,
-            depth=self.depth,
             activation=activation,
             timed=timed,
             classes=self.classes,
             seed=self.seed,
+            **options_for("a critic", critic_network, self.sizes),
         )
         self._note("critic", critic)
         return critic
@@ -96,10 +103,9 @@ class Given:
             self.shape,
             math.prod(self.shape),
             self._critic_kind(),
-            width=self.width,
-            depth=self.depth,
             classes=self.classes,
             seed=self.seed + 1,
+            **options_for("a generator", generator_network, self.sizes),
         )
         self._note("generator", generator)
         return generator
@@ -118,7 +124,7 @@ class Given:
 
     def _note(self, name: str, network: nn.Module) -> None:
         """Note the size of a network, and that it learns no null label where none is drawn."""
-        size = {k: getattr(network, k) for k in ("width", "depth") if hasattr(network, k)}
+        size = {k: _plain(getattr(network, k)) for k in self.sizes if hasattr(network, k)}
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.resolved[name] = {"kind": type(network).__name__, **size, "parameters": parameters}
         if self.classes is not None and self.label_drop == 0:
@@ -134,16 +140,27 @@ def make_given(
     network: str = "auto",
     width: Count | None = None,
     depth: Count | None = None,
+    multipliers: Counts | None = None,
+    attention: Annotated[int, Ge(0)] | None = None,
+    patch: Count | None = None,
+    dropout: Fraction | None = None,
     label_drop: Fraction = 0.1,
 ) -> Given:
     """What a recipe is given; its keyword-only parameters are options of every recipe.
 
     Arguments:
         shape, classes, stats, seed: as in `Given`; without statistics, those of unit data.
-        network: mlp, unet, another registered name, or ``mine.py:Net``; auto is unet for images of
-            more than 256 values, else mlp.
-        width: hidden size of an mlp (without a value 512), or channels of a unet (32).
-        depth: residual blocks of an mlp (without a value 4), or of each stage of a unet (1).
+        network: mlp, unet, dit, another registered name, or ``mine.py:Net``; auto is unet for
+            images of more than 256 values, else mlp.
+        width: hidden size of an mlp or dit, or the channels that the multipliers of a unet
+            multiply.
+        depth: residual blocks of an mlp, of each stage of a unet, or blocks of a dit.
+        multipliers: channels of a unet at each resolution, the finest first, as multiples of the
+            width: 1,2,2 has three resolutions, each half as fine as the one before.
+        attention: at how many of the coarsest resolutions of a unet pixels attend to each other;
+            0 is at none.
+        patch: side of a dit's patches in pixels.
+        dropout: the share of values that training drops in each block of a unet or dit.
         label_drop: the share of labels that training replaces by "no label"; with 0 sampling
             without labels is never trained, and is refused.
 
@@ -157,4 +174,17 @@ def make_given(
         raise ValueError(
             f"got statistics of shape {tuple(stats.mean.shape)} for events of shape {tuple(shape)}"
         )
-    return Given(tuple(shape), classes, stats, network, width, depth, label_drop, seed)
+    sizes = {
+        "width": width,
+        "depth": depth,
+        "multipliers": multipliers,
+        "attention": attention,
+        "patch": patch,
+        "dropout": dropout,
+    }
+    return Given(tuple(shape), classes, stats, network, sizes, label_drop, seed)
+
+
+def _plain(value: object) -> object:
+    """A size as an option states it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

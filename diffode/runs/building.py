@@ -53,6 +53,9 @@ def build(
     known = options_of(found.function, make_given).model_fields
     defaults = {name: option.default for name, option in known.items()}
     code = admission.origins({"recipe": found.name, **admission.parts(own | full)})
-    objective.spec = Spec(found.name, shape, classes, own | full, defaults, code)
+    sizes = data.resolved.get("network", {})
+    chosen = {k: v for k, v in sizes.items() if full.get(k, ...) is None}
+    every = own | full | chosen
+    objective.spec = Spec(found.name, shape, classes, every, defaults, tuple(chosen), code)
     objective.stats = stats or Stats.unit(shape)
     return objective

@@ -68,7 +68,10 @@ def _require_plausible(header: Mapping[str, Any], tensors: Mapping[str, Tensor])
     shapes = [tensor.shape for name, tensor in tensors.items() if name.startswith("model/")]
     largest = max((max(shape, default=1) for shape in shapes), default=1)
     asked = {"classes": header["classes"], **header["options"]}
-    for key, most in (("width", largest), ("depth", len(shapes)), ("classes", largest)):
+    multipliers = str(asked.get("multipliers") or "1").split(",")
+    asked["multipliers"] = max((int(k) for k in multipliers if k.isdecimal()), default=1)
+    bounds = {"width": largest, "multipliers": largest, "depth": len(shapes), "classes": largest}
+    for key, most in bounds.items():
         value = asked.get(key)
         if isinstance(value, int) and value > most:
             raise ValueError(

@@ -174,6 +174,8 @@ def _is_sound(path: Path) -> bool:
 def require_same(header: dict[str, Any], objective: Objective) -> None:
     """Refuse to go on with another recipe's checkpoint, or with other options.
 
+    A size that older versions left open says nothing here: the tensors do.
+
     Raises:
         ValueError: the first difference.
     """
@@ -184,8 +186,9 @@ def require_same(header: dict[str, Any], objective: Objective) -> None:
     theirs = {key: header[key] for key in mine}
     mine |= spec.options
     theirs |= {**spec.defaults, **header["options"]}
+    open_ = {key for key in spec.chosen if theirs.get(key) is None}
     for key in mine | theirs:
-        if mine.get(key) != theirs.get(key):
+        if key not in open_ and mine.get(key) != theirs.get(key):
             raise ValueError(
                 f"the checkpoint has {key} {theirs.get(key)}, the objective {mine.get(key)}"
             )

@@ -45,6 +45,7 @@ class Spec:
     Attributes:
         recipe, shape, classes, options: the arguments of `diffode.build`, complete.
         defaults: of the options, for checkpoints from before an option was there.
+        chosen: the options that were left open, whose values the network chose.
         code: where a recipe or network that is not diffode's own comes from.
     """
 
@@ -53,6 +54,7 @@ class Spec:
     classes: int | None
     options: Mapping[str, Any]
     defaults: Mapping[str, Any]
+    chosen: tuple[str, ...] = ()
     code: Mapping[str, str] = default(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from diffode.nn.dropout import dropping
 from diffode.rng import Rng
 from diffode.training.batches import Batches
 from diffode.training.learner import Learner
@@ -105,8 +106,10 @@ class Updates:
         total = torch.zeros((), device=device)
         for k, rows in enumerate(self.pieces, 1):
             batch = self.batches.at(tick, rows, device)
-            with nullcontext() if k == len(self.pieces) else self.accelerator.no_sync(self.model):
-                loss, logs = self.model(phase.name, batch, rng.rows(rows))
+            mine, alone = rng.rows(rows), k < len(self.pieces)
+            with self.accelerator.no_sync(self.model) if alone else nullcontext():
+                with dropping(self.learner.objective, mine, len(rows), device):
+                    loss, logs = self.model(phase.name, batch, mine)
                 self.accelerator.backward(loss / len(self.pieces))
             total += loss.detach() / len(self.pieces)
         return total, logs

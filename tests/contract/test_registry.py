@@ -63,13 +63,19 @@ def test_recipe_on_points(name, options, moons):
         check_field(ClassifierFree(field, 2.0))
 
 
+LEARNED = [name for name in recipes.names() if not recipes.find(name).training]
+ON_IMAGES = [(name, "unet") for name in recipes.names()] + [(name, "dit") for name in LEARNED]
+FIRST = [("edm", "unet"), ("poisson", "unet"), ("gan", "unet"), ("poisson", "dit")]
+
+
 @pytest.mark.parametrize(
-    "name", quick(recipes.names(), *map(recipes.names().index, ("edm", "poisson", "gan")))
+    ("name", "network"), quick(ON_IMAGES, *(ON_IMAGES.index(case) for case in FIRST))
 )
-def test_recipe_on_images_with_labels(name):
+def test_recipe_on_images_with_labels(name, network):
     digits = load("digits")
     x, y = digits.train[:24], digits.train_labels[:24]
-    objective = build(name, (1, 8, 8), 10, data_stats(digits.train), network="unet", width=8)
+    sizes = {"network": network, "width": 8, "depth": 1 if network == "dit" else None}
+    objective = build(name, (1, 8, 8), 10, data_stats(digits.train), **sizes)
     check_objective(objective, x, y)
     field = perturbed(objective).field
     check_field(field)
