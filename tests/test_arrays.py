@@ -24,7 +24,7 @@ def stored(path, array, **others):
 
 def both(d):
     """All rows of a data set, train first."""
-    return torch.cat((d.train, d.test))
+    return torch.cat((d.train[:], d.test[:]))
 
 
 def test_points_are_split_nine_to_one_and_left_as_they_are(tmp_path):
@@ -178,3 +178,12 @@ def test_a_file_is_what_it_holds_and_not_what_it_is_called(tmp_path):
     assert torch.equal(
         data.load(path.rename(tmp_path / "p.npz")).test, arrays.dataset(tmp_path / "p.npz").test
     )
+
+
+def test_bytes_of_images_stay_bytes_until_they_are_asked_for(tmp_path):
+    d = data.load(stored(tmp_path, PIXELS))
+    for split in (d.train, d.test):
+        assert split.rows.dtype == np.uint8 and split.scaling is d.scaling
+        assert torch.equal(split[:], torch.from_numpy(PIXELS[split.index]) / 127.5 - 1)
+    assert str(d.scaling) == "pixels: 0 ... 255 as -1 ... 1"
+    assert np.array_equal(d.scaling.to_data(d.test[:]).round().byte(), PIXELS[d.test.index])

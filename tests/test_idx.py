@@ -38,7 +38,8 @@ def folder(tmp_path):
 def test_images_come_back_as_they_were_written(folder):
     d = data.load(folder)
     assert d.name == "fashion-mnist" and d.classes == 4 and d.event_shape == (1, 3, 5)
-    for images, labels, rows in ((d.train, d.train_labels, 12), (d.test, d.test_labels, 4)):
+    for split, labels, rows in ((d.train, d.train_labels, 12), (d.test, d.test_labels, 4)):
+        images = split[:]
         pixels, known = arrays(rows)
         assert torch.equal(((images[:, 0] + 1) * 127.5).round().byte(), torch.from_numpy(pixels))
         assert labels.tolist() == known.tolist()

@@ -11,11 +11,12 @@ array                     taken as                      becomes
 (M, H, W, C), C = 1 or 3  the same, channels last       (M, C, H, W)
 ========================= ============================= ====================================
 
-Images of uint8 are scaled from 0 ... 255 to [-1, 1]; all other numbers are left as they are, but
-for images in half precision, whose gray levels k/255 or k/127.5 - 1 are made exact again. A tenth
-of the rows, at least two, chosen by the seed, is held out: a tenth of each class where there are
-labels, whatever the order of the file. Nothing is ever unpickled, and what would unpack to far
-more than the file holds is not unpacked (see `diffode.data.npy`).
+Images of uint8 stay bytes until they are asked for, and become 0 ... 255 as [-1, 1]; all other
+numbers are left as they are, but for images in half precision, whose gray levels k/255 or
+k/127.5 - 1 are made exact again. A tenth of the rows, at least two, chosen by the seed, is held
+out: a tenth of each class where there are labels, whatever the order of the file. Nothing is ever
+unpickled, and what would unpack to far more than the file holds is not unpacked (see
+`diffode.data.npy`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from diffode.data.base import Dataset
 from diffode.data.npy import Array, load_arrays
 from diffode.data.reading import Reading
 from diffode.data.rows import held_out
+from diffode.data.scaling import Scaling
+from diffode.data.source import Samples, Source, subset
 from diffode.inputs import quoted
 
 FEWEST_ROWS = 10
@@ -61,6 +64,7 @@ def split(
     """
     (reading or Reading()).require(name)
     x = points(array)
+    scaling = x.scaling if isinstance(x, Source) else None
     y = None if target is None else labels(target, len(x))
     if y is not None and int(y.max()) >= len(x):
         raise ValueError(
@@ -68,10 +72,10 @@ def split(
             "with np.unique(y, return_inverse=True)[1]"
         )
     test = held_out(len(x), max(2, round(len(x) / 10)), y, seed)
-    train = ~test
+    parts = (subset(x, ~test), subset(x, test))
     if y is None:
-        return Dataset(name, x[train], x[test])
-    return Dataset(name, x[train], x[test], y[train], y[test])
+        return Dataset(name, *parts, scaling=scaling)
+    return Dataset(name, *parts, y[~test], y[test], scaling=scaling)
 
 
 def read(path: Path) -> tuple[Array, Array | None]:
@@ -96,8 +100,8 @@ def read(path: Path) -> tuple[Array, Array | None]:
     return next(iter(found.values())), target
 
 
-def points(array: Array) -> Tensor:
-    """Points (M, D) or images (M, C, H, W), float32, from an array that is checked first."""
+def points(array: Array) -> Samples:
+    """Points (M, D) or images (M, C, H, W) from an array that is checked first."""
     shape, dtype = array.shape, array.dtype
     if dtype.kind not in "fiu":
         raise ValueError(
@@ -114,16 +118,27 @@ def points(array: Array) -> Tensor:
             f"got {len(array)} rows in an array of shape {shape}; wanted at least {FEWEST_ROWS} "
             "and none empty; the first axis counts the rows"
         )
-    x = as_learned(channels_first(array))
+    rows = channels_first(array)
+    if bool((rows == rows[:1]).all()):
+        raise ValueError(
+            "got rows that are all equal (std 0); wanted data that vary; check what was saved"
+        )
+    return bytes_of(rows) if rows.ndim == 4 and rows.dtype == np.uint8 else numbers(rows)
+
+
+def bytes_of(images: Array) -> Source:
+    """Images of bytes (M, C, H, W), which are read as [-1, 1] when they are asked for."""
+    return Source(images, None, Scaling.pixels())
+
+
+def numbers(array: Array) -> Tensor:
+    """Numbers in float32, all finite."""
+    x = as_learned(array)
     bad = (~x.isfinite()).flatten().nonzero().flatten()
     if len(bad) > 0:
         raise ValueError(
             f"got {len(bad)} values that are NaN or infinite in float32, the first in row "
             f"{int(bad[0]) // x[0].numel()}; wanted finite numbers; drop those rows"
-        )
-    if bool((x == x[0]).all()):
-        raise ValueError(
-            "got rows that are all equal (std 0); wanted data that vary; check what was saved"
         )
     return x
 

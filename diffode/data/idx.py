@@ -1,7 +1,8 @@
 """Images in IDX files, the format of MNIST and its relatives; plain or gzipped.
 
 A folder holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
-and ``t10k-labels-idx1-ubyte``, each alone or with ``.gz``. Bytes are scaled to [-1, 1].
+and ``t10k-labels-idx1-ubyte``, each alone or with ``.gz``. The bytes
+are learned as [-1, 1].
 
 Reference: Y. LeCun, C. Cortes and C. Burges, The MNIST database, the IDX file format.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffode.data.arrays import as_learned
+from diffode.data.arrays import bytes_of
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
 from diffode.inputs import require_file, require_unpacked
@@ -60,9 +61,7 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
     """
     folder = Path(folder).expanduser()
     parts = ("train", "t10k")
-    train, test = (
-        as_learned(read(folder, f"{part}-images-idx3-ubyte")[:, None]) for part in parts
-    )
+    train, test = (bytes_of(read(folder, f"{part}-images-idx3-ubyte")[:, None]) for part in parts)
     y, y_test = (
         torch.from_numpy(read(folder, f"{part}-labels-idx1-ubyte")).long() for part in parts
     )
@@ -72,7 +71,7 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
             f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])} with {len(y)} and "
             f"{len(y_test)} labels; wanted one shape and one label per image"
         )
-    return Dataset(name or folder.name, train, test, y, y_test)
+    return Dataset(name or folder.name, train, test, y, y_test, scaling=train.scaling)
 
 
 def read(folder: Path, name: str) -> Array:

@@ -76,6 +76,13 @@ def chunks(samples: Samples, values: int = CHUNK) -> Iterator[Tensor]:
         yield samples[first : first + size]
 
 
+def subset(samples: Samples, index: Tensor) -> Samples:
+    """The samples at these places, int64 or bool; those of a source are not read for it."""
+    if not isinstance(samples, Source):
+        return samples[index]
+    return Source(samples.rows, samples.index[index], samples.scaling)
+
+
 def whole(samples: Samples) -> Tensor:
     r"""All samples as one tensor (M, \*event), for a set that fits in memory.
 
