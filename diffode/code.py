@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -131,6 +131,23 @@ def run(place: Place) -> Any:  # noqa: ANN401
             f"{place}: the module has no attribute {place.attribute!r}"
             + (f"; {hint.strip()}" if hint else "")
         ) from None
+
+
+def files() -> dict[Path, str]:
+    """The files that ran, with the SHA-256 of each."""
+    return {path: digest for path, (digest, _) in _RAN.items()}
+
+
+def run_again(ran: Mapping[Path, str]) -> None:
+    """Run the files that ran in another process, so that what they define is known here too.
+
+    Raises:
+        ValueError: one that has changed since, or cannot be run.
+    """
+    for path, digest in ran.items():
+        _file(path)
+        if path in _RAN and _RAN[path][0] != digest:
+            raise ValueError(f"{path} has changed while it was used")
 
 
 def _module(name: str) -> ModuleType:

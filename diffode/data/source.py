@@ -96,6 +96,17 @@ def whole(samples: Samples) -> Tensor:
     return samples[:]
 
 
+def require_finite(x: Tensor) -> Tensor:
+    """Samples, if all their values are numbers.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    if not bool(x.isfinite().all()):
+        raise ValueError("the data has values that are not finite; remove those samples")
+    return x
+
+
 def width(samples: Samples) -> int:
     """The number N of values of one sample."""
     return math.prod(samples.shape[1:])

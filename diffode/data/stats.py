@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from diffode.data.source import Samples, Source, chunks, width
+from diffode.data.source import Samples, Source, chunks, require_finite, width
 from diffode.doors import as_state
 
 _LARGEST_BASIS = 1024
@@ -103,9 +103,7 @@ def data_stats(x: Samples) -> Stats:
     n, count = width(x), len(x)
     total, norms = torch.zeros(n, dtype=torch.float64), 0.0
     for part in _flat(x):
-        if not bool(part.isfinite().all()):
-            raise ValueError("the data has values that are not finite; remove those samples")
-        total += part.sum(0).cpu()
+        total += require_finite(part).sum(0).cpu()
         norms += float(part.norm(dim=1).sum())
     mean = total / count
     squares, second = 0.0, torch.zeros(n, n if n <= _LARGEST_BASIS else 1, dtype=torch.float64)

@@ -28,7 +28,7 @@ from diffode.training.trainer import train
 
 CONFIG = "config.json"
 MEMORY = "memory"  # the source of a data set that was in no file
-FREE = ("device", "save_every", "keep", "log_every", "tensorboard")  # change nothing learned
+FREE = ("device", "workers", "save_every", "keep", "log_every", "tensorboard")  # of no effect
 _MAY = ("steps", *FREE)  # what a resumed run may change
 _FIXED = ("field", "labels", "seed", "reading")
 OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from diffode.data.source import Source
+from diffode.data.source import Source, require_finite
 from diffode.rng import Rng
 
 
@@ -59,9 +59,7 @@ class Streamed:
         Raises:
             ValueError: a value that is not finite.
         """
-        x = self.x[index]
-        if not bool(x.isfinite().all()):
-            raise ValueError("the data has values that are not finite; remove those samples")
+        x = require_finite(self.x[index])
         y = None if self.y is None else self.y[index].to(device or "cpu")
         return Batch(x.to(device or "cpu"), y)
 
@@ -85,13 +83,21 @@ class Batches:
 
     def at(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:
         """The samples of these rows of the step's global batch, on a device."""
+        return self.samples.rows(self.index(step, rows), device)
+
+    def close(self) -> None:
+        """End what reads ahead: nothing here, see `diffode.training.workers`."""
+        return None
+
+    def index(self, step: int, rows: Tensor) -> Tensor:
+        """The places in the samples of these rows of the step's global batch."""
         position = step * self.size + rows
         epoch, place = position // self.count, position % self.count
         index = torch.empty_like(position)
         for e in sorted(set(epoch.tolist())):
             here = epoch == e
             index[here] = self._order(e)[place[here]]
-        return self.samples.rows(index, device)
+        return index
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffode.data.source import Samples, Source
+from diffode.data.source import Samples, Source, require_finite
 from diffode.devices import choose
 from diffode.doors import as_labels, as_state
 from diffode.training.batches import Batch, Streamed
@@ -31,8 +31,8 @@ def checked(objective: Objective, data: Data) -> Batch | Streamed:
     x: Samples = samples.x if isinstance(samples, Streamed) else as_state(samples.x, name="data")
     if tuple(x.shape[1:]) != event or len(x) == 0:
         raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
-    if not isinstance(x, Source) and not bool(x.isfinite().all()):
-        raise ValueError("the data has values that are not finite; remove those samples")
+    if not isinstance(x, Source):
+        require_finite(x)
     y = as_labels(samples.y, len(x), name="samples")
     classes = None if objective.spec is None else objective.spec.classes
     if y is None and classes:

@@ -25,7 +25,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from diffode.data.source import Samples
+from diffode.data.source import CHUNK, Samples, require_finite, width
 from diffode.fields.base import AffineField, Field
 from diffode.training.objective import Objective, Withdrawn
 
@@ -33,18 +33,25 @@ WARNED, REFUSED = 0.3, 1.0  # signals at t_prior
 _SMALLEST, _LARGEST = 0.02, 10.0  # standard deviations
 _UNEQUAL = 10.0  # of columns: the narrow one is drawn nearly four times worse than it could be
 _FAR, _TOO_FAR = 1e5, 1e6  # mean over standard deviation: 1 % and 12 % of it are rounding
-_ROWS = 1000
+_ROWS, _FEWEST = 1000, 16
 
 
 def spaced(x: Samples, count: int) -> Tensor:
-    """Rows of x that are evenly spaced: all up to ``count``, else less than twice as many."""
-    return x[:: max(1, len(x) // count)]
+    """Rows of x that are evenly spaced: all up to ``count``, else less than twice as many.
+
+    Of wide events there are fewer, so that they fit in memory.
+
+    Raises:
+        ValueError: a value that is not finite.
+    """
+    count = min(count, max(_FEWEST, CHUNK // width(x)))
+    return require_finite(x[:: max(1, len(x) // count)])
 
 
 def widest(x: Samples, centre: Tensor) -> float:
     """The root mean square of x (M, *event) about a centre, in the direction where it is largest.
 
-    It is measured on fewer than 2,000 rows, evenly spaced.
+    It is measured on fewer than 2,000 rows, see `spaced`.
     """
     u = (spaced(x, _ROWS).double().cpu() - centre.double().cpu()).flatten(1)
     square = u.T @ u if u.shape[1] <= len(u) else u @ u.T
@@ -99,11 +106,11 @@ def _of_signal(field: Field, x: Samples) -> list[str]:
     if kept is None or kept < WARNED:
         return []
     assert isinstance(field, AffineField)
-    width = widest(x, field.moments[0])
+    wide = widest(x, field.moments[0])
     said = (
         f"the schedule ends before the noise hides the data: at t_prior the widest direction's "
         f"alpha s / sigma is {kept:.2g}, so proportions come out wrong; go on to sigma / alpha of "
-        f"{width / WARNED:.2g} or more (sigma_max, beta_max, timesteps), or scale the data down"
+        f"{wide / WARNED:.2g} or more (sigma_max, beta_max, timesteps), or scale the data down"
     )
     if kept >= REFUSED:
         raise ValueError(said)

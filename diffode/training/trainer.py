@@ -57,6 +57,7 @@ def train(
     accumulate: Count = 1,
     precision: Literal["no", "bf16", "fp16"] = "no",
     device: str = "auto",
+    workers: Annotated[int, Ge(0)] = 0,
     save_every: Count = 500,
     keep: Count = 2,
     log_every: Count = 10,
@@ -83,6 +84,8 @@ def train(
         accumulate: pieces that a process takes its share of the batch in.
         precision: of the network's arithmetic, bf16 or fp16 on a GPU.
         device: "auto", "cpu" or "cuda".
+        workers: processes that read the batches of coming steps, where samples are read when they
+            are asked for; the batches are the same with any number (`diffode.training.workers`).
         save_every: steps between checkpoints.
         keep: checkpoints kept.
         log_every: steps between lines of metrics.jsonl.
@@ -116,7 +119,7 @@ def train(
     split = Split.of(samples.x, samples.y) if out or resume else None
     start.require(objective, options, split)
     learner = Learner(objective, phases, options, accelerator.device, start)
-    updates = Updates(learner, Batches(samples, batch, seed), accelerator)
+    updates = Updates(learner, Batches(samples, batch, seed), accelerator, workers)
     facts = {**asdict(options), "data": None if split is None else asdict(split)}
     record = Record(out, start.step, keep, log_every, tensorboard, facts)
     with _ended(learner, updates, record):

@@ -18,6 +18,7 @@ from diffode.rng import Rng
 from diffode.training.batches import Batches
 from diffode.training.learner import Learner
 from diffode.training.objective import Phase
+from diffode.training.workers import ahead
 
 _MOST_SKIPPED = 20  # fp16 updates in a row whose gradient overflowed
 
@@ -58,13 +59,20 @@ class Updates:
         learner: what is updated.
         batches: what it learns from.
         accelerator: places modules and adds up over processes.
+        workers: processes that read the batches of coming steps.
 
     Attributes:
         moved: whether an update of the step at hand has been made.
     """
 
-    def __init__(self, learner: Learner, batches: Batches, accelerator: Any) -> None:  # noqa: ANN401
-        self.learner, self.batches, self.accelerator = learner, batches, accelerator
+    def __init__(
+        self,
+        learner: Learner,
+        batches: Batches,
+        accelerator: Any,  # noqa: ANN401
+        workers: int = 0,
+    ) -> None:
+        self.learner, self.accelerator = learner, accelerator
         self.turns = [phase for phase in learner.phases for _ in range(phase.repeat)]
         self.rng = Rng(learner.options.seed)
         self.model = accelerator.prepare(learner.objective)
@@ -73,6 +81,8 @@ class Updates:
         pieces = torch.arange(batches.size).chunk(accelerator.num_processes * accumulate)
         first = accelerator.process_index * accumulate
         self.pieces = pieces[first : first + accumulate]
+        first, last = (n * len(self.turns) for n in (learner.done, learner.options.steps))
+        self.batches = ahead(batches, self.pieces, range(first, last), workers)
         self.moved, self._skipped = False, 0
 
     def __call__(self, step: int) -> dict[str, Outcome]:
@@ -133,5 +143,6 @@ class Updates:
             raise NotFinite("gradient", phase.name)
 
     def close(self) -> None:
-        """Give the objective its own forward back."""
+        """Stop reading ahead, and give the objective its own forward back."""
+        self.batches.close()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)

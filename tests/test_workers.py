@@ -1,0 +1,149 @@
+"""Batches that worker processes read are those that are read without them."""
+
+import multiprocessing
+import os
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from diffode import build, train
+from diffode.data.source import Source
+from diffode.training.batches import Batches, Streamed
+from diffode.training.workers import ahead
+from tests.quick import quick
+
+EVENT = (3, 4, 4)
+LABELS = torch.arange(60) % 3
+
+
+class File:
+    """Rows of a file, read each time."""
+
+    def __init__(self, path):
+        self.path, self.shape = str(path), (60, *EVENT)
+
+    def __getitem__(self, index):
+        return np.load(self.path)[index]
+
+
+class Vanishing(File):
+    """A file that is gone after some rows were read."""
+
+    def __getitem__(self, index):
+        if 17 in index:
+            raise FileNotFoundError(f"{self.path} is there no more")
+        return super().__getitem__(index)
+
+
+class Elsewhere(File):
+    """Rows that only the process that made them can read."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.process = os.getpid()
+
+    def __getitem__(self, index):
+        if os.getpid() != self.process:
+            self.fail()
+        return super().__getitem__(index)
+
+    def fail(self):
+        raise OSError("a handle that was not sent")
+
+
+class Ending(Elsewhere):
+    """Rows that end any other process that reads them."""
+
+    def fail(self):
+        os._exit(7)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(60, *EVENT)).astype(np.float32))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def none_is_left():
+    yield
+    assert not multiprocessing.active_children()
+
+
+def begin(rows, workers, **options):
+    objective = build("edm", EVENT, 3, width=8, depth=1)
+    options = {"steps": 6, "batch": 32, "device": "cpu", "accumulate": 2, **options}
+    return train(objective, (Source(rows), LABELS), workers=workers, **options)
+
+
+def losses(states):
+    return [state.losses for state in states]
+
+
+@pytest.mark.parametrize("workers", quick([2, 1, 4], 0))
+def test_losses_are_the_same_to_the_last_bit(file, workers):
+    assert losses(begin(File(file), workers)) == losses(begin(File(file), 0))
+
+
+def test_a_stopped_run_goes_on_the_same_with_another_number_of_workers(file, tmp_path):
+    states = begin(File(file), 2, out=tmp_path / "run")
+    first = losses(islice(states, 3))
+    assert len(multiprocessing.active_children()) == 2
+    states.close()
+    assert not multiprocessing.active_children()
+    rest = losses(begin(File(file), 1, out=tmp_path / "run", resume=tmp_path / "run"))
+    assert first + rest == losses(begin(File(file), 0))
+
+
+def test_an_error_is_the_one_that_there_is_without_workers(file):
+    said = []
+    for workers in (0, 1):
+        with pytest.raises(FileNotFoundError) as error:
+            list(begin(Vanishing(file), workers))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+def test_a_number_that_is_not_finite_is_refused(file):
+    values = np.load(file)
+    values[17, 0, 0, 0] = np.nan
+    np.save(file, values)
+    with pytest.raises(ValueError, match="not finite"):
+        list(begin(File(file), 1))
+
+
+def test_what_only_this_process_can_read_is_read_here_and_told(file):
+    with pytest.warns(UserWarning, match="a handle that was not sent"):
+        found = losses(begin(Elsewhere(file), 1))
+    assert found == losses(begin(Elsewhere(file), 0))
+
+
+def test_a_worker_that_died_is_told(file):
+    with pytest.raises(ValueError, match=r"exit code 7.*fewer workers"):
+        list(begin(Ending(file), 1))
+
+
+def test_what_cannot_be_sent_is_refused_at_once(file):
+    rows = File(file)
+    rows.opened = lambda: None
+    with pytest.raises(ValueError, match="cannot be sent to other processes"):
+        next(begin(rows, 2))
+
+
+def test_samples_in_memory_start_no_process():
+    batches = Batches(Streamed(Source(np.zeros((9, 2)))).rows(slice(None)), 4, 0)
+    assert ahead(batches, [torch.arange(4)], range(3), 2) is batches
+
+
+def test_a_worker_ends_when_nobody_takes_what_it_reads(file):
+    batches = Batches(Streamed(Source(File(file))), 16, 0)
+    reading = ahead(batches, [torch.arange(16)], range(100), 1)
+    reading.at(0, torch.arange(16))
+    (process,) = multiprocessing.active_children()
+    reading._ends[0].close()  # as when this process is killed
+    process.join(60)
+    assert process.exitcode == 0
+    reading.close()
