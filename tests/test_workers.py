@@ -1,8 +1,12 @@
 """Batches that worker processes read are those that are read without them."""
 
+import ast
 import multiprocessing
 import os
-from itertools import islice
+import subprocess
+import sys
+from itertools import islice, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +151,57 @@ def test_a_worker_ends_when_nobody_takes_what_it_reads(file):
     process.join(60)
     assert process.exitcode == 0
     reading.close()
+
+
+def test_the_pieces_of_two_processes_are_those_of_one(file):
+    batches, rows = Batches(Streamed(Source(File(file)), LABELS), 16, 0), torch.arange(16)
+    for mine in (rows[:8], rows[8:]):
+        reading = ahead(batches, mine.chunk(2), range(3, 6), 1)
+        for step, piece in product(range(3, 6), mine.chunk(2)):
+            found, wanted = reading.at(step, piece), batches.at(step, piece)
+            assert torch.equal(found.x, wanted.x) and torch.equal(found.y, wanted.y)
+        reading.close()
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {here!r}]
+import mine
+from diffode import build, code, train
+from diffode.data.source import Source
+
+if __name__ == "__main__":
+    rows = code.run(code.place({place!r}))({file!r})
+    objective = build("edm", (3, 4, 4), width=8, depth=1)
+    states = train(objective, Source(rows), steps=3, batch=32, device="cpu", workers=2)
+    losses = [state.losses["field"] for state in states]
+    sys.stdout.write(f"losses {{losses}}\\n")  # in one piece
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rows_of_a_file_of_code_are_read_from_a_script_of_several_processes(
+    file, tmp_path, processes
+):
+    (tmp_path / "mine.py").write_text("from tests.test_workers import File\n")
+    own = tmp_path / "own.py"
+    own.write_text("import mine\n\nclass Rows(mine.File):\n    pass\n")
+    script, root = tmp_path / "script.py", Path(__file__).parents[1]
+    text = SCRIPT.format(root=str(root), here=str(tmp_path), place=f"{own}:Rows", file=str(file))
+    script.write_text(text)
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("losses")]
+    assert len(lines) == processes
+    objective = build("edm", EVENT, width=8, depth=1)
+    states = train(objective, Source(File(file)), steps=3, batch=32, device="cpu")
+    known = [state.losses["field"] for state in states]
+    for line in lines:
+        assert ast.literal_eval(line.removeprefix("losses ")) == pytest.approx(known, rel=1e-5)
