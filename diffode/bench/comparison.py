@@ -35,8 +35,9 @@ from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
+from diffode.runs.dataset import load_data, matched
 from diffode.runs.keys import key_of, key_of_values
-from diffode.runs.run import load_data, matched, untrained
+from diffode.runs.run import untrained
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 

@@ -75,8 +75,39 @@ class Scaling:
         """Shift and width as named tensors."""
         return {"shift": self.shift, "width": self.width}
 
+    def require_fits(self, event_shape: Sequence[int]) -> None:
+        """Refuse events of a shape that shift and width have no number for.
+
+        Raises:
+            ValueError: another shape.
+        """
+        own, event = tuple(self.shift.shape), tuple(event_shape)
+        ends = zip(reversed(own), reversed(event), strict=False)
+        if len(own) > len(event) or any(a not in (1, b) for a, b in ends):
+            raise ValueError(f"got a scaling of shape {own} for events of shape {event}")
+
     def __str__(self) -> str:
         if self.width.numel() > 1:
             return f"{self.kind}: {self.width.numel()} shifts and widths of their own"
         low, high = float(self.shift - self.width), float(self.shift + self.width)
         return f"{self.kind}: {low:.6g} ... {high:.6g} as -1 ... 1"
+
+
+def model_units(x: Tensor, scaling: Scaling | None) -> Tensor:
+    r"""Points in data units, shape (B, \*event), in model units; None: the two are the same."""
+    return x if scaling is None else scaling.to_model(x)
+
+
+def data_units(u: Tensor, scaling: Scaling | None) -> Tensor:
+    r"""Points in model units, shape (B, \*event), in data units; None: the two are the same."""
+    return u if scaling is None else scaling.to_data(u)
+
+
+def same_units(one: Scaling | None, two: Scaling | None) -> bool:
+    """Whether two scalings are one map: shifts and widths agree to a millionth of the widths."""
+    if one is None or two is None:
+        return one is two
+    if one.shift.shape != two.shift.shape:
+        return False
+    gaps = torch.maximum((one.shift - two.shift).abs(), (one.width - two.width).abs())
+    return bool((gaps <= 1e-6 * torch.minimum(one.width, two.width)).all())

@@ -25,6 +25,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import Scaling
 from diffode.doors import as_time
 from diffode.fields.base import AffineField, Field, Start, expand_like
 from diffode.fields.schedules import Karras, Rates, Schedule
@@ -138,6 +139,18 @@ class Rescheduled(Wrapped):
         if field.sampling_defaults is not None:
             times = self.times(torch.tensor(field.sampling_defaults.times, dtype=torch.float64))
             self.sampling_defaults = field.sampling_defaults._replace(times=tuple(times.tolist()))
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """From the data's units to those of this state, whose zero is the mean if centred."""
+        own = self.inner.scaling
+        if own is None or self.shift is None:
+            return own
+        return Scaling(own.kind, own.to_data(self.shift.cpu()), own.width)
+
+    @scaling.setter
+    def scaling(self, scaling: Scaling | None) -> None:
+        self.inner.scaling = scaling
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """The starting points of the field itself, in this state."""

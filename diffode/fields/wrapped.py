@@ -7,6 +7,7 @@ from typing import Self
 
 from torch import Tensor
 
+from diffode.data.scaling import Scaling
 from diffode.doors import Numbers
 from diffode.fields.base import AffineField, Latent, Start
 from diffode.fields.schedules import Schedule
@@ -17,9 +18,9 @@ from diffode.rng import Rng
 class Wrapped(AffineField):
     r"""An affine field that changes the answer of another; write ``posterior``.
 
-    All else is the inner field's: prior, start, rows, latent, bound values, labels, moments and
-    the settings that it is sampled with. `Rescheduled`, `PoissonField` and `DiscriminatorGuided`
-    are wrappers.
+    All else is the inner field's: prior, start, rows, latent, bound values, labels, moments,
+    units and the settings that it is sampled with. `Rescheduled`, `PoissonField` and
+    `DiscriminatorGuided` are wrappers.
 
     Arguments:
         inner: the field.
@@ -44,6 +45,15 @@ class Wrapped(AffineField):
         """The inner field's prior, or that of the same noise on another schedule."""
         same = self.schedule is self.inner.schedule or self.inner.prior is None
         return self.inner.prior if same else super().prior
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """From the data's units to those of the inner field, which keeps it."""
+        return self.inner.scaling
+
+    @scaling.setter
+    def scaling(self, scaling: Scaling | None) -> None:
+        self.inner.scaling = scaling
 
     def around(self, inner: AffineField) -> Self:
         """The same change made to another inner field."""

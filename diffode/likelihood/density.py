@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_count
 from diffode.fields.base import AffineField, Field
 from diffode.likelihood.adjoint import Gradient, integrate
@@ -49,10 +50,10 @@ TOLERANCE, STEPS, PILOT = 1e-6, 64, 16
 
 @dataclass(frozen=True)
 class LogProb:
-    """Log-densities in nats, float64; each tensor has shape (B,), one number for each point.
+    r"""Log-densities in nats, float64; each tensor has shape (B,), one number for each point.
 
     Attributes:
-        nats: log p at the points, ``prior + divergence``.
+        nats: log p at the points, ``prior + divergence + units``.
         prior: the log-density of the prior, or of ``terminal``, where the points came from.
         divergence: the change on the way: the integral of the divergence.
         stderr: the error of ``nats`` by the probes' spread: nats +- 1.96 stderr covers the exact
@@ -63,6 +64,8 @@ class LogProb:
         latent: where the points came from, at t_prior, shape (B, *event).
         status: 0 for each row that got there with a finite answer; ``nats``, ``prior`` and
             ``divergence`` of rows that did not are NaN (see `Solution`).
+        units: what the data's units add, :math:`-\sum \log w` over the widths of
+            ``Field.scaling``, the same for all points: the density is per unit of the data.
     """
 
     nats: Tensor
@@ -72,6 +75,7 @@ class LogProb:
     nfe: int
     latent: Tensor
     status: Tensor
+    units: float = 0.0
 
     def rows(self, index: Tensor) -> LogProb:
         """The same for these points."""
@@ -114,7 +118,8 @@ def log_prob(
 
     Arguments:
         field: an unbound field with a prior, its rows treated apart.
-        x: points at t_data, shape (B, *event); integrated in float64 whatever their type.
+        x: points at t_data in the units of the data (``Field.scaling``), shape (B, *event);
+            integrated in float64 whatever their type.
         trace: "exact" (N products with the Jacobian an evaluation), "hutchinson" (K) or
             "hutch++" (2 K; its range is found once, in a coarse solve before), see
             `diffode.likelihood.divergence`.
@@ -159,11 +164,12 @@ def log_prob(
     if gradient is None:
         gradient = "direct" if x.requires_grad and torch.is_grad_enabled() else "none"
     x, y = x.to(field.device), None if y is None else y.to(field.device)
-    size, parts = batch or len(x), []
+    size, parts, units = batch or len(x), [], density_of_units(field)
     with torch.set_grad_enabled(gradient != "none"):
         for first in range(0, len(x), size):
             index = torch.arange(first, min(len(x), first + size), device=x.device)
-            points, labels = x[index].double(), None if y is None else y[index]
+            points = model_units(x[index].double(), field.scaling)
+            labels = None if y is None else y[index]
             rng, transport = Rng(seed).rows(index), Transport(field, None, clock)
             transport, spent = _prepared(transport, points, labels, trace, probes, rng)
             times = transport.times(1 if solver.adaptive else steps or STEPS)
@@ -173,7 +179,7 @@ def log_prob(
             exact = transport.probes is None
             error = torch.zeros_like(mean) if exact else stated_error(change.detach())
             done = end.status == DONE
-            nats = (prior + mean).where(done, math.nan)
+            nats = (prior + mean + units).where(done, math.nan)
             parts.append(
                 LogProb(
                     nats=nats,
@@ -189,7 +195,12 @@ def log_prob(
                 progress(int(index[-1]) + 1)
     names = ("nats", "prior", "divergence", "stderr", "latent", "status")
     joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
-    return LogProb(nfe=max(p.nfe for p in parts), **joined)
+    return LogProb(nfe=max(p.nfe for p in parts), units=units, **joined)
+
+
+def density_of_units(field: Field) -> float:
+    """The log of model volume per data volume: what a field's scaling adds to a log-density."""
+    return 0.0 if field.scaling is None else -field.scaling.log_volume(field.event_shape)
 
 
 def _prepared(

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import uncompiled
+from diffode.data.scaling import model_units
 from diffode.fields.base import Field
-from diffode.likelihood.density import LogProb
+from diffode.likelihood.density import LogProb, density_of_units
 from diffode.likelihood.divergence import check
 
 _Products = Callable[[Tensor], tuple[Tensor, ...]]
@@ -35,7 +36,8 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
     Arguments:
         field: with times of its own (``Field.sampling_defaults``), such as a `MonoFlow` on a
             bank, its rows treated apart.
-        x: points at t_data, shape (B, *event); computed in float64 whatever their type.
+        x: points at t_data in the units of the data, shape (B, *event); computed in float64
+            whatever their type.
         y: labels, shape (B,).
 
     Returns:
@@ -56,7 +58,7 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
         raise ValueError(f"this {type(field).__name__} has no prior, so no density")
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
-    points = x.to(field.device).double()
+    points = model_units(x.to(field.device).double(), field.scaling)
     change, found = points.new_zeros(len(x)), torch.ones(len(x), dtype=torch.bool)
     found, spent = found.to(points.device), 0
     with torch.no_grad():
@@ -64,9 +66,10 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
             points, log_det, ok, used = _undo(field, points, t, end - t, y)
             change, found, spent = change - log_det, found & ok, spent + used
         prior = field.prior.log_prob(points)
-    nats = (prior + change).where(found, torch.nan)
-    status = (~found).long()
-    return LogProb(nats, prior, change, torch.zeros_like(nats), spent, points.to(x), status)
+    units = density_of_units(field)
+    nats = (prior + change + units).where(found, torch.nan)
+    error, status = torch.zeros_like(nats), (~found).long()
+    return LogProb(nats, prior, change, error, spent, points.to(x), status, units)
 
 
 def _undo(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffode import admission
+from diffode.data.scaling import Scaling
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
 from diffode.options import options_of, require_takes, validate
@@ -19,6 +20,7 @@ def build(
     classes: int | None = None,
     stats: Stats | None = None,
     seed: int = 0,
+    scaling: Scaling | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Objective:
     """Build the objective of a recipe, with the field in it.
@@ -30,15 +32,20 @@ def build(
         classes: the number of labels, None for unconditional.
         stats: the data's statistics, from `data_stats`; None stands for standardised data.
         seed: of the network's initial weights.
+        scaling: from the data's units to those that ``stats`` and the field are in, as
+            `diffode.data.Dataset.scaling`; None where they are the same.
         options: the recipe's, and those of its network.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
+        TypeError: a recipe that returns something else than an objective.
     """
     shape = as_shape(shape)
     classes = None if classes is None else as_count(classes, "classes")
     if min(shape) < 1:
         raise ValueError(f"got the event shape {shape}; each size counts from 1")
+    if scaling is not None:
+        scaling.require_fits(shape)
     found = find(str(name), run=True)
     given = admission.opened_parts(options)
     full = validate(f"field {found.name!r}", given, found.function, make_given)
@@ -49,6 +56,8 @@ def build(
     if not isinstance(objective, Objective):
         kind = type(objective).__name__
         raise TypeError(f"the recipe {found.name!r} returned a {kind}; wanted an Objective")
+    if scaling is not None:
+        objective.field.scaling = scaling
     objective.resolved = data.resolved
     known = options_of(found.function, make_given).model_fields
     defaults = {name: option.default for name, option in known.items()}

@@ -43,7 +43,7 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -
     Raises:
         ValueError: tensors that do not fit the spec.
     """
-    stats = checkpoint.stats_of(tensors)
+    stats, scaling = checkpoint.stats_of(tensors), checkpoint.scaling_of(header, tensors)
     shape, classes = tuple(header["shape"]), header["classes"]
     if tuple(stats.mean.shape) != shape:
         found = tuple(stats.mean.shape)
@@ -54,7 +54,8 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -
     named = {"recipe": header["recipe"], **admission.parts(header["options"])}
     for kind, name in named.items():
         admission.admit(kind, name, str(header.get("code", {}).get(kind, "")), trust=trust)
-    objective = build(header["recipe"], shape, classes, stats, **header["options"])
+    options = header["options"]
+    objective = build(header["recipe"], shape, classes, stats, scaling=scaling, **options)
     fill(objective, tensors)
     return objective
 

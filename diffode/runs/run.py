@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from diffode import data as datasets
 from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
@@ -18,6 +17,7 @@ from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
 from diffode.runs.building import build
+from diffode.runs.dataset import given, load_data
 from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
 from diffode.training import checkpoint
@@ -52,52 +52,6 @@ class Run:
     out: Path | None
 
 
-def load_data(plan: Plan) -> Dataset:
-    """The data set of a plan.
-
-    Raises:
-        ValueError: labels asked of a set that has none.
-    """
-    if plan.source == MEMORY:
-        raise ValueError(
-            f"this run was trained on a data set in memory, named {plan.data!r}; give the data "
-            "anew: in Python execute(plan, data, out=..., resume=True), on the command line "
-            "--data FILE"
-        )
-    plan.admit("source")
-    try:
-        dataset = datasets.stored(plan.source or plan.data, plan.reading)
-    except FileNotFoundError as error:
-        if plan.fingerprint is None or not Path(plan.source or "").is_absolute():
-            raise
-        raise FileNotFoundError(
-            f"{plan.source}, the data of this run, is there no more; put it back, or say where it "
-            "is now: diffode train --resume RUN --data PLACE"
-        ) from error
-    return matched(plan, dataset)
-
-
-def matched(plan: Plan, dataset: Dataset) -> Dataset:
-    """A data set that a plan can be carried out on, and was begun on, as far as it tells.
-
-    Raises:
-        ValueError: labels asked of a set that has none, an unfit scale, or other data than the
-            run's, with both.
-    """
-    if plan.fingerprint is not None:
-        now = Fingerprint.of(dataset)
-        differs = plan.fingerprint.differs(now)
-        if differs:
-            raise ValueError(
-                f"{dataset.source or dataset.name} is not the data that this run was trained on: "
-                f"its {differs} changed; then {plan.fingerprint}; now {now}; put the old data "
-                "back, give them with --data, or start a new run"
-            )
-    if plan.labels and dataset.train_labels is None:
-        raise ValueError(f"data set {dataset.name!r} has no labels; train without them")
-    return dataset
-
-
 def untrained(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective:
     """The untrained objective of a plan.
 
@@ -109,7 +63,8 @@ def untrained(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objec
         ValueError: data that the field cannot learn, unless that was begun already.
     """
     classes, own = dataset.classes if plan.labels else None, stats or data_stats(dataset.train)
-    objective = build(plan.field, dataset.event_shape, classes, own, plan.seed, **plan.options)
+    shape, scaling = dataset.event_shape, dataset.scaling
+    objective = build(plan.field, shape, classes, own, plan.seed, scaling, **plan.options)
     if stats is None:
         remarks(objective, dataset.train)
     return objective
@@ -155,7 +110,7 @@ def execute(
     out = None if out is None else Path(out)
     if resume and out is not None:
         plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
-    dataset = load_data(plan) if data is None else matched(plan, _given(data, plan))
+    dataset = load_data(plan) if data is None else given(data, plan)
     plan = replace(plan, source=dataset.source or MEMORY, class_names=dataset.class_names)
     if out is None:
         return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
@@ -168,13 +123,6 @@ def execute(
             require_free(out)
         plan = replace(plan, fingerprint=Fingerprint.of(dataset))
         return _trained(plan, dataset, objective, out, None, watch)
-
-
-def _given(data: Data, plan: Plan) -> Dataset:
-    """Data that were given, read as the plan says; a data set was read already."""
-    if isinstance(data, Dataset):
-        return data
-    return as_dataset(data, plan.data, **plan.reading)
 
 
 def _resumed(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import data_units
 from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field, Latent, expand_like
 from diffode.solvers import Solution
@@ -46,6 +47,14 @@ def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:
         path=None if s.path is None else torch.cat((s.path[:-1], x[None])),
         final="denoise",
     )
+
+
+def in_data_units(field: Field, s: Solution) -> Solution:
+    """A flow's points and its path in the data's units; its latents have no units."""
+    if field.scaling is None:
+        return s
+    path = None if s.path is None else data_units(s.path, field.scaling)
+    return replace(s, x=data_units(s.x, field.scaling), path=path)
 
 
 def concatenated(parts: Sequence[Solution]) -> Solution:

@@ -12,7 +12,7 @@ import torch
 from diffode.doors import Numbers, as_count, as_final
 from diffode.fields.base import AffineField, Field
 from diffode.rng import Rng
-from diffode.sampling.batches import concatenated, denoised, slices
+from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
 from diffode.sampling.choosing import choose
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -38,6 +38,9 @@ def sample(
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     r"""Draw samples: points of the prior, moved to the data's end of the field's span.
+
+    Samples and their path are in the units of the data (``Field.scaling``), latents in those of
+    the model.
 
     Sample i depends on (seed, i) alone, whatever n and batch, for every solver that does not
     couple rows.
@@ -93,7 +96,7 @@ def sample(
             if nfe is not None and end.nfe > nfe:
                 raise ValueError(_overspent(solver, end.nfe, nfe))
             parts.append(replace(end, latent=start.field.latent(start.x)))
-    return concatenated(parts)
+    return in_data_units(field, concatenated(parts))
 
 
 def _overspent(solver: Solver, spent: int, nfe: int) -> str:

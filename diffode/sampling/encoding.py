@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
-from diffode.sampling.batches import concatenated, denoised, slices
+from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
 from diffode.sampling.choosing import solver_for, times_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -36,7 +37,8 @@ def encode(
 
     Arguments:
         field: the field; a bound Poisson field is refused, its plane form is not.
-        x: data, shape (B, *event).
+        x: data in their own units (``Field.scaling``), shape (B, *event). The latents that come
+            of them, and the path, are in the model's.
         solver, nfe, steps, y, path, grid, batch, progress, options: as for `diffode.sample`;
             nothing is denoised, and a field's own solver is not taken: Euler steps do not retrace
             Euler steps.
@@ -46,7 +48,7 @@ def encode(
     """
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
-    x = field.as_state(x)
+    x = model_units(field.as_state(x), field.scaling)
     y = field.as_labels(y, len(x))
     solver = solver_for(field, solver, options, back=True)
     times = times_for(field, solver, nfe, steps, grid, "none").flip(0)
@@ -76,6 +78,8 @@ def decode(
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     """Carry latents to data: the flow from given points at t_prior, the inverse of `encode`.
+
+    What comes of them is in the units of the data, as `encode` takes them.
 
     The latent of a sample drawn on a Poisson flow's hemisphere is the pair (x, q); that of
     `encode`, which uses the plane form, is x alone.
@@ -117,7 +121,7 @@ def decode(
             if final == "denoise":
                 end = denoised(own, end, labels)
             parts.append(replace(end, latent=own.latent(start)))
-    return concatenated(parts)
+    return in_data_units(field, concatenated(parts))
 
 
 def round_trip(
@@ -129,11 +133,13 @@ def round_trip(
 ) -> Tensor:
     """The error of decoding what was encoded, rms over the coordinates of each row, shape (B,).
 
+    It is in the units of the data.
+
     A row that did not finish one of the two ways has no round trip: its error is NaN.
 
     Arguments:
         field: the field.
-        x: data, shape (B, *event).
+        x: data in their own units, shape (B, *event).
         solver: the same for both ways.
         y: labels, shape (B,): a tensor, an array or a list; one label stands for all.
         settings: ``nfe`` or ``steps``, ``grid`` and the solver's options, as for `encode`.

@@ -1,10 +1,11 @@
 """Checkpoints: one file of tensors, with the spec that rebuilds the field in its header.
 
 A checkpoint is a safetensors file. Its tensors are named ``model/<parameter>``,
-``ema/<parameter>``, ``opt/<phase>/<parameter>/<slot>``, ``extra/<name>`` and ``stats/<name>``;
-its header holds a JSON spec, the options of the training, and a digest of everything. No pickle
-is ever written or read, and noise is counter-based, so there is no generator state to keep. Names
-are those without ``torch.compile``, so that compiled and plain objectives read each other's files.
+``ema/<parameter>``, ``opt/<phase>/<parameter>/<slot>``, ``extra/<name>``, ``stats/<name>`` and,
+where the data have other units than the model, ``scaling/<name>``; its header holds a JSON spec,
+the options of the training, and a digest of everything. No pickle is ever written or read, and
+noise is counter-based, so there is no generator state to keep. Names are those without
+``torch.compile``, so that compiled and plain objectives read each other's files.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from torch.optim import Optimizer
 
 from diffode.compiled import plain_names
 from diffode.data.fingerprint import Split
+from diffode.data.scaling import Scaling, same_units
 from diffode.data.stats import Stats
 from diffode.files import is_main_process
-from diffode.inputs import quoted
+from diffode.inputs import brief, quoted
 from diffode.training import container
 from diffode.training.container import Damaged
 from diffode.training.objective import Objective
@@ -62,6 +64,9 @@ def save(
         )
     tensors = named("model", state(objective))
     tensors |= named("stats", stats.tensors()) | named("extra", objective.extra_state())
+    scaling = objective.field.scaling
+    if scaling is not None:
+        tensors |= named("scaling", scaling.tensors())
     if average is not None:
         tensors |= named("ema", state(average))
     for phase, optimiser in (optimisers or {}).items():
@@ -75,6 +80,7 @@ def save(
         "idle": {phase: idle(objective, o) for phase, o in (optimisers or {}).items()},
         "training": dict(training or {}),
         **({"code": dict(spec.code)} if spec.code else {}),
+        **({"scaling": scaling.kind} if scaling is not None else {}),
     }
     return container.write(Path(path), header, tensors)
 
@@ -134,6 +140,12 @@ def peek(path: Path) -> tuple[dict[str, Any], Stats]:
     return header, stats_of(tensors)
 
 
+def units(path: Path) -> Scaling | None:
+    """The scaling that a checkpoint keeps; its digest is not checked."""
+    with _naming_a_sound_one(path):
+        return scaling_of(*container.read(path, only="scaling/"))
+
+
 @contextmanager
 def _naming_a_sound_one(file: Path) -> Iterator[None]:
     """Where a checkpoint is damaged, say which of its neighbours is not."""
@@ -171,8 +183,10 @@ def _is_sound(path: Path) -> bool:
     return True
 
 
-def require_same(header: dict[str, Any], objective: Objective) -> None:
-    """Refuse to go on with another recipe's checkpoint, or with other options.
+def require_same(
+    header: dict[str, Any], tensors: Mapping[str, Tensor], objective: Objective
+) -> None:
+    """Refuse to go on with another recipe's checkpoint, other options or other units.
 
     A size that older versions left open says nothing here: the tensors do.
 
@@ -192,6 +206,12 @@ def require_same(header: dict[str, Any], objective: Objective) -> None:
             raise ValueError(
                 f"the checkpoint has {key} {theirs.get(key)}, the objective {mine.get(key)}"
             )
+    before, now = scaling_of(header, tensors), objective.field.scaling
+    if not same_units(before, now):
+        raise ValueError(
+            f"the checkpoint was trained in the units {_told(before)}, not {_told(now)}; read the "
+            "data as they were read then (--scale), or start a new run"
+        )
 
 
 def require_training(
@@ -229,3 +249,26 @@ def stats_of(tensors: Mapping[str, Tensor]) -> Stats:
         return Stats.from_tensors(part(tensors, "stats"))
     except KeyError as name:
         raise ValueError(f"the checkpoint has no tensor stats/{name.args[0]}") from None
+
+
+def scaling_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Scaling | None:
+    """From the data's units to the model's, in a checkpoint; None where they are the same.
+
+    Raises:
+        ValueError: a kind without its tensors or the reverse, or numbers that are no scaling.
+    """
+    kind, found = header.get("scaling"), part(tensors, "scaling")
+    if kind is None and not found:
+        return None
+    if not isinstance(kind, str) or found.keys() != {"shift", "width"}:
+        raise ValueError("the checkpoint's scaling is not whole: a kind, a shift and a width")
+    try:
+        scaling = Scaling(kind, found["shift"], found["width"])
+        scaling.require_fits(header["shape"])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the checkpoint's scaling cannot be used: {error}") from None
+    return scaling
+
+
+def _told(scaling: Scaling | None) -> str:
+    return "of the data" if scaling is None else brief(str(scaling))

@@ -61,7 +61,7 @@ class Start:
                 "on"
             )
         if self.header:
-            checkpoint.require_same(self.header, objective)
+            checkpoint.require_same(self.header, self.tensors, objective)
             checkpoint.require_training(self.header, options.fixed(), split)
 
 

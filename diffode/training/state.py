@@ -69,6 +69,8 @@ def require_exact(
     wanted = set(named("model", state(objective)) | named("extra", objective.extra_state()))
     if objective.stats is not None:
         wanted |= named("stats", objective.stats.tensors()).keys()
+    if objective.field.scaling is not None:
+        wanted |= named("scaling", objective.field.scaling.tensors()).keys()
     if average is not None:
         wanted |= named("ema", state(average)).keys()
     for phase, optimiser in optimisers.items():
