@@ -56,6 +56,7 @@ WORK = {
     "benchmarks.claims": ["run"],
     "benchmarks.digits": ["cell"],
     "benchmarks.exact": ["acceptance", "large", "as_attention"],
+    "benchmarks.gpu": ["carried_out"],
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
     "benchmarks.solvers": ["fill"],
