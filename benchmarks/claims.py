@@ -34,8 +34,9 @@ from diffode.fields.base import AffineField
 from diffode.files import write_text
 from diffode.metrics import frechet, precision_recall
 from diffode.rng import Rng
+from diffode.runs.dataset import load_data
 from diffode.runs.keys import key_of, key_of_values
-from diffode.runs.run import load_data
+from diffode.runs.suited import suited
 from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
 
@@ -58,7 +59,7 @@ def model(field: str, seed: int, out: Path, **options: float) -> Model:
     config = make_config(
         fields=[field], data=["digits"], options={field: chosen}, train=train, device="cpu"
     )
-    plan = plan_of(config, field, "digits", seed)
+    plan = suited(plan_of(config, field, "digits", seed), DIGITS)
     found = model_of(plan, key_of_values(DIGITS.train, DIGITS.train_labels), out)
     train_model(found, load_data(plan))
     return found

@@ -59,6 +59,7 @@ WORK = {
     "benchmarks.gpu": ["carried_out"],
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
+    "benchmarks.points": ["cell"],
     "benchmarks.solvers": ["fill"],
 }  # the functions that take minutes to hours, of which the tests only see that they are reached
 

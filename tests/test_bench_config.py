@@ -10,6 +10,7 @@ from diffode.bench.models import model_of, paced, plan_of
 from diffode.config_file import dump, read_config
 from diffode.data import load
 from diffode.runs.keys import key_of_values
+from diffode.runs.suited import suited
 from tests.runs import refused, written
 
 
@@ -43,7 +44,7 @@ def test_recipes_with_training_options_of_their_own_keep_them():
 
 def test_seconds_become_steps_once(tmp_path):
     config = make_config(fields=["edm"], train={"batch": 32, "width": 16, "depth": 1}, seconds=0.5)
-    plan = plan_of(config, "edm", "moons", 0)
+    plan = suited(plan_of(config, "edm", "moons", 0), load("moons"))
     first = paced(plan, load("moons"), 0.5, tmp_path)
     assert first.training["steps"] > 1
     assert paced(plan, load("moons"), 0.5, tmp_path) == first

@@ -38,6 +38,7 @@ from diffode.metrics.panel import Panel
 from diffode.runs.dataset import load_data, matched
 from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.run import untrained
+from diffode.runs.suited import suited
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 
@@ -130,13 +131,12 @@ class _Part:
         self.pieces += 0 if config.budget is None else len(config.fields)
 
     def _own_steps(self, field: str) -> int | None:
-        own = untrained(
-            plan_of(self.config, field, self.name, 0), self.dataset
-        ).field.sampling_defaults
+        plan = suited(plan_of(self.config, field, self.name, 0), self.dataset)
+        own = untrained(plan, self.dataset).field.sampling_defaults
         return None if own is None else len(own.times) - 1
 
     def _model(self, field: str, seed: int) -> Model:
-        plan = plan_of(self.config, field, self.name, seed)
+        plan = suited(plan_of(self.config, field, self.name, seed), self.dataset)
         if self.config.seconds is not None:
             plan = paced(plan, self.dataset, self.config.seconds, self.out)
         values = key_of_values(self.dataset.train, self.dataset.train_labels)

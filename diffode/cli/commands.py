@@ -57,8 +57,8 @@ class Train:
     data: Annotated[
         str | None, typer.Option(help="the same as DATA", autocompletion=completing.data)
     ] = None
-    steps: Annotated[int | None, typer.Option(help="training steps [the recipe's]")] = None
-    batch: Annotated[int | None, typer.Option(help="samples in a step")] = None
+    steps: Annotated[int | None, typer.Option(help="training steps [by the data]")] = None
+    batch: Annotated[int | None, typer.Option(help="samples in a step [by the data]")] = None
     seed: Annotated[
         int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)
     ] = None

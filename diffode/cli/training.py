@@ -28,6 +28,7 @@ from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
 from diffode.runs.run import Run, execute, home, load_data, require_free
+from diffode.runs.suited import suited
 from diffode.runs.targets import unknown
 from diffode.solvers import get_solver
 from diffode.training import checkpoint
@@ -73,6 +74,8 @@ def command(asked: Train) -> None:
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
     job = _new(asked, options) if asked.resume is None else _resumed(asked, options, asked.resume)
     dataset = load_data(job.plan)
+    if not job.resume:
+        job = replace(job, plan=suited(job.plan, dataset))
     if not is_image(dataset.event_shape):
         require_matplotlib()
     panel = Panel(dataset, asked.samples, labels=job.plan.labels)

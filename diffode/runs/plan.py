@@ -44,7 +44,8 @@ class Plan:
         labels: whether the field is trained on the labels too.
         seed: of the weights, the order of the samples and all noise.
         options: the recipe's options, complete.
-        training: the trainer's options, complete.
+        training: the trainer's options, complete; steps and batch are None where they are open,
+            until `diffode.runs.suited` chooses them by the data.
         solver: the name of the solver to sample with.
         source: where the data are, from anywhere: a name, an absolute path, or "memory"; None in
             runs of older versions.
@@ -160,6 +161,12 @@ class Plan:
         own, rest = _completed(find(self.field), every)
         return dataclasses.replace(self, options=own, training=rest)
 
+    def filled(self, stored: Plan) -> Plan:
+        """The plan, its open options as a stored one has them."""
+        options = filled(self.options, stored.options)
+        training = filled(self.training, stored.training)
+        return dataclasses.replace(self, options=options, training=training)
+
     @property
     def named(self) -> dict[str, str]:
         """What the plan names, by its kind in the registry."""
@@ -202,6 +209,11 @@ def changes(stored: Plan, plan: Plan, folder: Path) -> list[str]:
     free = {k: (stored.training.get(k), plan.training.get(k)) for k in _MAY}
     free["data"] = stored.source, plan.source
     return [f"{key}: {old} -> {new}" for key, (old, new) in free.items() if old != new]
+
+
+def filled(options: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, those that are open taken from others."""
+    return {k: usual.get(k) if v is None else v for k, v in options.items()}
 
 
 def _completed(

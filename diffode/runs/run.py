@@ -20,6 +20,7 @@ from diffode.runs.building import build
 from diffode.runs.dataset import given, load_data
 from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
+from diffode.runs.suited import suited
 from diffode.training import checkpoint
 from diffode.training.lock import hold
 from diffode.training.objective import Objective
@@ -109,9 +110,12 @@ def execute(
     """
     out = None if out is None else Path(out)
     if resume and out is not None:
-        plan = replace(plan, fingerprint=Plan.read(out).fingerprint)
+        stored = Plan.read(out)
+        plan = replace(plan.filled(stored), fingerprint=stored.fingerprint)
     dataset = load_data(plan) if data is None else given(data, plan)
     plan = replace(plan, source=dataset.source or MEMORY, class_names=dataset.class_names)
+    if not resume:
+        plan = suited(plan, dataset)
     if out is None:
         return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
     if resume:
