@@ -18,9 +18,11 @@ from diffode import registry
 from diffode.data import Dataset
 from diffode.data.source import whole, width
 from diffode.inputs import quoted
+from diffode.metrics import lite0
 from diffode.metrics.classifier import Classifier, load_classifier, shipped
 
 PCA = 32  # coordinates of the principal axes, at most
+MOST_PLAIN = 1024  # coordinates up to which the events themselves are a feature space
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,23 @@ def inception(_: Dataset) -> Features:
     return Features("inception", content, apply)
 
 
+@feature_space("lite0")
+def _lite0(dataset: Dataset) -> Features:
+    """What EfficientNet-Lite0, trained on ImageNet, sees in images.
+
+    Raises:
+        ValueError: no images of gray levels, or its weights are not installed.
+    """
+    if not _has_levels(dataset) or dataset.event_shape[0] not in (1, 3):
+        raise ValueError(
+            f"got {dataset!r}; lite0 takes images of 1 or 3 channels whose gray levels are "
+            "[-1, 1] (--scale pixels)"
+        )
+    content = _digest(lite0.WEIGHTS.encode(), lite0.RULE.encode())
+    about = {"images": lite0.RULE, "weights": lite0.WEIGHTS}
+    return Features("lite0", content, lite0.Lite0.installed().features, about)
+
+
 @feature_space("classifier")
 def _shipped(dataset: Dataset) -> Features:
     """The hidden layer of the classifier that comes with the package."""
@@ -169,11 +188,34 @@ def space(name: str, dataset: Dataset) -> Features:
     return found
 
 
-def usual(dataset: Dataset, most: int = 1024) -> Sequence[str]:
-    """The names of the spaces that suit a data set: a classifier where one is shipped."""
+def usual(dataset: Dataset) -> Sequence[str]:
+    """The names of the spaces that suit a data set: a network's where there is one, and a plain.
+
+    That is the classifier of the set if one is shipped, and lite0 for RGB images, if installed.
+    """
     own = ["classifier"] if shipped(dataset.name) is not None else []
-    small = width(dataset.train) <= most
-    return [*own, "pixels" if small else "pca"]
+    if _is_natural(dataset) and lite0.weights_path() is not None:
+        own.append("lite0")
+    return [*own, "pixels" if width(dataset.train) <= MOST_PLAIN else "pca"]
+
+
+def lacking(dataset: Dataset) -> str | None:
+    """How to get the usual space that is not installed, if one is not."""
+    if not _is_natural(dataset) or lite0.weights_path() is not None:
+        return None
+    return f"no Frechet distance in the features of a network for RGB images: {lite0.GET}"
+
+
+def _is_natural(dataset: Dataset) -> bool:
+    """Whether these are RGB images that a network trained on photographs may look at."""
+    large = width(dataset.train) > MOST_PLAIN
+    return large and _has_levels(dataset) and dataset.event_shape[0] == 3
+
+
+def _has_levels(dataset: Dataset) -> bool:
+    """Whether these are images whose gray levels are [-1, 1]."""
+    scaling = dataset.scaling
+    return len(dataset.event_shape) == 3 and (scaling is None or scaling.kind == "pixels")
 
 
 def naming(dataset: Dataset, spaces: Sequence[Features]) -> Callable[[Tensor], Tensor] | None:

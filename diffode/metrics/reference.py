@@ -15,7 +15,7 @@ from diffode.data.memory import Data
 from diffode.data.rows import some_rows
 from diffode.data.source import whole
 from diffode.metrics import kernels
-from diffode.metrics.features import Features, naming, space, usual
+from diffode.metrics.features import Features, lacking, naming, space, usual
 from diffode.metrics.neighbours import nearest
 from diffode.rng import Rng
 
@@ -38,6 +38,9 @@ class Reference:
         labels: whether samples are drawn with labels, each class in its share: then reference and
             real data have the classes' shares too.
 
+    Attributes:
+        notes: what figures lack here, and how to get it, a sentence each.
+
     Raises:
         ValueError: too few points, or an unknown feature space.
     """
@@ -56,6 +59,7 @@ class Reference:
         self.labels = labels and dataset.train_labels is not None
         self.count = min(count, len(dataset.train))
         names = usual(dataset) if features is None else features
+        self.notes = [note for note in (lacking(dataset),) if note and features is None]
         self.features: list[Features] = [space(name, dataset) for name in names]
         self.fresh = len(dataset.test) >= 2 * self.count
         order = self._order("test", dataset.test_labels, len(dataset.test))

@@ -87,6 +87,7 @@ class Evaluation:
             f"feature spaces: {spaces}; Gaussian kernel of {width}",
             "Gaussian fit: draws of a Gaussian with the training data's mean and covariance, what "
             "nothing learned scores",
+            *self.panel.notes,
             "+- is one standard error",
             *(few if fewest < FEW else []),
             *(none if fewest < FEWEST else []),
