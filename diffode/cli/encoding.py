@@ -15,6 +15,7 @@ from diffode.cli.outcome import deliver, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.points import read_array, read_points
+from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.runs.keys import key_of_values
@@ -83,7 +84,8 @@ def decode_command(asked: Decode) -> None:
     earlier = _earlier(asked.file, len(z))
     with progress_bar("decode", len(z)) as bar:
         back = decode(field, z, y=y, q=q, final=last, progress=bar.advance, **settings)
-    write = None if asked.out.suffix == ".npz" else partial(samples_picture, back.x.cpu())
+    picture = partial(samples_picture, model_units(back.x.cpu(), field.scaling))
+    write = None if asked.out.suffix == ".npz" else picture
     status = torch.maximum(back.status, earlier.to(back.status))
     deliver(asked.out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
     typer.echo(f"wrote {asked.out} ({len(z)} points)")

@@ -11,11 +11,13 @@ from diffode.cli.commands import Sample
 from diffode.cli.outcome import deliver
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
+from diffode.data.scaling import model_units
 from diffode.files import require_writable
 from diffode.options import counted
-from diffode.runs.targets import resolve
+from diffode.runs.targets import Target, resolve
 from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
+from diffode.solvers import Solver
 from diffode.viz import samples_picture
 
 
@@ -43,8 +45,19 @@ def command(asked: Sample) -> None:
             grid=asked.grid,
             progress=bar.advance,
         )
-    write = None if asked.out.suffix == ".npz" else partial(samples_picture, drawn.x.cpu())
+    title = _title(asked, target, chosen, drawn.nfe)
+    x = model_units(drawn.x.cpu(), target.field.scaling)
+    picture = partial(samples_picture, x, title=title, y=y, names=target.class_names)
+    write = None if asked.out.suffix == ".npz" else picture
     arrays = {"x": drawn.x, "y": y, "q": drawn.q}
     deliver(asked.out, "samples", drawn.status, drawn.nfe_per_row, write, **arrays)
     said = f"{counted(n, 'sample')}, {counted(drawn.nfe, 'evaluation')} each"
     typer.echo(f"wrote {asked.out} ({said})")
+
+
+def _title(asked: Sample, target: Target, solver: Solver | None, nfe: int) -> str:
+    """What a picture says of its samples: where they come from, and how."""
+    how = [] if solver is None else [repr(solver)]
+    how += [] if asked.grid is None else [f"grid {asked.grid}"]
+    how += [f"{counted(nfe, 'evaluation')} each", f"seed {asked.seed}"]
+    return f"{target.called}\n{', '.join(how)}; nothing selected"

@@ -34,7 +34,6 @@ from diffode.solvers import get_solver
 from diffode.training import checkpoint
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
-from diffode.viz import samples_picture
 from diffode.viz.canvas import require_matplotlib
 from diffode.viz.images import is_image
 
@@ -206,7 +205,7 @@ def _fresh(plan: Plan) -> Path:
 
 def _finish(run: Run, result: Assessment, folder: Path) -> None:
     """Write what the run leaves, and print it."""
-    samples_picture(result.shown, folder / "samples.png", run.dataset.train)
+    result.picture(run.dataset, folder / "samples.png")
     save_samples(result.solution, folder / "samples.npz", result.y)
     result.write(folder / "quality.json")
     write_report(run, result, folder / "report.html", *_losses(folder))

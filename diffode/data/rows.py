@@ -53,6 +53,11 @@ def some_labels(labels: Tensor, n: int, seed: int = 0) -> Tensor:
     return ordered[_systematic(len(ordered), n, rng)][rng.permutation("labels", n)]
 
 
+def some_of_each(labels: Tensor, n: int) -> Tensor:
+    """The first n rows of each class, or all that it has, class after class."""
+    return torch.cat([(labels == k).nonzero().flatten()[:n] for k in sorted(set(labels.tolist()))])
+
+
 def _systematic(size: int, n: int, rng: Rng) -> Tensor:
     """n of `size` places, evenly spaced from a random start, in ascending order."""
     start = rng.uniform("place", (1,))

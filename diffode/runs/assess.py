@@ -6,10 +6,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from diffode.data import Dataset
 from diffode.data.points import write_arrays
+from diffode.data.rows import some_of_each
+from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.files import write_text
 from diffode.metrics.panel import Panel
@@ -18,9 +23,10 @@ from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
 from diffode.solvers.status import refusal
+from diffode.viz import samples_picture
 from diffode.viz.images import is_image
 
-IMAGES = 100  # in a picture
+IMAGES, ACROSS = 100, 10  # in a picture, and in it of each class
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,28 @@ class Assessment:
     evaluation: Evaluation
     y: Tensor | None = None
 
-    @property
-    def shown(self) -> Tensor:
-        """The samples of a picture: 100 images, or all points."""
-        x = self.solution.x.cpu()
-        return x[:IMAGES] if is_image(tuple(x.shape[1:])) else x
+    def picture(self, dataset: Dataset, path: Path | None = None) -> bytes:
+        """The PNG of samples: of images 100, or ten of each class, and of points all.
+
+        Arguments:
+            dataset: what the field was trained on, shown beside points.
+            path: where to write.
+        """
+        e, y, x = self.evaluation, self.y, model_units(self.solution.x.cpu(), dataset.scaling)
+        if is_image(tuple(x.shape[1:])):
+            rows = torch.arange(IMAGES) if y is None else some_of_each(y, ACROSS)
+            x, y = x[rows[: len(x)]], None if y is None else y[rows]
+        how = f"{self.solver}, {self.solution.nfe} evaluations each, seed {e.settings['seed']}"
+        labels: dict[str, Any] = {} if y is None else {"y": y, "reference_y": dataset.train_labels}
+        picture: bytes = samples_picture(
+            x,
+            path,
+            dataset.train,
+            title=f"{e.title}\n{how}; nothing selected",
+            names=dataset.class_names or (),
+            **labels,
+        )
+        return picture
 
     def write(self, path: Path) -> None:
         """Write the figures as JSON, as ``diffode eval`` does."""

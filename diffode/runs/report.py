@@ -13,13 +13,14 @@ from string import Template
 from torch import Tensor
 
 from diffode import code
+from diffode.data.scaling import model_units
 from diffode.data.source import whole
 from diffode.files import write_text
 from diffode.metrics import nearest
 from diffode.runs.assess import Assessment
 from diffode.runs.run import Run
 from diffode.training.suitability import WARNED, signal
-from diffode.viz import data_uri, image_grid, samples_picture
+from diffode.viz import data_uri, image_grid
 from diffode.viz.images import is_image
 
 _STYLE = """
@@ -76,21 +77,21 @@ def write_report(
         path: the .html file.
         steps, losses: the loss over the run, as it was recorded.
     """
-    x, train = result.solution.x.cpu(), run.dataset.train
+    x = model_units(result.solution.x.cpu(), run.dataset.scaling)
     plan = run.plan
     settings = {"options": plan.options, "training": plan.training}
     page = _PAGE.substitute(
         style=_STYLE,
         title=html.escape(f"{code.short(plan.field)} on {run.dataset.name}"),
         about=html.escape(repr(run.field)),
-        samples=data_uri(samples_picture(result.shown, reference=train)),
+        samples=data_uri(result.picture(run.dataset)),
         caption=(
             f"Drawn with {html.escape(result.solver)}, {result.solution.nfe} evaluations of the "
             f"network, seed {plan.seed}. Nothing is selected. "
             f"{result.solution.shortfall('samples')}"
         ),
         start=_start(run),
-        neighbours=_neighbours(x, whole(train)),
+        neighbours=_neighbours(x, whole(run.dataset.train)),
         table=result.evaluation.table().html(),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
         curve=curve(steps, losses),

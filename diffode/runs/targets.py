@@ -78,6 +78,13 @@ class Target:
         names = None if self.plan is None or self.classes is None else self.plan.class_names
         return () if names is None else as_class_names(names, self.classes)
 
+    @property
+    def called(self) -> str:
+        """What it is, for a picture of its samples: field and data, or the name of code."""
+        if self.plan is None:
+            return self.name
+        return f"{code.short(self.plan.field)} on {Path(code.short(self.plan.data)).name}"
+
     def title(self, dataset: Dataset) -> str:
         """What a table of figures beside these data is called."""
         what = self.name if self.plan is None else code.short(self.plan.field)

@@ -17,15 +17,17 @@ from typing import Any
 _HOME = {
     "data_uri": "canvas",
     "image_grid": "images",
+    "image_sheet": "sheet",
     "plot_trajectories": "trajectories",
     "points_picture": "points",
-    "samples_picture": "images",
+    "samples_picture": "samples",
     "shown": "trajectories",
     "strip": "trajectories",
 }
 __all__ = [  # and diffode.viz.tour.tour
     "data_uri",
     "image_grid",
+    "image_sheet",
     "plot_trajectories",
     "points_picture",
     "samples_picture",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from diffode.files import replacing
@@ -82,22 +83,19 @@ def save(drawn: Figure, path: str | Path | None = None) -> bytes:
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """The PNG of pixels (H, W) or (H, W, 1), grey, or (H, W, 3), RGB."""
-    height, width = pixels.shape[:2]
-    colour = 2 if pixels.shape[2:] == (3,) else 0
-    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # each row starts with filter 0
+    return encoded(image(pixels))
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
 
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    body = (
-        chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
-        + chunk(b"IEND", b"")
-    )
-    return _SIGNATURE + body
+def image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Pixels (H, W), (H, W, 1) or (H, W, 3) as a picture of Pillow's."""
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2:] == (1,) else pixels)
+
+
+def encoded(picture: Image.Image) -> bytes:
+    """The PNG of a picture of Pillow's."""
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def is_png(content: bytes) -> bool:

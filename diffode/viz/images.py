@@ -1,4 +1,4 @@
-"""Samples as a picture: a grid of images, or what `points` draws."""
+"""A grid of images, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffode.viz import canvas
-from diffode.viz.points import points_picture
 
 GAP = 2  # pixels between images
 SIDE = 64  # pixels that a small image is enlarged to, about
-MOST = 256  # images in one picture of samples
 MAGENTA = torch.tensor([1.0, -1.0, 1.0]).view(3, 1, 1)
 
 
@@ -24,12 +22,21 @@ def is_image(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3)
 
 
-def grid_pixels(
-    x: Tensor, columns: int | None = None, scale: int | None = None
-) -> NDArray[np.uint8]:
-    """The pixels of `image_grid`, shape (H, W, 1) or (H, W, 3)."""
+def require_images(x: Tensor) -> None:
+    """Refuse what is no batch of images.
+
+    Raises:
+        ValueError: another shape than (B, 1 or 3, H, W), or no image.
+    """
     if x.ndim != 4 or not is_image(tuple(x.shape[1:])) or not x.numel():
         raise ValueError(f"got x of shape {tuple(x.shape)}; wanted images (B, 1 or 3, H, W)")
+
+
+def grid_pixels(
+    x: Tensor, columns: int | None = None, scale: int | None = None, gap: int = GAP
+) -> NDArray[np.uint8]:
+    """The pixels of `image_grid`, shape (H, W, 1) or (H, W, 3), with gaps of so many of them."""
+    require_images(x)
     columns = math.ceil(math.sqrt(len(x))) if columns is None else min(columns, len(x))
     scale = max(1, round(SIDE / max(x.shape[2:]))) if scale is None else scale
     if columns < 1 or scale < 1:
@@ -41,11 +48,11 @@ def grid_pixels(
     tiles = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1)
     tiles = tiles.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     count, height, width, channels = tiles.shape
-    down, across = height + GAP, width + GAP
-    size = (math.ceil(count / columns) * down + GAP, columns * across + GAP, channels)
+    down, across = height + gap, width + gap
+    size = (math.ceil(count / columns) * down + gap, columns * across + gap, channels)
     page = np.full(size, 255, dtype=np.uint8)
     for i, tile in enumerate(tiles.numpy()):
-        top, left = i // columns * down + GAP, i % columns * across + GAP
+        top, left = i // columns * down + gap, i % columns * across + gap
         page[top : top + height, left : left + width] = tile
     return page
 
@@ -70,21 +77,3 @@ def image_grid(
         ValueError: x is no batch of images, or a count below 1.
     """
     return canvas.write(canvas.png(grid_pixels(x, columns, scale)), path)
-
-
-def samples_picture(
-    x: Tensor, path: str | Path | None = None, reference: Tensor | None = None
-) -> bytes:
-    """The PNG that suits the shape: a grid of (the first 256) images, or a scatter of points.
-
-    Arguments:
-        x: samples, shape (B, *event).
-        path: where to write.
-        reference: training data (M, *event) to show beside points; images stand alone.
-
-    Raises:
-        ValueError: no samples, or a reference that does not fit them.
-    """
-    if is_image(tuple(x.shape[1:])):
-        return image_grid(x[:MOST], path)
-    return points_picture(x, path, reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,28 @@ import torch
 from torch import Tensor
 
 from diffode.data.rows import some_rows
+from diffode.data.source import Samples
+from diffode.inputs import brief
 from diffode.viz import canvas
+from diffode.viz.text import class_name, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+CLASSES = 12  # that have a colour of their own, at most
 MOST = 4000  # points drawn of each set
 FITTED = 1000  # rows that principal axes are fitted to
 
 
 def points_picture(
-    x: Tensor, path: str | Path | None = None, reference: Tensor | None = None
+    x: Tensor,
+    path: str | Path | None = None,
+    reference: Samples | None = None,
+    title: str = "",
+    y: Tensor | None = None,
+    reference_y: Tensor | None = None,
+    names: Sequence[str] = (),
 ) -> bytes:
     """The PNG of a scatter of points, beside one of the reference in the same view.
 
@@ -31,6 +43,10 @@ def points_picture(
         x: samples, shape (B, *event); 4,000 of them are drawn, chosen at random.
         path: where to write.
         reference: training data, shape (M, *event); 4,000 of them are drawn.
+        title: above the picture.
+        y: labels of the points, shape (B,): a colour for each class, of 12 classes at most.
+        reference_y: labels of the reference, shape (M,).
+        names: what the labels are called.
 
     Raises:
         ValueError: no samples, or a reference that does not fit them.
@@ -42,9 +58,11 @@ def points_picture(
             f"got a reference of shape {tuple(reference.shape)} for samples of shape "
             f"{tuple(x.shape)}; they must agree but for the count"
         )
-    sets = [("samples", _rows(x), canvas.ORANGE)]
+    classes = [] if x[0].numel() == 1 else _classes(y, reference_y)
+    sets = [("samples", _rows(x), _colours(y, classes, len(x)) or canvas.ORANGE)]
     if reference is not None:
-        sets.insert(0, ("training data", _rows(reference), canvas.BLUE))
+        colours = _colours(reference_y, classes, len(reference)) or canvas.BLUE
+        sets.insert(0, ("training data", _rows(reference), colours))
     known = sets[0][1]  # the set that axes and view are fitted to
     known = known[known.isfinite().all(1)]
     labels = ("", "")
@@ -57,13 +75,16 @@ def points_picture(
             f"second, {shares[1]:.0%}",
         )
     middle, half = canvas.box(known)
-    drawn = canvas.figure(480 * len(sets), 540)
+    lines = [brief(plain(line), 60 * len(sets)) for line in title.splitlines()]
+    drawn = canvas.figure(480 * len(sets), 540 + 22 * len(lines))
     drawn.set_layout_engine("constrained")
+    if lines:
+        drawn.suptitle("\n".join(lines), color=canvas.INK, fontsize="medium", parse_math=False)
     row = drawn.subplots(1, len(sets), squeeze=False, sharex=True, sharey=True)[0]
     for ax, (name, points, colour) in zip(row, sets, strict=True):
         outside = int((~((points - middle).abs() <= half).all(1)).sum())
-        title = f"{name}, {len(points):,}" + (f" ({outside:,} outside)" if outside else "")
-        if points.shape[1] == 1:
+        said = f"{name}, {len(points):,}" + (f" ({outside:,} outside)" if outside else "")
+        if points.shape[1] == 1 and isinstance(colour, str):
             _line(ax, points, colour, float(middle), half)
         else:
             canvas.plane(ax, middle, half)
@@ -71,8 +92,43 @@ def points_picture(
             ax.scatter(*points.T.numpy(), s=size, color=colour, alpha=0.6, linewidths=0)
             ax.set_xlabel(labels[0], color=canvas.GREY)
             ax.set_ylabel(labels[1], color=canvas.GREY)
-        ax.set_title(title, color=canvas.INK)
+        ax.set_title(said, color=canvas.INK)
+    if classes:
+        _legend(drawn, classes, names)
     return canvas.save(drawn, path)
+
+
+def _classes(*labels: Tensor | None) -> list[int]:
+    """The classes of labels, where they are few enough to be told apart by colour."""
+    known = [y.tolist() for y in labels if y is not None]
+    classes = sorted(set().union(*known)) if labels[0] is not None else []
+    return classes if len(classes) <= CLASSES else []
+
+
+def _hues(classes: Sequence[int]) -> list[str]:
+    from matplotlib.colors import to_hex
+
+    return [to_hex(c) for c in canvas.hues(np.arange(len(classes)) / max(1, len(classes)))]
+
+
+def _colours(y: Tensor | None, classes: list[int], rows: int) -> list[str] | None:
+    """The colour of each row that is drawn, by its class."""
+    if y is None or not classes:
+        return None
+    hues = dict(zip(classes, _hues(classes), strict=True))
+    return [hues[label] for label in y.cpu()[some_rows(rows, MOST)].tolist()]
+
+
+def _legend(drawn: Figure, classes: Sequence[int], names: Sequence[str]) -> None:
+    """What the colours stand for, below the picture."""
+    from matplotlib.lines import Line2D
+
+    dots = [Line2D([], [], color=c, marker="o", linestyle="") for c in _hues(classes)]
+    called = [class_name(label, names) for label in classes]
+    place = {"loc": "outside lower center", "ncols": min(len(classes), 6), "frameon": False}
+    legend = drawn.legend(dots, [f" {brief(name, 24)}" for name in called], **place)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _line(ax: Axes, points: Tensor, colour: str, middle: float, half: float) -> None:
@@ -94,5 +150,5 @@ def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, list[float]]:
     return mean, axes[:2], (variances / variances.sum().clamp_min(1e-300))[:2].tolist()
 
 
-def _rows(x: Tensor) -> Tensor:
-    return x[some_rows(len(x), MOST).to(x.device)].detach().cpu().double().flatten(1)
+def _rows(x: Samples) -> Tensor:
+    return x[some_rows(len(x), MOST)].detach().cpu().double().flatten(1)
