@@ -12,6 +12,7 @@ import typer
 from diffode import __version__
 from diffode.cli import commands, comparisons, lists  # noqa: F401  # they register themselves
 from diffode.cli.failing import explained, fail, warnings_as_lines
+from diffode.cli.reading import reading_shown
 from diffode.cli.shared import app
 from diffode.cli.signals import Ended, ending_signals
 from diffode.code import blamed
@@ -38,7 +39,7 @@ def _any_command(
 def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
     try:
-        with ending_signals(), warnings_as_lines():
+        with ending_signals(), warnings_as_lines(), reading_shown():
             code = app(arguments or ["--help"], standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _UsageError as error:

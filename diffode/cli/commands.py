@@ -10,9 +10,12 @@ import typer
 from diffode.cli import completing
 from diffode.cli.shared import (
     SEEDS,
+    Background,
     Device,
+    Grey,
     Levels,
     Nfe,
+    Resize,
     SolverOptions,
     Steps,
     Target,
@@ -46,7 +49,7 @@ class Train:
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="a set of diffode data, a .npy/.npz file, a folder of IDX files [digits]",
+            help="a set of diffode data, a .npy/.npz file, a folder of images [digits]",
             autocompletion=completing.data,
         ),
     ] = None
@@ -65,6 +68,9 @@ class Train:
     labels: Annotated[
         bool | None, typer.Option("--labels/--no-labels", help="train on the labels too")
     ] = None
+    resize: Resize = None
+    grey: Grey = None
+    background: Background = None
     solver: Annotated[
         str | None,
         typer.Option(help="to sample with at the end", autocompletion=completing.solvers),

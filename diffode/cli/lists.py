@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diffode.cli import completing
-from diffode.cli.shared import app
+from diffode.cli.shared import Background, Grey, Resize, app
 from diffode.meanings import Option, described, shown
 from diffode.tables import Table
 
@@ -113,27 +113,36 @@ def data(
             autocompletion=completing.data,
         ),
     ] = None,
+    resize: Resize = None,
+    grey: Grey = None,
+    background: Background = None,
 ) -> None:
     """List the data sets, or say what one of them holds."""
     if source is not None:
-        return _holds(source)
+        given = {"resize": resize, "grey": grey, "background": background}
+        return _holds(source, {name: value for name, value in given.items() if value is not None})
     from diffode import registry
 
     show(registry.describe("source"))
     typer.echo(
-        "or a path to a .npy file, a .npz file with x and perhaps y, or a folder of IDX files; or "
+        "or a path to a .npy file, a .npz file with x and perhaps y, a folder of images with a "
+        "sub-folder for each class, or a folder of IDX files; or "
         "file.py:name, a function of the seed that returns data"
     )
 
 
-def _holds(source: str) -> None:
+def _holds(source: str, reading: Mapping[str, Any]) -> None:
     """Print what a data set is made of."""
     from diffode.data import load
     from diffode.data.source import whole
 
-    dataset = load(source)
+    dataset = load(source, **reading)
     x, y = whole(dataset.train), dataset.train_labels
     typer.echo(repr(dataset))
+    for note in dataset.notes:
+        typer.echo(note)
+    for name in dataset.left_out:
+        typer.echo(f"left out: {name}")
     typer.echo(f"train points from {x.min():.4g} to {x.max():.4g}, std {x.std():.4g}")
     if y is not None:
         counts = y.bincount(minlength=dataset.classes or 0).tolist()

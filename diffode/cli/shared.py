@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -40,6 +41,13 @@ Levels = Annotated[
 ]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Resize = Annotated[
+    int | None, typer.Option(metavar="N", help="bring images to N x N: the square in the middle")
+]
+Grey = Annotated[bool | None, typer.Option("--grey", help="make images grey")]
+Background = Annotated[
+    str | None, typer.Option(help="the colour behind transparent pixels [white]")
+]
 SEEDS: Any = {"min": 0, "max": 2**64 - 1}
 
 
@@ -71,6 +79,14 @@ def pairs(assignments: list[str] | None, given: Mapping[str, Any] | None = None)
     given = given or {}
     refuse_repeated([*given, *(key.strip() for key, _, _ in split)])
     return {**given, **{key.strip(): value.strip() for key, _, value in split}}
+
+
+def reading(asked: object) -> dict[str, Any]:
+    """The options of how data are read, see `diffode.data.reading.Reading`, that were given."""
+    from diffode.data.reading import Reading
+
+    given = {field.name: getattr(asked, field.name, None) for field in fields(Reading)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def named(kind: str, given: list[str] | None) -> list[str] | None:

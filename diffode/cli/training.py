@@ -18,7 +18,7 @@ from diffode.cli.lists import show
 from diffode.cli.outcome import warn
 from diffode.cli.planning import outline
 from diffode.cli.progress import progress_bar
-from diffode.cli.shared import given_once, pairs
+from diffode.cli.shared import given_once, pairs, reading
 from diffode.cli.signals import Ended, stopping
 from diffode.data import Dataset, names, source_of
 from diffode.files import is_main_process
@@ -75,6 +75,8 @@ def command(asked: Train) -> None:
     dataset = load_data(job.plan)
     if not job.resume:
         job = replace(job, plan=suited(job.plan, dataset))
+    for note in dataset.notes:
+        typer.echo(f"{dataset.name}: {note}", err=True)
     if not is_image(dataset.event_shape):
         require_matplotlib()
     panel = Panel(dataset, asked.samples, labels=job.plan.labels)
@@ -151,7 +153,7 @@ def _new(asked: Train, options: dict[str, Any]) -> Job:
     if asked.solver is not None:
         get_solver(asked.solver)  # refused now, if at all, and not after the training
         options["solver"] = asked.solver
-    plan = Plan.make(asked.field, asked.data or "digits", **options)
+    plan = Plan.make(asked.field, asked.data or "digits", reading=reading(asked), **options)
     return Job(plan, asked.out or _fresh(plan))
 
 
@@ -176,6 +178,8 @@ def _resumed(asked: Train, options: dict[str, Any], path: Path) -> Job:
         raise ValueError("a resumed run keeps its solver; leave --solver away")
     field = None if asked.field is None else find(asked.field, run=True).name
     data = None if asked.data is None else registry.opened("source", asked.data)
+    if reading(asked):
+        raise ValueError("a resumed run reads its data as it did; leave --resize and such away")
     options = admission.opened_parts(options)
     stored = Plan.read(folder, trust=asked.trust)
     fixed: dict[str, Any] = {"field": field, "seed": asked.seed, "labels": asked.labels}

@@ -180,10 +180,7 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
 
         return arrays.dataset(name, seed, reading)
     if os.path.isdir(name) and name not in names():
-        from diffode.data import idx
-
-        reading.require(name)
-        return idx.dataset(name)
+        return _of_folder(name, seed, reading)
     entry = registry.find("source", name, run=run)
     value = entry.value
     if callable(value):
@@ -194,6 +191,15 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
         return as_dataset(value, code.short(name), seed, **reading.stated())
     except (TypeError, ValueError) as error:
         raise type(error)(f"the data set {quoted(name)}: {error}") from None
+
+
+def _of_folder(name: str, seed: int, reading: Reading) -> Dataset:
+    from diffode.data import folder, idx
+
+    if idx.is_idx(name):
+        reading.require(name)
+        return idx.dataset(name)
+    return folder.dataset(name, seed, reading)
 
 
 def _takes_any(function: Callable[..., object]) -> bool:

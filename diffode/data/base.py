@@ -37,6 +37,8 @@ class Dataset:
         scaling: how the points came from data units to model units; None where they are the same.
         reading: how it was read.
         class_names: what the labels are called, one name for each class, or None.
+        notes: how it was read, a line each, for whoever shows it.
+        left_out: what could not be read and is not in it, each with the reason.
 
     Points and labels of other types are converted, see `diffode.doors`.
 
@@ -57,6 +59,8 @@ class Dataset:
     scaling: Scaling | None = None
     reading: Reading = field(default_factory=Reading)
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         train = _samples(self.train, None, "train")

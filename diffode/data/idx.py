@@ -52,6 +52,12 @@ def named(name: str) -> Dataset:
     )
 
 
+def is_idx(folder: str | Path) -> bool:
+    """Whether a folder holds one of the four files."""
+    parts = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    return any(_file(Path(folder), f"{part}-ubyte") for part in parts)
+
+
 def dataset(folder: str | Path, name: str | None = None) -> Dataset:
     """The data set in a folder of IDX files.
 

@@ -1,0 +1,201 @@
+"""Many images as rows: each is checked, and held as bytes or decoded when it is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from diffode.data.images import Look, NotAnImageError, UnreadableError, decode
+from diffode.data.npy import Array
+from diffode.data.source import Rows
+from diffode.data.watching import advanced
+from diffode.inputs import quoted
+from diffode.options import counted
+
+HELD = 2**30  # bytes of images that are held; of more, rows are decoded when asked for
+NAMED = 5  # in a message
+_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2"),  # images, of formats that are not read
+)
+
+
+class Encoded(Protocol):
+    """Images as they are stored, in order."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def name(self, place: int) -> str:
+        """What the image at this place is called."""
+
+    def open(self, place: int) -> BinaryIO:
+        """The image at this place, to be closed.
+
+        Raises:
+            UnreadableError: it is not there, or another than before.
+        """
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The images of a set that can be used.
+
+    Attributes:
+        rows: their pixels, (M, C, H, W), uint8.
+        places: of each row, where it was among all.
+        left_out: the images that cannot be read, each with the reason.
+        others: how many are no images, by their content and by their name.
+    """
+
+    rows: Rows
+    places: list[int]
+    left_out: list[str]
+    others: int
+
+    @property
+    def warning(self) -> str:
+        """What was left out, in a line; empty if nothing was."""
+        if not self.left_out:
+            return ""
+        total = len(self.places) + len(self.left_out)
+        return (
+            f"left out {len(self.left_out)} of {counted(total, 'image')}: {_some(self.left_out)}"
+        )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows of images that are decoded each time they are asked for.
+
+    Attributes:
+        images: as they are stored.
+        places: of each row, where it is among them.
+        look: the form that they are brought to.
+        event_shape: of a row, (C, H, W).
+    """
+
+    images: Encoded
+    places: Array
+    look: Look
+    event_shape: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (M, C, H, W) of all of them."""
+        return (len(self.places), *self.event_shape)
+
+    def __getitem__(self, index: Any) -> Array:  # noqa: ANN401
+        """The images of these rows, (B, C, H, W), uint8.
+
+        Raises:
+            ValueError: one that can no longer be read as it was.
+        """
+        out = np.empty((len(index), *self.event_shape), np.uint8)
+        for row, place in enumerate(self.places[index].tolist()):
+            out[row] = self._decoded(place)
+        return out
+
+    def _decoded(self, place: int) -> Array:
+        try:
+            with self.images.open(place) as file:
+                image = decode(file, self.look)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{quoted(self.images.name(place))} could be read when the data were checked, and "
+                f"now it cannot: {error}; start again"
+            ) from None
+        return image
+
+
+def take(what: str, images: Encoded, look: Look) -> Taken:
+    """Check all images, and hold them unless they are too many.
+
+    Arguments:
+        what: is read, for who watches.
+        images: as they are stored.
+        look: the form that they are brought to.
+
+    Raises:
+        ValueError: images of several sizes that are not to be resampled, a tenth or more that
+            cannot be read, or none that can.
+    """
+    found = _Pass(len(images))
+    for place in range(len(images)):
+        advanced(what, place, len(images))
+        try:
+            with images.open(place) as file:
+                found.keep(place, decode(file, look))
+        except (NotAnImageError, UnreadableError) as error:
+            found.leave(images.name(place), error)
+    advanced(what, len(images), len(images))
+    _require(found.sizes, found.left_out)
+    return Taken(found.rows(images, look), found.places, found.left_out, found.others)
+
+
+@dataclass
+class _Pass:
+    """What one pass over so many images has found so far."""
+
+    total: int
+    held: Array | None = None
+    places: list[int] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    left_out: list[str] = field(default_factory=list)
+    channels: int = 1
+    others: int = 0
+
+    def keep(self, place: int, image: Array) -> None:
+        """Take an image (C, H, W), and hold it while all are few enough and of one size."""
+        height, width = image.shape[1:]
+        if not self.places and 3 * height * width * self.total <= HELD:
+            self.held = np.empty((self.total, 3, height, width), np.uint8)
+        self.sizes[height, width] += 1
+        if self.held is not None and len(self.sizes) == 1:
+            self.held[len(self.places)] = image
+        self.channels = max(self.channels, len(image))
+        self.places.append(place)
+
+    def leave(self, name: str, error: Exception) -> None:
+        """Leave out an image that cannot be read, or what is none."""
+        if isinstance(error, NotAnImageError) and not name.lower().endswith(_SUFFIXES):
+            self.others += 1
+        else:
+            self.left_out.append(f"{quoted(name)} ({error})")
+
+    def rows(self, images: Encoded, look: Look) -> Rows:
+        """The images that were taken, all of one size."""
+        if self.held is None:
+            ((height, width),) = self.sizes
+            return Decoded(images, np.array(self.places), look, (self.channels, height, width))
+        held = self.held[: len(self.places)]
+        return held if self.channels == 3 else np.ascontiguousarray(held[:, :1])
+
+
+def _require(sizes: Counter[tuple[int, int]], left_out: Sequence[str]) -> None:
+    """Refuse images that make no set."""
+    good, bad = sizes.total(), len(left_out)
+    if good + bad == 0:
+        raise ValueError("got no images; wanted PNG, JPEG, WebP, BMP or GIF files")
+    if 10 * bad >= good + bad:
+        raise ValueError(
+            f"{bad} of {counted(good + bad, 'image')} cannot be read, a tenth or more: "
+            f"{_some(left_out)}; mend them or take them away"
+        )
+    if len(sizes) > 1:
+        shown = [f"{w} x {h} ({n})" for (h, w), n in sizes.most_common(NAMED)]
+        more = f" and {len(sizes) - NAMED} more sizes" if len(sizes) > NAMED else ""
+        raise ValueError(
+            f"got images of {len(sizes)} sizes: {', '.join(shown)}{more}; wanted one size; bring "
+            "them to one with --resize N, in Python resize=N"
+        )
+
+
+def _some(named: Sequence[str]) -> str:
+    """The first of what is named, and how many more there are."""
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return f"{', '.join(named[:NAMED])}{more}"

@@ -1,0 +1,172 @@
+"""A folder of images: a class is a sub-folder.
+
+============================== ==================================================================
+in the folder                  is taken as
+============================== ==================================================================
+images                         images without classes
+folders                        classes, named as the folders; an image deeper down belongs to the
+                               folder at the top
+images and folders             images without classes
+train, and test, val or valid  the split, each of the two as above; test goes before val
+============================== ==================================================================
+
+Files are ordered by the bytes of their path in the folder. Names that begin with a dot are passed
+over, links are followed, and a folder that is reached twice is read once. Files that are images
+neither by their content nor by their name are left alone. Where less than a tenth of the images
+cannot be read, these are left out, and a warning names them; else the folder is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+
+from diffode.data.base import Dataset
+from diffode.data.decoded import take
+from diffode.data.images import Look, UnreadableError
+from diffode.data.imageset import OPTIONS, assembled
+from diffode.data.reading import Reading
+from diffode.inputs import quoted
+
+_HELD_OUT = "test", "val", "valid", "validation"  # the first that is there
+
+Parts: TypeAlias = "tuple[str, ...]"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a folder as they were when it was listed.
+
+    Attributes:
+        folder: absolute.
+        paths: in the folder, with slashes, in order.
+        stamps: size in bytes and time of the last change in nanoseconds, (M, 2).
+    """
+
+    folder: str
+    paths: list[str]
+    stamps: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, place: int) -> str:
+        """The path in the folder."""
+        return self.paths[place]
+
+    def open(self, place: int) -> BinaryIO:
+        """The file at this place.
+
+        Raises:
+            UnreadableError: it is no longer there as it was, or may not be read.
+        """
+        try:
+            file = open(os.path.join(self.folder, self.paths[place]), "rb")  # noqa: SIM115
+        except OSError as error:
+            raise UnreadableError((error.strerror or "not there").lower()) from None
+        if _stamp(os.fstat(file.fileno())) != tuple(self.stamps[place].tolist()):
+            file.close()
+            raise UnreadableError("it changed after the folder was listed")
+        return file
+
+
+def dataset(folder: str | Path, seed: int = 0, reading: Reading | None = None) -> Dataset:
+    """The data set of a folder of images; `seed` chooses what is held out where no folder does.
+
+    Raises:
+        ValueError: no images, some that make no set, or folders that make no split.
+    """
+    files, reading = listed(Path(folder).expanduser()), reading or Reading()
+    name = os.path.basename(files.folder)
+    reading.require(f"a folder of images, {quoted(name)}", *OPTIONS)
+    try:
+        taken = take(f"read the images of {name}", files, Look.of(reading))
+        paths = [tuple(files.paths[place].split("/")) for place in taken.places]
+        parts, paths = split(paths)
+        kinds, notes = classes(paths)
+        return assembled(name, taken, reading, kinds=kinds, parts=parts, notes=notes, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{quoted(str(folder))}: {error}") from None
+
+
+def listed(folder: Path) -> Files:
+    """The files of a folder and of the folders in it.
+
+    Raises:
+        ValueError: a folder that cannot be read.
+    """
+    found = sorted(_below(folder, "", set()), key=lambda entry: os.fsencode(entry[0]))
+    stamps = np.array([stamp for _, stamp in found], np.int64).reshape(-1, 2)
+    return Files(os.path.abspath(folder), [path for path, _ in found], stamps)
+
+
+def _below(
+    folder: Path, prefix: str, seen: set[tuple[int, int]]
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The ordinary files of a folder and below, each with its stamp; none of a folder seen."""
+    try:
+        known = os.stat(folder)
+        names = sorted(os.listdir(folder), key=os.fsencode)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise ValueError(f"cannot read the folder {quoted(str(folder))}: {reason}") from None
+    if (known.st_dev, known.st_ino) in seen:
+        return
+    seen.add((known.st_dev, known.st_ino))
+    for name in names:
+        place = folder / name
+        if name.startswith(".") or not place.exists():
+            continue
+        state = place.stat()
+        if stat.S_ISDIR(state.st_mode):
+            yield from _below(place, f"{prefix}{name}/", seen)
+        elif stat.S_ISREG(state.st_mode):
+            yield f"{prefix}{name}", _stamp(state)
+
+
+def _stamp(state: os.stat_result) -> tuple[int, int]:
+    return state.st_size, state.st_mtime_ns
+
+
+def split(paths: Sequence[Parts]) -> tuple[list[str] | None, list[Parts]]:
+    """Of each image "train", "test" or "", and its path below; None where no folders say so.
+
+    Raises:
+        ValueError: folders beside train and test.
+    """
+    folders = {path[0] for path in paths if len(path) > 1}
+    train = folders & {"train"}
+    held = [name for name in _HELD_OUT if name in folders]
+    others = sorted(folders - train - set(held))
+    if not train or (others and not held):  # then train is a class as any other
+        return None, list(paths)
+    loose = [path[0] for path in paths if len(path) == 1]
+    if others or loose:
+        raise ValueError(
+            f"got {quoted((others or loose)[0])} beside the folders train and {', '.join(held)}; "
+            "wanted train and test (or val, valid) alone, or folders of other names as classes"
+        )
+    part = {"train": "train", **({held[0]: "test"} if held else {})}
+    return [part.get(path[0], "") for path in paths], [path[1:] for path in paths]
+
+
+def classes(paths: Sequence[Parts]) -> tuple[list[str] | None, tuple[str, ...]]:
+    """The class of each image, if they have any, and what is to be said of it."""
+    loose = sum(len(path) == 1 for path in paths)
+    if loose == 0:
+        return [printable(path[0]) for path in paths], ()
+    if loose == len(paths):
+        return None, ()
+    return None, (f"no classes: {loose} images are in no folder",)
+
+
+def printable(name: str) -> str:
+    """A name as text that can be shown: what is not UTF-8, or not printable, is escaped."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
