@@ -69,7 +69,9 @@ def command(asked: Evaluate) -> None:
     metrics = evaluated(drawn, panel)
     card, refused = _card(asked, target, dataset, told) if asked.likelihood else (None, "")
     settings = _settings(asked, target, dataset, chosen, drawn)
-    _finish(Evaluation(target.title(dataset), settings, panel, metrics, card), drawn, folder)
+    by_class = panel.by_class(drawn.x, drawn.y)
+    result = Evaluation(target.title(dataset), settings, panel, metrics, card, by_class)
+    _finish(result, drawn, folder)
     if refused:
         raise ValueError(refused)
 
@@ -142,6 +144,8 @@ def show_evaluation(result: Evaluation) -> None:
             _ = panel.gaussian if done else panel.floor  # kept once known
             bar.advance(done + 1)
     typer.echo(result.table(result.title).text())
+    if result.by_class:
+        typer.echo(result.class_table().text())
     for note in result.notes():
         typer.echo(note)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,10 +46,57 @@ def class_accuracy(answers: Tensor, labels: Tensor) -> Estimate:
     Raises:
         ValueError: another number of labels.
     """
+    answers, labels = _both(answers, labels)
+    return mean_share(answers == labels)
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """What a classifier makes of the points of one class.
+
+    Attributes:
+        label: of the class.
+        count: how many points were drawn with this label.
+        accuracy: the share of these that the classifier gives it; None where there are none.
+        share: the share of all points that the classifier gives it.
+    """
+
+    label: int
+    count: int
+    accuracy: Estimate | None
+    share: Estimate
+
+    def asdict(self) -> dict[str, Any]:
+        """The figures for JSON."""
+        right = None if self.accuracy is None else self.accuracy.asdict()
+        return {"count": self.count, "accuracy": right, "share": self.share.asdict()}
+
+
+def figures_by_class(answers: Tensor, labels: Tensor, classes: int) -> list[ClassFigures]:
+    """What a classifier makes of points, class by class.
+
+    Arguments:
+        answers: the classes that it gives the points, shape (n,).
+        labels: those that they were drawn with, shape (n,).
+        classes: how many there are.
+
+    Raises:
+        ValueError: another number of labels.
+    """
+    answers, labels = _both(answers, labels)
+    found = []
+    for k in range(classes):
+        right = answers[labels == k] == k
+        accuracy = mean_share(right) if len(right) else None
+        found.append(ClassFigures(k, len(right), accuracy, mean_share(answers == k)))
+    return found
+
+
+def _both(answers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     answers, labels = _vector(answers), _vector(labels)
     if len(answers) != len(labels):
         raise ValueError(f"got {len(answers)} answers and {len(labels)} labels; give one for each")
-    return mean_share(answers.cpu() == labels.cpu())
+    return answers.cpu(), labels.cpu()
 
 
 def _vector(labels: Tensor) -> Tensor:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from diffode.data.memory import Data
+from diffode.data.scaling import model_units
 from diffode.data.source import whole, width
 from diffode.metrics.builtin import NEIGHBOURS, PROJECTIONS, USUAL
 from diffode.metrics.estimates import Estimate, pair
 from diffode.metrics.features import Features
+from diffode.metrics.labels import ClassFigures, figures_by_class
 from diffode.metrics.metric import Metric, Samples, columns
 from diffode.metrics.moments import MOST_COORDINATES, gaussian_fit
 from diffode.metrics.reference import Reference
@@ -109,6 +111,22 @@ class Panel(Reference):
             return {}
         noise = Rng(self.seed).normal("gaussian fit", (self.count, dim), torch.float64)
         return self.measure(gaussian_fit(whole(self.dataset.train), self.count, noise))
+
+    def by_class(self, x: Tensor, y: Tensor | None) -> list[tuple[ClassFigures, ClassFigures]]:
+        """What the classifier makes of samples and of the reference, class by class.
+
+        There is nothing where samples have no labels, or the data no classifier.
+
+        Arguments:
+            x, y: as for `measure`.
+        """
+        classes, known = self.dataset.classes, self.reference_labels
+        if y is None or known is None or classes is None or self.classify is None:
+            return []
+        x = model_units(x[: self.count].detach().cpu(), self.dataset.scaling)
+        drawn = figures_by_class(self.classify(x), y[: self.count], classes)
+        real = figures_by_class(self.reference_classes, known, classes)
+        return list(zip(drawn, real, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """What is compared with what, for JSON: two panels that agree in it measure the same."""

@@ -116,7 +116,9 @@ def assess(
         "labels": y is not None,
     }
     metrics = panel.measure(drawn.x, y)
-    return Assessment(drawn, repr(chosen), Evaluation(title, settings, panel, metrics), y)
+    by_class = panel.by_class(drawn.x, y)
+    evaluation = Evaluation(title, settings, panel, metrics, by_class=by_class)
+    return Assessment(drawn, repr(chosen), evaluation, y)
 
 
 def save_samples(solution: Solution, path: str | Path, y: Tensor | None = None) -> None:

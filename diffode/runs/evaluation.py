@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffode.files import write_text
+from diffode.inputs import brief
 from diffode.likelihood.card import LikelihoodCard
 from diffode.markup import words
 from diffode.metrics.estimates import FEWEST, Estimate, figure, mean
+from diffode.metrics.labels import ClassFigures
 from diffode.metrics.panel import Panel
 from diffode.runs.shards import Drawn
 from diffode.solvers.status import refusal
@@ -32,6 +35,7 @@ class Evaluation:
         panel: what was measured.
         metrics: by name.
         card: of the likelihood, if it was asked for.
+        by_class: of samples and of real data, class by class, where a classifier tells classes.
     """
 
     title: str
@@ -39,6 +43,7 @@ class Evaluation:
     panel: Panel
     metrics: dict[str, Estimate]
     card: LikelihoodCard | None = None
+    by_class: Sequence[tuple[ClassFigures, ClassFigures]] = ()
 
     def table(self, corner: str = "") -> Table:
         """The figures of samples, of real data and of a Gaussian fit, and where good ones lie.
@@ -62,6 +67,19 @@ class Evaluation:
             meanings.append(f"of {points} test points, see the likelihood card")
         return Table([corner, "samples", "real data", "Gaussian fit", "good"], lines, meanings)
 
+    def class_table(self) -> Table:
+        """The figures of each class, beside those of the reference."""
+        rows = [
+            [self._class(drawn.label), *_class_cells(drawn), *_class_cells(real)]
+            for drawn, real in self.by_class
+        ]
+        head = ["class", "samples", "named so", "share", "real data", "named so", "share"]
+        return Table(head, rows)
+
+    def _class(self, label: int) -> str:
+        names = self.panel.dataset.class_names
+        return str(label) if names is None else f"{label} {brief(names[label], 40)}"
+
     def notes(self) -> list[str]:
         """What the figures depend on, a sentence each, and why some cannot be had."""
         s, p = self.settings, self.panel.describe()
@@ -77,6 +95,10 @@ class Evaluation:
             f"few points: distances of {fewest} are mostly chance; read them beside real data and "
             "measure more"
         ]
+        classes = [
+            "by class: samples drawn with each label, the share of them that the classifier gives "
+            "it, and its share of all; real data are the reference"
+        ]
         none = [f"no error is stated for fewer than {FEWEST} points, but of shares"]
         return [
             *filter(None, [short]),
@@ -89,6 +111,7 @@ class Evaluation:
             "nothing learned scores",
             *self.panel.notes,
             "+- is one standard error",
+            *(classes if self.by_class else []),
             *(few if fewest < FEW else []),
             *(none if fewest < FEWEST else []),
         ]
@@ -101,6 +124,8 @@ class Evaluation:
     def markdown(self) -> str:
         """The evaluation as a page."""
         lines = [f"# {words(self.title)}", "", self.table().markdown()]
+        if self.by_class:
+            lines += ["", self.class_table().markdown()]
         lines += ["", *(f"- {words(note)}" for note in self.notes())]
         if self.card is not None:
             lines += ["", *(f"    {line}" for line in str(self.card).splitlines())]
@@ -108,7 +133,7 @@ class Evaluation:
 
     def content(self) -> dict[str, Any]:
         """Everything, for JSON, which knows no NaN."""
-        card = None
+        card, names = None, self.panel.dataset.class_names
         if self.card is not None:
             card = {
                 k: None if isinstance(v, float) and not math.isfinite(v) else v
@@ -122,6 +147,15 @@ class Evaluation:
             "headline": self.panel.headline,
             "panel": self.panel.describe(),
             "likelihood": card,
+            "classes": [
+                {
+                    "label": a.label,
+                    "name": names and names[a.label],
+                    "samples": a.asdict(),
+                    "real": b.asdict(),
+                }
+                for a, b in self.by_class
+            ],
         }
 
     def write(self, folder: Path) -> list[Path]:
@@ -156,6 +190,10 @@ def said(estimate: Estimate | None) -> str:
     if not (math.isfinite(error) and error > 0):
         return f"{value:.4g}"
     return f"{figure(value, error)} +- {figure(error, error)}"
+
+
+def _class_cells(figures: ClassFigures) -> list[str]:
+    return [str(figures.count), said(figures.accuracy), said(figures.share)]
 
 
 def _bits(card: LikelihoodCard) -> Estimate:

@@ -18,6 +18,7 @@ from diffode.data.source import whole
 from diffode.files import write_text
 from diffode.metrics import nearest
 from diffode.runs.assess import Assessment
+from diffode.runs.evaluation import Evaluation
 from diffode.runs.run import Run
 from diffode.training.suitability import WARNED, signal
 from diffode.viz import data_uri, image_grid
@@ -35,6 +36,7 @@ td:first-child, th:first-child { text-align: left; }
 td { white-space: nowrap; }
 .meaning { opacity: .75; font-size: .85rem; font-weight: 400; white-space: normal; }
 tbody tr:first-child { font-weight: 600; }
+.classes tbody tr:first-child { font-weight: inherit; }
 thead { border-bottom: 1px solid currentColor; }
 img { max-width: 100%; height: auto; display: block; margin-bottom: .3rem; }
 pre { padding: .8rem 1rem; overflow-x: auto; border: 1px solid #8886; border-radius: .3rem; }
@@ -55,6 +57,7 @@ $neighbours
 <p class="note">The first figure is the one to look at first. Read the samples beside real data,
 and beside a Gaussian fit: what "nothing learned" scores.</p>
 $table
+$classes
 <ul class="note">$notes</ul>
 <h2>Loss</h2>
 $curve
@@ -93,6 +96,7 @@ def write_report(
         start=_start(run),
         neighbours=_neighbours(x, whole(run.dataset.train)),
         table=result.evaluation.table().html(),
+        classes=_by_class(result.evaluation),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
         curve=curve(steps, losses),
         code=html.escape(_code(run)),
@@ -127,6 +131,12 @@ def _neighbours(x: Tensor, train: Tensor) -> str:
         '<p class="note">Above, samples; below, the training sample nearest to each, at distances '
         f"{values}.</p>"
     )
+
+
+def _by_class(result: Evaluation) -> str:
+    if not result.by_class:
+        return ""
+    return f'<h2>By class</h2><div class="classes">{result.class_table().html()}</div>'
 
 
 def _code(run: Run) -> str:
