@@ -39,6 +39,9 @@ class Learned(AffineField):
         noise: the law of n at unit scale.
         mean: the data's mean m, shape (\*event).
         std: the data's rms standard deviation s.
+        flip_label: whether the network has one more conditioning number, which says that x is
+            mirrored: 1 where training has mirrored a sample, else 0, so that what is drawn is not
+            mirrored (Karras et al., 2022, https://arxiv.org/abs/2206.00364, appendix F.2).
     """
 
     def __init__(
@@ -49,13 +52,26 @@ class Learned(AffineField):
         noise: Spherical,
         mean: Tensor,
         std: float,
+        flip_label: bool = False,
     ) -> None:
         super().__init__(schedule, noise, mean, std)
+        self.flip_label = flip_label
         self.network, self.prediction = network, prediction
         self.classes = getattr(network, "classes", None)
 
-    def output(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Output:
-        """The network's output at (x, t), in the network's precision."""
+    def output(
+        self,
+        x: Tensor,
+        t: Tensor | float,
+        y: Tensor | None = None,
+        flipped: Tensor | None = None,
+    ) -> Output:
+        """The network's output at (x, t), in the network's precision.
+
+        Arguments:
+            x, t, y: as for `posterior`.
+            flipped: which rows training has mirrored, shape (B,); None for none.
+        """
         x = as_state(x, self.event_shape)
         t, y = as_time(t, x), as_labels(y, len(x))
         alpha, sigma = self.level(t, x)
@@ -64,7 +80,7 @@ class Learned(AffineField):
         dtype = next(self.network.parameters()).dtype
         answer = self.network(
             (expand_like(c.in_, u) * u).to(dtype),
-            c.cond.to(torch.promote_types(dtype, torch.float32)),
+            self._told(c.cond, flipped).to(torch.promote_types(dtype, torch.float32)),
             y,
         )
         out, extra = answer if self.prediction.extra else (answer, None)
@@ -72,6 +88,13 @@ class Learned(AffineField):
             got, wanted = tuple(out.shape), tuple(u.shape)
             raise ValueError(f"the network's output is of shape {got}; wanted that of x, {wanted}")
         return Output(out, extra, u, alpha, sigma, c)
+
+    def _told(self, cond: Tensor, flipped: Tensor | None) -> Tensor:
+        """The conditioning numbers (B, k), and whether x is mirrored where that is told."""
+        if not self.flip_label:
+            return cond
+        column = torch.zeros_like(cond[:, :1]) if flipped is None else flipped[:, None].to(cond)
+        return torch.cat((cond, column), 1)
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -83,14 +106,20 @@ class Learned(AffineField):
         return x0 + self.mean.to(o.u), n
 
     def residual(
-        self, x: Tensor, x0: Tensor, n: Tensor, t: Tensor | float, y: Tensor | None = None
+        self,
+        x: Tensor,
+        x0: Tensor,
+        n: Tensor,
+        t: Tensor | float,
+        y: Tensor | None = None,
+        flipped: Tensor | None = None,
     ) -> tuple[Tensor, Output]:
         """What the loss squares: F less its target, times the prediction's ``loss_scale``.
 
         Returns:
             The error, shape (B, *event), and the network's output that it is made of.
         """
-        o = self.output(x, t, y)
+        o = self.output(x, t, y, flipped)
         target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
         error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))
         scale = self.prediction.loss_scale(o.coefficients)

@@ -47,7 +47,7 @@ class Given:
         stats: the data's statistics.
         network: as for `make_given`.
         sizes: the network's options by name, None where they are left open.
-        label_drop: as for `make_given`.
+        label_drop, flip_label: as for `make_given`.
         seed: of the network's initial weights.
         resolved: what was chosen where an option was left open, and the networks that were made.
     """
@@ -58,6 +58,7 @@ class Given:
     network: str
     sizes: Mapping[str, Any]
     label_drop: float
+    flip_label: bool
     seed: int
     resolved: dict[str, Any] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class Given:
         net = make_network(
             self.shape,
             self.network,
-            conditions=prediction.conditions,
+            conditions=prediction.conditions + self.flip_label,
             classes=self.classes,
             extra=prediction.extra,
             seed=self.seed,
@@ -81,7 +82,8 @@ class Given:
         )
         self._note("network", net)
         stats = self.stats
-        return Learned(net, schedule, prediction, noise or Normal(), stats.mean, stats.std)
+        moments = stats.mean, stats.std
+        return Learned(net, schedule, prediction, noise or Normal(), *moments, self.flip_label)
 
     def critic(self, activation: Activation, timed: bool = False) -> CriticNetwork:
         """A critic for these events."""
@@ -111,6 +113,8 @@ class Given:
         return generator
 
     def _critic_kind(self) -> Literal["auto", "mlp", "conv"]:
+        if self.flip_label:
+            raise ValueError("got flip_label=True; critics and generators are told no flips")
         if self.network not in _CRITICS:
             raise ValueError(
                 f"got network={quoted(self.network)}, which makes no critic or generator; those "
@@ -145,6 +149,7 @@ def make_given(
     patch: Count | None = None,
     dropout: Fraction | None = None,
     label_drop: Fraction = 0.1,
+    flip_label: bool = False,
 ) -> Given:
     """What a recipe is given; its keyword-only parameters are options of every recipe.
 
@@ -163,10 +168,14 @@ def make_given(
         dropout: the share of values that training drops in each block of a unet or dit.
         label_drop: the share of labels that training replaces by "no label"; with 0 sampling
             without labels is never trained, and is refused.
+        flip_label: whether the network is told which images training has mirrored, with
+            ``flip=true``: it learns from them, and draws none.
 
     Raises:
-        ValueError: an unknown network, or statistics of another shape.
+        ValueError: an unknown network, statistics of another shape, or flips of no images.
     """
+    if flip_label and len(shape) != 3:
+        raise ValueError(f"got flip_label for events of shape {shape}; it is for images (C, H, W)")
     if network != "auto":
         network = registry.find("network", network).key
     stats = stats or Stats.unit(shape)
@@ -182,7 +191,7 @@ def make_given(
         "patch": patch,
         "dropout": dropout,
     }
-    return Given(tuple(shape), classes, stats, network, sizes, label_drop, seed)
+    return Given(tuple(shape), classes, stats, network, sizes, label_drop, flip_label, seed)
 
 
 def _plain(value: object) -> object:

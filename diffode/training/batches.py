@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
@@ -22,17 +23,19 @@ class Batch:
     Attributes:
         x: samples, shape (B, *event).
         y: their labels, shape (B,), or None.
+        flipped: which of them training has mirrored, shape (B,), bool; None if none.
     """
 
     x: Tensor
     y: Tensor | None = None
+    flipped: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def rows(self, index: Tensor | slice, device: torch.device | None = None) -> Self:
         """Some of the rows, on this device or where they are."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(
             self, **{k: v[index].to(device or v.device) for k, v in held.items() if v is not None}
         )
@@ -73,23 +76,37 @@ class Batches:
     Arguments:
         samples: all M of them.
         size: rows of the global batch.
-        seed: of the permutations.
+        seed: of the permutations, and of what is done to samples.
+        transform: what is done to the samples of a batch; row i of the generator is for row i.
     """
 
-    def __init__(self, samples: Batch | Streamed, size: int, seed: int) -> None:
-        self.samples, self.size, self.seed = samples, size, seed
+    def __init__(
+        self,
+        samples: Batch | Streamed,
+        size: int,
+        seed: int,
+        transform: Callable[[Batch, Rng], Batch] | None = None,
+    ) -> None:
+        self.samples, self.size, self.seed, self.transform = samples, size, seed, transform
         self.count = len(samples)
         self._orders: dict[int, Tensor] = {}
 
     def at(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:
         """The samples of these rows of the step's global batch, on a device."""
-        return self.samples.rows(self.index(step, rows), device)
+        batch = self.read(step, rows, device)
+        if self.transform is None:
+            return batch
+        return self.transform(batch, Rng(self.seed, step=step, rows=rows))
+
+    def read(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:
+        """The same samples, before anything is done to them."""
+        return self.samples.rows(self._index(step, rows), device)
 
     def close(self) -> None:
         """End what reads ahead: nothing here, see `diffode.training.workers`."""
         return None
 
-    def index(self, step: int, rows: Tensor) -> Tensor:
+    def _index(self, step: int, rows: Tensor) -> Tensor:
         """The places in the samples of these rows of the step's global batch."""
         position = step * self.size + rows
         epoch, place = position // self.count, position % self.count

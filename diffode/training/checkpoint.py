@@ -30,6 +30,7 @@ from diffode.training.objective import Objective
 from diffode.training.state import idle, named, part, slots, state
 
 NAMES = "step-*.safetensors"
+_LATER = {"flip": False, "crop": 0}  # training options that older checkpoints do not state
 __all__ = ["Damaged", "file_at", "newest", "read", "save"]
 
 
@@ -222,7 +223,7 @@ def require_training(
     Raises:
         ValueError: the first difference, with both values.
     """
-    stored = header.get("training", {})
+    stored = {**_LATER, **header.get("training", {})}
     for key, value in learned.items():
         if key in stored and stored[key] != value:
             raise ValueError(

@@ -115,7 +115,7 @@ class Denoising(Objective):
         t = self.times(rng.spread("time", len(x), x.device))
         x_t, n = self.learned.corrupt(x, t, rng)
         y = drop_labels(batch.y, self.classes, self.label_drop, rng)
-        error, _ = self.learned.residual(x_t, x, n, t, y)
+        error, _ = self.learned.residual(x_t, x, n, t, y, batch.flipped)
         return error.square().mean(), {}
 
 
@@ -177,7 +177,7 @@ class PoissonDenoising(Objective):
         n = (shift / expand_like(sigma, shift)).to(x)
         x_t = x + shift.to(x)
         y = drop_labels(batch.y, self.classes, self.label_drop, rng)
-        error, out = self.learned.residual(x_t, x, n, sigma, y)
+        error, out = self.learned.residual(x_t, x, n, sigma, y, batch.flipped)
         rows = error.square().flatten(1).mean(1)
         if not self.weighted:
             return rows.mean(), {}

@@ -143,7 +143,8 @@ class PoissonRegression(Objective):
         point, z = (part[:n] for part in self.perturb(x, rng))
         y = None if batch.y is None else batch.y[:n]
         y = drop_labels(y, self.classes, self.label_drop, rng.rows(torch.arange(n)))
-        o = self.learned.output(point.to(x), z, y)
+        flipped = None if batch.flipped is None else batch.flipped[:n]
+        o = self.learned.output(point.to(x), z, y, flipped)
         assert o.extra is not None
         output = torch.cat((o.out.flatten(1), o.extra), 1)
         target = field_target(point.flatten(1), z, gathered(x).flatten(1), self.gamma)

@@ -14,8 +14,8 @@ class TrainingOptions:
     """The options of `diffode.train` that decide what is learned: checkpoints keep them.
 
     Attributes:
-        seed, batch, lr, warmup, clip, ema, weight_decay, accumulate, precision, steps, since: see
-            `diffode.train`.
+        seed, batch, lr, warmup, clip, ema, weight_decay, accumulate, precision, flip, crop, steps,
+            since: see `diffode.train`.
     """
 
     seed: int
@@ -29,6 +29,8 @@ class TrainingOptions:
     precision: str
     steps: int
     since: int
+    flip: bool = False
+    crop: int = 0
 
     def fixed(self) -> dict[str, Any]:
         """Those that a resumed training may not change."""

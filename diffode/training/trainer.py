@@ -30,6 +30,7 @@ from diffode.training.record import Record, TrainState
 from diffode.training.schedule import TrainingOptions
 from diffode.training.setup import Data, accelerator_for, checked, require_equal_pieces
 from diffode.training.suitability import warn_of
+from diffode.training.transforms import Transform
 from diffode.training.update import NotFinite, Updates
 
 __all__ = ["Diverged", "TrainState", "train"]
@@ -59,6 +60,8 @@ def train(
     ema: Annotated[float, Gt(0), Lt(1)] = 0.999,
     accumulate: Count = 1,
     precision: Literal["no", "bf16", "fp16"] = "no",
+    flip: bool = False,
+    crop: Annotated[int, Ge(0)] = 0,
     device: str = "auto",
     workers: Annotated[int, Ge(0)] = 0,
     save_every: Count = 500,
@@ -88,6 +91,9 @@ def train(
         ema: the decay of the moving average; after k steps (1 + k) / (10 + k) if that is less.
         accumulate: pieces that a process takes its share of the batch in.
         precision: of the network's arithmetic, bf16 or fp16 on a GPU.
+        flip: mirror each image, left for right, with probability 1/2; the recipe's ``flip_label``
+            tells the network, so that none is drawn mirrored.
+        crop: move each image by up to so many pixels, its edges repeated.
         device: "auto", "cpu" or "cuda".
         workers: processes that read the batches of coming steps, where samples are read when they
             are asked for; the batches are the same with any number (`diffode.training.workers`).
@@ -104,6 +110,8 @@ def train(
     """
     steps, batch = steps or STEPS, batch or BATCH
     samples = checked(objective, data)
+    transform = Transform(flip, crop)
+    transform.require(objective, samples)
     warn_of(objective, samples.x, samples.y, resumed=resume is not None)
     phases = objective.phases()
     accelerator = accelerator_for(device, precision, unused=len(phases) > 1)
@@ -119,13 +127,15 @@ def train(
         weight_decay=weight_decay,
         accumulate=accumulate,
         precision=precision,
+        flip=flip,
+        crop=crop,
         steps=steps,
         since=start.since(steps) if since is None else since,
     )
     split = Split.of(samples.x, samples.y) if out or resume else None
     start.require(objective, options, split)
     learner = Learner(objective, phases, options, accelerator.device, start)
-    updates = Updates(learner, Batches(samples, batch, seed), accelerator, workers)
+    updates = Updates(learner, Batches(samples, batch, seed, transform), accelerator, workers)
     facts = {**asdict(options), "data": None if split is None else asdict(split)}
     record = Record(out, start.step, keep, log_every, tensorboard, facts)
     with _ended(learner, updates, record):

@@ -57,7 +57,7 @@ class _Ahead(Batches):
     """Batches from workers, to be asked for in the order that was stated."""
 
     def __init__(self, batches: Batches, sent: bytes, workers: int) -> None:
-        super().__init__(batches.samples, batches.size, batches.seed)
+        super().__init__(batches.samples, batches.size, batches.seed, batches.transform)
         self._sent, self._workers = sent, workers
         self._turns, self._warned = itertools.cycle(range(workers)), False
         self._ends: list[Connection] = []
@@ -75,7 +75,7 @@ class _Ahead(Batches):
             self._processes.append(process)
             other.close()
 
-    def at(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:
+    def read(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:
         """The samples of these rows of the step's global batch, on a device.
 
         What a worker could not read is read here, where its error has its place.
@@ -93,7 +93,7 @@ class _Ahead(Batches):
         if not isinstance(found, str):
             where = device or "cpu"
             return Batch(**{name: torch.from_numpy(v).to(where) for name, v in found.items()})
-        batch = super().at(step, rows, device)
+        batch = super().read(step, rows, device)
         if not self._warned:
             warnings.warn(f"a worker could not read what could be read: {found}", stacklevel=2)
         self._warned = True
@@ -139,7 +139,7 @@ def _work(
 def _read(batches: Batches, tick: int, piece: list[int]) -> dict[str, object] | str:
     """The arrays of a batch, or the error that reading it raised."""
     try:
-        batch = batches.at(tick, torch.tensor(piece))
+        batch = batches.read(tick, torch.tensor(piece))
     except Exception as error:  # a source of the user's own may raise anything
         return f"{type(error).__name__}: {error}"
     return {name: v.numpy() for name, v in vars(batch).items() if v is not None}
