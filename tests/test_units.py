@@ -212,7 +212,7 @@ def test_a_run_from_before_there_were_units_goes_on_as_it_was(tmp_path):
     before = columns(scaling=None)
     fit("edm", before, out=tmp_path / "run", steps=2, batch=8, **SMALL)
     plan = Plan.read(tmp_path / "run").altered({"steps": 4})
-    run = execute(plan, columns(), out=tmp_path / "run", resume=True)
+    run = execute(plan, columns(scaling=BYTES), out=tmp_path / "run", resume=True)
     assert run.field.scaling is None and run.dataset.scaling is None
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diffode.analysis.stages import Stages, stages_of
 from diffode.data import Dataset
+from diffode.data.scaling import Scaling, model_units, same_units
 from diffode.data.source import whole
 from diffode.doors import as_state
 from diffode.fields.base import AffineField, Field
@@ -133,7 +134,7 @@ def error_budget(
 
     Arguments:
         field: a trained affine field, or a march of MonoFlow (whose solver is its own).
-        data: the data set, or its training points, shape (M, *event).
+        data: the data set, or its training points in the units of the data, shape (M, *event).
         solver: the one in question, or its name; None is the field's usual one.
         n: rows.
         seed: of the starts.
@@ -149,16 +150,21 @@ def error_budget(
     """
     if n < _FEWEST:
         raise ValueError(f"got n={n}; an error budget needs {_FEWEST} rows at least")
-    dataset = _dataset(data, held_out)
+    dataset = _dataset(data, held_out, field.scaling)
     stages = stages_of(field, dataset, solver, n, seed, exact, nfe=nfe, steps=steps, grid=grid)
     return tabulate(stages, dataset, name or type(field).__name__)
 
 
-def _dataset(data: Dataset | Tensor, held_out: Tensor | None) -> Dataset:
-    """The data set, or one of training points and others that are held out."""
+def _dataset(data: Dataset | Tensor, held_out: Tensor | None, scaling: Scaling | None) -> Dataset:
+    """The data set, or one of training points and others that are held out, in a field's units."""
     if isinstance(data, Dataset):
         if held_out is not None:
             raise ValueError("got held_out with a data set, which has its own test points")
+        if not same_units(data.scaling, scaling):
+            raise ValueError(
+                f"{data.name} is in other units than the field: {data.scaling or 'none'}, not "
+                f"{scaling or 'none'}; give the data that it was trained on"
+            )
         dataset = data
     else:
         train = as_state(data, name="data", fewest=2)
@@ -168,7 +174,8 @@ def _dataset(data: Dataset | Tensor, held_out: Tensor | None) -> Dataset:
                 "was not trained on: pass held_out=, or a Dataset"
             )
         test = as_state(held_out, train.shape[1:], "held_out", fewest=2)
-        dataset = Dataset("points", train, test)
+        train, test = (model_units(x, scaling) for x in (train, test))
+        dataset = Dataset("points", train, test, scaling=scaling)
     if torch.equal(whole(dataset.train), whole(dataset.test)):
         raise ValueError(
             f"{dataset.name}: the test points are the training points; scores need real points "

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from diffode.data import Dataset
+from diffode.data.scaling import model_units
 from diffode.fields import Empirical, Mixture, MonoFlow, PoissonField
 from diffode.fields.base import AffineField, Field, Start, expand_like
 from diffode.fields.critics import CriticBank
@@ -205,7 +206,8 @@ def march_stages(field: MonoFlow, dataset: Dataset, n: int, seed: int) -> Stages
     )
     coarse = _march(field, mixture, x, times)
     trained = sample(field, n, seed=seed)
-    end = trained.x.double().cpu()  # the bank's own steps are the trained flow
+    # the bank's own steps are the trained flow
+    end = model_units(trained.x.double().cpu(), field.scaling)
     ends = torch.stack((fine, fine, coarse, end, end))
     gap = float((fine - finer).flatten(1).square().sum(1).mean().sqrt())
     return Stages(ends, trained.nfe, repr(solver_for(field, None, {})), gap)

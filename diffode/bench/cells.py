@@ -20,6 +20,7 @@ from diffode import __version__, code
 from diffode.bench.config import BenchConfig, SolverSpec
 from diffode.bench.models import Model
 from diffode.data import Dataset
+from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.files import write_text
 from diffode.inputs import file_word
@@ -146,7 +147,7 @@ def run_cell(
         return figures | {"refused": why}, None
     measured = panel.measure(x, y)
     figures |= split(measured, "metrics")
-    return figures, x
+    return figures, model_units(x, field.scaling)
 
 
 def split(found: dict[str, Estimate], name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from diffode.bench.models import Model
 from diffode.bench.stored import Portrait, read_part
 from diffode.data import Dataset
+from diffode.data.scaling import model_units
 from diffode.fields.base import AffineField
 from diffode.files import write_text
 from diffode.metrics import straightness
@@ -35,13 +36,14 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
         figure = None
         solution = sample(field, ROWS, nfe=nfe, y=labels, seed=seed, path=True)
         assert solution.path is not None
+        states = model_units(solution.path, field.scaling)
         if planar:
-            lines = solution.path[:, :DRAWN]
+            lines = states[:, :DRAWN]
             if isinstance(field, AffineField):
                 lines = shown(field, lines, solution.times)
             plot_trajectories(lines, picture)
-        if len(solution.path) > 2:  # a generator's single step has no path
-            measured = straightness(solution.path)
+        if len(states) > 2:  # a generator's single step has no path
+            measured = straightness(states)
             figure = [measured.value, measured.stderr]
         write_text(path, json.dumps({"straightness": figure}) + "\n")
     drawing = f"models/{model.folder.name}/{picture.name}" if picture.exists() else None

@@ -37,7 +37,7 @@ def encode_command(asked: Encode) -> None:
     settings |= {"solver": get_solver(asked.solver, **pairs(asked.assignments)), "batch": BATCH}
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    x, y = read_points(asked.file, field.event_shape, target.classes)
+    x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
 

@@ -20,6 +20,7 @@ from diffode.cli.signals import Ended
 from diffode.data import Dataset, source_of
 from diffode.data.points import write_arrays
 from diffode.data.rows import some_rows
+from diffode.data.scaling import data_units
 from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
@@ -42,10 +43,10 @@ def command(asked: Evaluate) -> None:
     """Draw samples of a run, measure them, and write the table."""
     if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
-    told = None if asked.levels is None else Quantisation.parse(asked.levels)
     _place(asked.device)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field, labels = target.field.eval(), target.classes is not None
+    told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     dataset = _dataset(target, asked.data)
     if target.folder is None and asked.out is None:
         raise ValueError(f"{target.name} is no run with a folder of its own; give --out FOLDER")
@@ -166,7 +167,8 @@ def _card(
     """The likelihood card of some test points, of all classes, and why it cannot be trusted."""
     y = dataset.test_labels
     rows = some_rows(len(dataset.test), POINTS, y)
-    x, y = dataset.test[rows], None if target.classes is None or y is None else y[rows]
+    x = data_units(dataset.test[rows], dataset.scaling)
+    y = None if target.classes is None or y is None else y[rows]
     settings: dict[str, Any] = {"batch": BATCH, "seed": asked.seed}
     try:
         x, levels, law = prepared(target.field, dataset, x, y, asked.seed, levels=told)

@@ -17,6 +17,7 @@ from diffode.cli.shared import pairs
 from diffode.data import Dataset, names
 from diffode.data.points import read_points, write_arrays
 from diffode.data.rows import some_rows
+from diffode.data.scaling import data_units
 from diffode.data.source import Samples
 from diffode.files import require_writable, write_text
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
@@ -35,7 +36,6 @@ def command(asked: Likelihood) -> None:
     check(cast(Trace, asked.trace))
     if asked.as_is and asked.levels is not None:
         raise ValueError("got --as-is and --levels; give one of the two")
-    told = None if asked.levels is None else Quantisation.parse(asked.levels)
     for name, path, suffix in (("--out", asked.out, ".json"), ("--values", asked.values, ".npz")):
         if path is not None:
             if path.suffix != suffix:
@@ -44,6 +44,7 @@ def command(asked: Likelihood) -> None:
     chosen = get_solver(asked.solver, **pairs(asked.assignments))
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
+    told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     chosen.check(Transport(field, None))
     dataset = _dataset(target, asked.data)
     x, y, rows = _points(dataset, asked, target)
@@ -100,14 +101,16 @@ def _points(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """At most n points of a split or a file, each class in its share; their labels and rows."""
     x: Samples
-    if dataset is None or asked.data not in (*SPLITS, *names()):
-        x, y = read_points(Path(asked.data), target.field.event_shape, target.classes)
+    field, split = target.field, dataset is not None and asked.data in (*SPLITS, *names())
+    if dataset is None or not split:
+        x, y = read_points(Path(asked.data), field.event_shape, target.classes, field.scaling)
     elif asked.data == "train":
         x, y = dataset.train, dataset.train_labels
     else:
         x, y = dataset.test, dataset.test_labels
     rows = some_rows(len(x), asked.n, y, asked.seed)
-    return x[rows], None if y is None or target.classes is None else y[rows], rows
+    points = data_units(x[rows], dataset.scaling) if dataset and split else x[rows]
+    return points, None if y is None or target.classes is None else y[rows], rows
 
 
 def _figures(card: LikelihoodCard, asked: Likelihood) -> dict[str, object]:

@@ -37,7 +37,7 @@ SolverOptions = Annotated[
 ]
 Levels = Annotated[
     str | None,
-    typer.Option(help="how many values the data take, from -1 to 1, or N:LOW:HIGH [looked for]"),
+    typer.Option(help="how many gray levels the data have, or N:LOW:HIGH [looked for]"),
 ]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]

@@ -9,14 +9,25 @@ import torch
 from torch import Tensor
 
 from diffode.data import arrays
-from diffode.data.npy import load_arrays
+from diffode.data.npy import Array, load_arrays
+from diffode.data.scaling import Scaling
 from diffode.files import replacing
 
 
 def read_points(
-    path: Path, event_shape: tuple[int, ...], classes: int | None
+    path: Path,
+    event_shape: tuple[int, ...],
+    classes: int | None,
+    scaling: Scaling | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Points (B, *event) in a .npy or .npz file, and their labels for a field that knows them.
+
+    The points of a field with a scaling are in the units of the data: the numbers as they stand in
+    the file. For a field without one, images of bytes become [-1, 1], as it was trained on them.
+
+    Arguments:
+        path: the file.
+        event_shape, classes, scaling: of the field.
 
     Raises:
         ValueError: no readable array, one of another shape, or labels that the field has not.
@@ -32,7 +43,7 @@ def read_points(
                 f"got an array of {array.dtype} and shape {array.shape}; this field moves numbers "
                 f"of shape (rows, {', '.join(map(str, event_shape))})"
             )
-        x = arrays.as_learned(array)
+        x = arrays.as_learned(array) if scaling is None else _unchanged(array, scaling)
         if not bool(x.isfinite().all()):
             raise ValueError("got values that are NaN or infinite; drop those rows")
         y = None if target is None or classes is None else arrays.labels(target, len(x))
@@ -41,6 +52,13 @@ def read_points(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return x, y
+
+
+def _unchanged(array: Array, scaling: Scaling) -> Tensor:
+    """The numbers of an array; in double precision where they may need it, as a time does."""
+    kind = np.float32 if scaling.kind == "pixels" else np.promote_types(array.dtype, np.float32)
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.require(array, kind, ["C", "W", "E"]))
 
 
 def read_array(path: Path, name: str) -> Tensor | None:

@@ -103,6 +103,21 @@ def data_units(u: Tensor, scaling: Scaling | None) -> Tensor:
     return u if scaling is None else scaling.to_data(u)
 
 
+def in_units(u: Tensor, source: Scaling | None, target: Scaling | None) -> Tensor:
+    r"""Points in the model units of one scaling in those of another, shape (B, \*event).
+
+    A model without a scaling takes bytes from -1 to 1, and all others as they were given.
+    """
+    if same_units(source, target) or (target is None and is_bytes(source)):
+        return u
+    return model_units(data_units(u, source), target)
+
+
+def is_bytes(scaling: Scaling | None) -> bool:
+    """Whether it takes 0 ... 255 to -1 ... 1."""
+    return same_units(scaling, Scaling.pixels())
+
+
 def same_units(one: Scaling | None, two: Scaling | None) -> bool:
     """Whether two scalings are one map: shifts and widths agree to a millionth of the widths."""
     if one is None or two is None:

@@ -135,6 +135,7 @@ class Field(Tables, metaclass=SeenThrough):
         end = f"{self.span[0]:g} -> {self.span[1]:g}"
         event = "x".join(map(str, self.event_shape))
         parts = [f"event {event}", f"span {end}", *self._describe(), f"prior {self.prior}"]
+        parts += [] if self.scaling is None else [f"units {self.scaling}"]
         return f"{type(self).__name__}({', '.join(parts)}, {count:,} parameters)"
 
     def _describe(self) -> list[str]:

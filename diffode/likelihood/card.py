@@ -71,9 +71,10 @@ class LikelihoodCard:
             "bits_per_dim": float(bits.mean()),
             "bits_stderr": spread / math.sqrt(count) / (self.dim * math.log(2)),
             "levels": None if self.levels is None else self.levels.count,
-            "offset_bits": 0.0 if self.levels is None else -math.log2(self.levels.width),
+            "offset_bits": 0.0 if self.levels is None else 0.0 - math.log2(self.levels.width),
             "prior": float(r.prior.mean()),
             "divergence": float(r.divergence.mean()),
+            "units": r.units,
             "prior_mismatch": mismatch,
             "signal_at_prior": self.signal,
             "tolerance_effect": float(effect.mean()),
@@ -108,11 +109,15 @@ class LikelihoodCard:
             estimated = f"not stated of fewer than {FEWEST} probes ({self.trace})"
         elif not error:
             estimated = "exact trace"
+        units = []
+        if f["units"]:
+            units = [("units term", f"{f['units']:+.4f}", "per unit of the data, not the model")]
         return [
             ("nats", f"{f['nats']:.4f}", f"+- {f['nats_stderr']:.2g} over the points, {where}"),
             ("bits per dimension", f"{f['bits_per_dim']:.4f}", quantised),
             ("prior term", f"{f['prior']:.4f}", "log prior where the points came from"),
             ("divergence term", f"{f['divergence']:.4f}", "the change on the way"),
+            *units,
             (
                 "prior mismatch",
                 "-" if self.mismatch is None else f"{f['prior_mismatch']:+.2g}",
@@ -164,8 +169,9 @@ def likelihood_card(
 
     Arguments:
         field: an unbound field with a prior.
-        x: points, shape (B, *event), dequantised already where ``levels`` is given.
-        levels: the values that the data took before.
+        x: points in the units of the data, shape (B, *event), dequantised already where ``levels``
+            is given.
+        levels: the values that the data took before, in their units.
         terminal: the true log-density at t_prior, as `diffode.likelihood.law_at_prior` gives it
             from training data; by default that of an exact field, which knows it.
         trace, solver, steps, y, batch, seed, probes, options: as for `diffode.log_prob`.

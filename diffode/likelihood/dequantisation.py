@@ -7,8 +7,9 @@ uniform on (0, 1) in each of the N coordinates,
 .. math:: -\frac{1}{N} \log_2 P(k) \le - \frac{E_u \log p(x)}{N \log 2} - \log_2 h,
 
 by Jensen's inequality. The right side is the bits per dimension, and :math:`-\log_2 h` its
-offset: 3 for the digits (17 values from -1 to 1), 6.99 for 8-bit images there. It does not depend
-on how the data are scaled.
+offset: 3 for the digits (17 values from -1 to 1), 0 for bytes (256 from 0 to 255), 6.99 for the
+same images given from -1 to 1. Values are those of the data in their own units, and the bits per
+dimension do not depend on the units.
 
 Reference: Theis et al. (2016), A note on the evaluation of generative models,
 https://arxiv.org/abs/1511.01844, section 3.1.
@@ -25,7 +26,8 @@ from torch import Tensor
 
 from diffode.data import Dataset
 from diffode.data.rows import some_rows
-from diffode.data.source import whole
+from diffode.data.scaling import Scaling, data_units, in_units
+from diffode.data.source import whole, width
 from diffode.doors import as_labels, as_state
 from diffode.fields.base import AffineField, Field
 from diffode.fields.exact import Empirical
@@ -62,21 +64,31 @@ class Quantisation:
         return bool((inside & ((k - k.round()).abs() < _HELD)).all())
 
     @staticmethod
-    def parse(text: str) -> Quantisation:
-        """The levels that "N" names, N from -1 to 1, or "N:LOW:HIGH".
+    def parse(text: str, scaling: Scaling | None = None) -> Quantisation:
+        """The levels that "N" names, N over the whole range of gray levels, or "N:LOW:HIGH".
+
+        Arguments:
+            text: the name.
+            scaling: of the field; the range is what it takes to -1 ... 1.
 
         Raises:
-            ValueError: anything else.
+            ValueError: anything else, or "N" of a scaling that is not of gray levels.
         """
         count, *ends = text.split(":")
+        if not ends and scaling is not None and scaling.kind != "pixels":
+            raise ValueError(
+                f"got levels {quoted(text)} for data in units of their own; wanted N:LOW:HIGH"
+            )
+        usual = data_units(torch.tensor([-1.0, 1.0]), scaling).tolist()
         try:
-            low, high = map(float, ends) if ends else (-1.0, 1.0)
+            low, high = map(float, ends) if ends else usual
             if int(count) >= 2 and math.inf > high > low > -math.inf:
                 return Quantisation(int(count), low, high)
         except ValueError:
             pass
         raise ValueError(
-            f"got levels {quoted(text)}; wanted N, as 256 for N values from -1 to 1, or N:LOW:HIGH"
+            f"got levels {quoted(text)}; wanted N, as 256 for N values from {usual[0]:g} to "
+            f"{usual[1]:g}, or N:LOW:HIGH"
         )
 
 
@@ -137,7 +149,7 @@ def law_at_prior(
 
     Arguments:
         field: whose schedule and noise are used.
-        data: the training data, shape (M, *event).
+        data: the training data in the field's own (model) units, shape (M, *event).
         labels: their classes, shape (M,).
         y: the classes of the points that the result is called with, shape (B,); with ``labels``,
             each point is compared with the data of its own class.
@@ -181,21 +193,28 @@ def prepared(
     Arguments:
         field: what their likelihood is measured by.
         dataset: what it was trained on, if that is known.
-        x, y: the points and their labels.
+        x, y: the points, in the units of the data, and their labels.
         seed: of the dequantisation.
         as_is: do not dequantise.
-        levels: the values that the data take; None looks for them.
+        levels: the values that the data take, in their units; None looks for them.
 
     Raises:
         ValueError: data that do not take the given levels.
     """
     if levels is None and not as_is:
-        levels = quantisation_of(x if dataset is None else whole(dataset.train))
+        levels = quantisation_of(x if dataset is None else _looked_at(dataset))
         levels = levels if levels is not None and levels.hold(x) else None
     if levels is not None:
         x = dequantise(x, levels, Rng(seed))
     terminal = None
     if dataset is not None and isinstance(field, AffineField):
         labels = dataset.train_labels if y is not None else None
-        terminal = law_at_prior(field, whole(dataset.train), labels, y)
+        train = in_units(whole(dataset.train), dataset.scaling, field.scaling)
+        terminal = law_at_prior(field, train, labels, y)
     return x, levels, terminal
+
+
+def _looked_at(dataset: Dataset) -> Tensor:
+    """Training points in the units of the data, as many as tell which values they take."""
+    rows = some_rows(len(dataset.train), max(1, _LOOKED_AT // width(dataset.train)))
+    return data_units(dataset.train[rows], dataset.scaling)

@@ -78,9 +78,11 @@ class Panel(Reference):
         A figure that cannot be had is NaN and says why, and the others stand.
 
         Arguments:
-            x: samples, shape (n, *event); the first ``count`` of them are measured.
+            x: samples in the units of the data, as `diffode.sample` gives them, shape (n, *event);
+                the first ``count`` of them are measured, in model units.
             y: the classes that they were drawn with, shape (n,): adds the accuracy.
-            path: the states of some of them, shape (K + 1, B, *event): adds the straightness.
+            path: the states of some of them, shape (K + 1, B, *event), in those units too: adds
+                the straightness.
 
         Raises:
             ValueError: fewer samples than ``count``, of another shape, or not finite.
@@ -90,9 +92,11 @@ class Panel(Reference):
                 f"got samples of shape {tuple(x.shape)}; wanted {self.count} at least of shape "
                 f"{tuple(self.reference.shape[1:])}"
             )
-        x = x[: self.count].detach().cpu()
+        scaling = self.dataset.scaling
+        x = model_units(x[: self.count].detach().cpu(), scaling)
         pair(x, self.reference)  # all finite
         labels = None if y is None else y[: self.count].cpu()
+        path = None if path is None else model_units(path, scaling)
         return self._figures(Samples(x, self.reference, self, labels, path))
 
     @cached_property
@@ -110,7 +114,8 @@ class Panel(Reference):
         if dim > MOST_COORDINATES:
             return {}
         noise = Rng(self.seed).normal("gaussian fit", (self.count, dim), torch.float64)
-        return self.measure(gaussian_fit(whole(self.dataset.train), self.count, noise))
+        x = gaussian_fit(whole(self.dataset.train), self.count, noise)
+        return self._figures(Samples(x, self.reference, self))
 
     def by_class(self, x: Tensor, y: Tensor | None) -> list[tuple[ClassFigures, ClassFigures]]:
         """What the classifier makes of samples and of the reference, class by class.

@@ -122,7 +122,7 @@ def assess(
 
 
 def save_samples(solution: Solution, path: str | Path, y: Tensor | None = None) -> None:
-    """Write a .npz file: x, unclipped in the data's range, y and q where there are, and status.
+    """Write a .npz file: x, unclipped in the data's units, y and q where there are, and status.
 
     Arguments:
         solution: the samples.

@@ -12,6 +12,7 @@ from diffode import data as datasets
 from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
+from diffode.data.scaling import Scaling, is_bytes, same_units
 from diffode.runs.plan import MEMORY, Plan
 
 
@@ -75,11 +76,44 @@ def matched(plan: Plan, dataset: Dataset) -> Dataset:
 
 
 def _read(plan: Plan, read: Callable[[Mapping[str, Any]], Dataset]) -> Dataset:
-    """The data of a plan; a run from before there were units has those that it was trained on."""
-    dataset, known = read(plan.reading), plan.fingerprint
-    if known is None or known.scaling is not None or dataset.scaling is None:
+    """The data of a plan; a run that was begun without a scaling has none."""
+    known = plan.fingerprint
+    if known is None or known.scaling is not None:
+        return read(plan.reading)
+    return unscaled(plan.reading, read)
+
+
+def unscaled(reading: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Dataset]) -> Dataset:
+    """Data for a model without a scaling: bytes from -1 to 1, all others as they were given.
+
+    Arguments:
+        reading: the options that they are read with.
+        read: gives the data for such options.
+    """
+    dataset = read(reading)
+    if is_bytes(dataset.scaling):
+        return replace(dataset, scaling=None)
+    return dataset if dataset.scaling is None else read({**reading, "scale": "none"})
+
+
+def comparable(dataset: Dataset, scaling: Scaling | None, name: str) -> Dataset:
+    """A data set that samples of a field can be measured against: its numbers mean the same.
+
+    Arguments:
+        dataset: the data, in units of their own.
+        scaling: the field's.
+        name: of the field.
+
+    Raises:
+        ValueError: gray levels of another range than the field's.
+    """
+    if same_units(dataset.scaling, scaling):
         return dataset
-    same = replace(dataset, scaling=None)
-    if not known.differs(Fingerprint.of(same)):
-        return same
-    return read({**plan.reading, "scale": "none"})
+    if scaling is None and is_bytes(dataset.scaling):
+        return replace(dataset, scaling=None)
+    if any(s is not None and s.kind == "pixels" for s in (dataset.scaling, scaling)):
+        raise ValueError(
+            f"{name} makes samples in other units than {dataset.name}: {scaling or 'none'}, not "
+            f"{dataset.scaling or 'none'}; give the data in the units that it was trained in"
+        )
+    return dataset

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.npy import load_arrays
+from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.files import replacing
 from diffode.metrics.paths import straight
@@ -132,7 +133,7 @@ def _write(
     drawn = sample(field, n, solver, nfe, seed=seed, y=y, first=first, path=first == 0)
     arrays = {"x": drawn.x, "y": y, "q": drawn.q}
     if drawn.path is not None and len(drawn.path) > 2:
-        arrays["straight"] = straight(drawn.path)
+        arrays["straight"] = straight(model_units(drawn.path, field.scaling))
     arrays |= {"nfe_per_row": drawn.nfe_per_row, "status": drawn.status}
     known = {k: v.cpu().numpy() for k, v in arrays.items() if v is not None}
     seconds = np.array(time.perf_counter() - began)

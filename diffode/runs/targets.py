@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -22,8 +24,9 @@ from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.fields.complete import require_complete
 from diffode.runs import loading
+from diffode.runs.dataset import comparable, load_data, unscaled
 from diffode.runs.plan import CONFIG, Plan
-from diffode.runs.run import Run, home, load_data
+from diffode.runs.run import Run, home
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
 
@@ -99,21 +102,24 @@ class Target:
             place: a data set's name or a path; None stands for the run's own data.
 
         Raises:
-            ValueError: no data of its own, or data that have changed since it was trained.
+            ValueError: no data of its own, data that have changed since it was trained, or gray
+                levels of another range.
         """
         if place is not None:
-            dataset = load(place)
+            read = partial(_load, place)
+            found = unscaled({}, read) if self.field.scaling is None else read({})
+            dataset = comparable(found, self.field.scaling, self.name)
             known = None if self.plan is None else self.plan.fingerprint
             if self.plan and (known is None or known.differs(Fingerprint.of(dataset))):
                 _warn(f"{place} is not known to be the data that this run was trained on")
             return dataset
         if self.made is not None:
-            return self.made.dataset
+            return comparable(self.made.dataset, self.field.scaling, self.name)
         if self.plan is None:
             raise ValueError(f"{self.name} is no run, so it has no data of its own; give --data")
         if why := unknown(self.name, self.plan):
             _warn(why)
-        return load_data(self.plan)
+        return comparable(load_data(self.plan), self.field.scaling, self.name)
 
 
 def resolve(
@@ -163,6 +169,10 @@ def unknown(name: str, plan: Plan) -> str:
         f"{name} is of an older version and does not tell which values its data had; {plan.data} "
         "is taken as it is now"
     )
+
+
+def _load(place: str, reading: Mapping[str, Any]) -> Dataset:
+    return load(place, **reading)
 
 
 def _classes(objective: Field | Objective) -> int | None:

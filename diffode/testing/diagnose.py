@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffode.data import Dataset, load
 from diffode.data.memory import Data, arrays_of
+from diffode.data.scaling import in_units
 from diffode.fields.base import Field
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical, is_normal
@@ -48,7 +49,7 @@ def diagnose(
     Arguments:
         field: with a prior, so not a bound Poisson field.
         data: what it should make: a data set, its name or file, or points (M, \*event) in memory,
-            all of them and as they are.
+            all of them and as they are, in the units of the data (``Field.scaling``).
         schedule: alpha, sigma and the span; None is ``field.schedule``, if there is one.
         noise: the law of n; None is ``field.noise``, or normal.
         progress: called with the number of checks that are done, and of all.
@@ -195,6 +196,7 @@ def _points(field: Field, data: Data) -> Tensor:
     """The points to compare with, float64 on the CPU, as many as an exact field can hold."""
     if isinstance(data, str | Path):
         data = load(data)
+    units = data.scaling if isinstance(data, Dataset) else None
     array = arrays_of(data.train if isinstance(data, Dataset) else data)[0]
     if array.shape[1:] != field.event_shape or len(array) < 2:
         wanted = ", ".join(map(str, field.event_shape))
@@ -204,6 +206,7 @@ def _points(field: Field, data: Data) -> Tensor:
     x = torch.from_numpy(array.astype(np.float64))
     if not bool(x.isfinite().all()) or float(x.std()) == 0:
         raise ValueError("got data that are not finite, or all the same; nothing can be compared")
+    x = in_units(x, units, field.scaling)
     most = max(2, _NUMBERS // math.prod(x.shape[1:]))
     if len(x) > most:
         x = x[Rng(10).permutation("points", len(x))[:most]]

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.fields.exact import Empirical
 from diffode.fields.schedules import Schedule
@@ -151,7 +152,7 @@ def _run(field: Field, data: Tensor) -> _Flow:
         )
     except (ValueError, RuntimeError):
         return _Flow(math.inf, math.inf)
-    return _ended(field, solution.x, data)
+    return _ended(field, model_units(solution.x, field.scaling), data)
 
 
 def flow(field: Field, data: Tensor, learned: bool, known: bool) -> Finding:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from diffode.data.scaling import Scaling
 from diffode.likelihood.dequantisation import Quantisation, quantisation_of
 from diffode.rng import Rng
 
@@ -68,6 +69,11 @@ def test_levels_are_told_in_words():
     assert Quantisation.parse("256") == Quantisation() and Quantisation.parse(
         "17:0:16"
     ) == Quantisation(17, 0.0, 16.0)
+    assert Quantisation.parse("256", Scaling.pixels()) == Quantisation(256, 0.0, 255.0)
+    own = Scaling("standard", torch.zeros(2), torch.ones(2))
+    assert Quantisation.parse("5:0:1", own) == Quantisation(5, 0.0, 1.0)
+    with pytest.raises(ValueError, match="units of their own; wanted N:LOW:HIGH"):
+        Quantisation.parse("256", own)
     for text in ("1", "x", "5:1:0", "5:0", "5:0:inf", "5:0:1:2", "", "2.5", "4:nan:1"):
         with pytest.raises(ValueError, match=r"wanted N, as 256 for N values from -1 to 1"):
             Quantisation.parse(text)
