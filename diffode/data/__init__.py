@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "as_dataset", "load", "names"]
 
 _PATHS = ".npy", ".npz"
+_TABLE = ".parquet"
 _CLOTHES = (
     "t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
     "ankle boot",
@@ -181,6 +182,12 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
         return arrays.dataset(name, seed, reading)
     if os.path.isdir(name) and name not in names():
         return _of_folder(name, seed, reading)
+    if name.lower().endswith(_TABLE):
+        return _of_table(Path(name).expanduser(), seed, reading)
+    if name.startswith("hf:"):
+        from diffode.data import hub
+
+        return hub.dataset(name, reading, seed)
     entry = registry.find("source", name, run=run)
     value = entry.value
     if callable(value):
@@ -194,12 +201,29 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
 
 
 def _of_folder(name: str, seed: int, reading: Reading) -> Dataset:
-    from diffode.data import folder, idx
+    from diffode.data import folder, idx, parquet_images
 
     if idx.is_idx(name):
         reading.require(name)
         return idx.dataset(name)
-    return folder.dataset(name, seed, reading)
+    files = folder.listed(Path(name))
+    tables = [path for path in files.paths if path.endswith(_TABLE)]
+    try:
+        if tables and parquet_images.holds_images(Path(name) / tables[0]):
+            title = os.path.basename(files.folder)
+            return parquet_images.dataset(title, files.folder, tables, reading, seed)
+        return folder.dataset(files, reading, seed)
+    except ValueError as error:
+        raise ValueError(f"{quoted(name)}: {error}") from None
+
+
+def _of_table(path: Path, seed: int, reading: Reading) -> Dataset:
+    from diffode.data import parquet_images
+
+    try:
+        return parquet_images.dataset(path.name, path.parent, [path.name], reading, seed)
+    except ValueError as error:
+        raise ValueError(f"{quoted(str(path))}: {error}") from None
 
 
 def _takes_any(function: Callable[..., object]) -> bool:

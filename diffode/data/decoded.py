@@ -17,11 +17,8 @@ from diffode.inputs import quoted
 from diffode.options import counted
 
 HELD = 2**30  # bytes of images that are held; of more, rows are decoded when asked for
+MOST = 2**34  # bytes of images of a table, whose rows can be read only once
 NAMED = 5  # in a message
-_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
-    *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2"),  # images, of formats that are not read
-)
 
 
 class Encoded(Protocol):
@@ -32,6 +29,9 @@ class Encoded(Protocol):
 
     def name(self, place: int) -> str:
         """What the image at this place is called."""
+
+    def is_stated(self, place: int) -> bool:
+        """Whether it is said to be an image, by its name or where it stands."""
 
     def open(self, place: int) -> BinaryIO:
         """The image at this place, to be closed.
@@ -112,25 +112,28 @@ class Decoded:
         return image
 
 
-def take(what: str, images: Encoded, look: Look) -> Taken:
+def take(what: str, images: Encoded, look: Look, *, once: bool = False) -> Taken:
     """Check all images, and hold them unless they are too many.
 
     Arguments:
         what: is read, for who watches.
         images: as they are stored.
         look: the form that they are brought to.
+        once: whether each can be read only once, so that all must be held.
 
     Raises:
-        ValueError: images of several sizes that are not to be resampled, a tenth or more that
-            cannot be read, or none that can.
+        ValueError: too many to be held, images of several sizes that are not to be resampled, a
+            tenth or more that cannot be read, or none that can.
     """
-    found = _Pass(len(images))
+    found = _Pass(len(images), MOST if once else HELD, once)
     for place in range(len(images)):
         advanced(what, place, len(images))
         try:
             with images.open(place) as file:
                 found.keep(place, decode(file, look))
-        except (NotAnImageError, UnreadableError) as error:
+        except NotAnImageError as error:
+            found.leave(images.name(place), error, images.is_stated(place))
+        except UnreadableError as error:
             found.leave(images.name(place), error)
     advanced(what, len(images), len(images))
     _require(found.sizes, found.left_out)
@@ -142,6 +145,8 @@ class _Pass:
     """What one pass over so many images has found so far."""
 
     total: int
+    most: int  # bytes
+    once: bool
     held: Array | None = None
     places: list[int] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -152,20 +157,33 @@ class _Pass:
     def keep(self, place: int, image: Array) -> None:
         """Take an image (C, H, W), and hold it while all are few enough and of one size."""
         height, width = image.shape[1:]
-        if not self.places and 3 * height * width * self.total <= HELD:
-            self.held = np.empty((self.total, 3, height, width), np.uint8)
+        if not self.places:
+            self.held = self._room(height, width)
         self.sizes[height, width] += 1
         if self.held is not None and len(self.sizes) == 1:
             self.held[len(self.places)] = image
         self.channels = max(self.channels, len(image))
         self.places.append(place)
 
-    def leave(self, name: str, error: Exception) -> None:
-        """Leave out an image that cannot be read, or what is none."""
-        if isinstance(error, NotAnImageError) and not name.lower().endswith(_SUFFIXES):
-            self.others += 1
-        else:
+    def _room(self, height: int, width: int) -> Array | None:
+        """Memory for all images of this size; None where they are too many."""
+        size = 3 * height * width * self.total
+        if size <= self.most:
+            return np.empty((self.total, 3, height, width), np.uint8)
+        if self.once:
+            raise ValueError(
+                f"got {self.total:,} images of {width} x {height} in a table, {size:,} bytes; "
+                f"wanted {self.most:,} at most; make them smaller with --resize N, in Python "
+                "resize=N, or save them as files in a folder, which may hold any number"
+            )
+        return None
+
+    def leave(self, name: str, error: Exception, is_stated: bool = True) -> None:
+        """Leave out what is said to be an image and cannot be read, or is none at all."""
+        if is_stated:
             self.left_out.append(f"{quoted(name)} ({error})")
+        else:
+            self.others += 1
 
     def rows(self, images: Encoded, look: Look) -> Rows:
         """The images that were taken, all of one size."""

@@ -30,11 +30,17 @@ import numpy as np
 from diffode.data.base import Dataset
 from diffode.data.decoded import take
 from diffode.data.images import Look, UnreadableError
-from diffode.data.imageset import OPTIONS, assembled
+from diffode.data.imageset import OPTIONS, Kinds, assembled
 from diffode.data.reading import Reading
 from diffode.inputs import quoted
 
-_HELD_OUT = "test", "val", "valid", "validation"  # the first that is there
+SPLITS = "train", "test", "val", "valid", "validation"
+_HELD_OUT = SPLITS[1:]  # the first that is there
+
+_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2"),  # images, of formats that are not read
+)
 
 Parts: TypeAlias = "tuple[str, ...]"
 
@@ -60,6 +66,10 @@ class Files:
         """The path in the folder."""
         return self.paths[place]
 
+    def is_stated(self, place: int) -> bool:
+        """Whether its name ends as that of an image."""
+        return self.paths[place].lower().endswith(_SUFFIXES)
+
     def open(self, place: int) -> BinaryIO:
         """The file at this place.
 
@@ -76,23 +86,18 @@ class Files:
         return file
 
 
-def dataset(folder: str | Path, seed: int = 0, reading: Reading | None = None) -> Dataset:
+def dataset(files: Files, reading: Reading, seed: int = 0) -> Dataset:
     """The data set of a folder of images; `seed` chooses what is held out where no folder does.
 
     Raises:
         ValueError: no images, some that make no set, or folders that make no split.
     """
-    files, reading = listed(Path(folder).expanduser()), reading or Reading()
     name = os.path.basename(files.folder)
     reading.require(f"a folder of images, {quoted(name)}", *OPTIONS)
-    try:
-        taken = take(f"read the images of {name}", files, Look.of(reading))
-        paths = [tuple(files.paths[place].split("/")) for place in taken.places]
-        parts, paths = split(paths)
-        kinds, notes = classes(paths)
-        return assembled(name, taken, reading, kinds=kinds, parts=parts, notes=notes, seed=seed)
-    except ValueError as error:
-        raise ValueError(f"{quoted(str(folder))}: {error}") from None
+    taken = take(f"read the images of {name}", files, Look.of(reading))
+    parts, paths = split([tuple(files.paths[place].split("/")) for place in taken.places])
+    kinds, notes = classes(paths)
+    return assembled(name, taken, reading, kinds=kinds, parts=parts, notes=notes, seed=seed)
 
 
 def listed(folder: Path) -> Files:
@@ -156,11 +161,11 @@ def split(paths: Sequence[Parts]) -> tuple[list[str] | None, list[Parts]]:
     return [part.get(path[0], "") for path in paths], [path[1:] for path in paths]
 
 
-def classes(paths: Sequence[Parts]) -> tuple[list[str] | None, tuple[str, ...]]:
+def classes(paths: Sequence[Parts]) -> tuple[Kinds | None, tuple[str, ...]]:
     """The class of each image, if they have any, and what is to be said of it."""
     loose = sum(len(path) == 1 for path in paths)
     if loose == 0:
-        return [printable(path[0]) for path in paths], ()
+        return Kinds([printable(path[0]) for path in paths]), ()
     if loose == len(paths):
         return None, ()
     return None, (f"no classes: {loose} images are in no folder",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,12 +22,31 @@ from diffode.options import counted
 OPTIONS = "scale", "resize", "grey", "background"
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """The classes of rows.
+
+    Attributes:
+        rows: the name of each row's class.
+        names: of all classes in order; None takes those of the rows, in the order of their bytes.
+    """
+
+    rows: Sequence[str]
+    names: tuple[str, ...] | None = None
+
+    def numbered(self) -> tuple[Tensor, tuple[str, ...]]:
+        """Labels 0, 1, ... of the rows, and the names."""
+        names = self.names or tuple(sorted(set(self.rows), key=str.encode))
+        number = {name: k for k, name in enumerate(names)}
+        return torch.tensor([number[name] for name in self.rows]), names
+
+
 def assembled(
     name: str,
     taken: Taken,
     reading: Reading,
     *,
-    kinds: Sequence[str] | None = None,
+    kinds: Kinds | None = None,
     parts: Sequence[str] | None = None,
     notes: Sequence[str] = (),
     seed: int = 0,
@@ -37,7 +57,7 @@ def assembled(
         name: of the set.
         taken: its images, of M rows.
         reading: how they were read.
-        kinds: the class of each row, by name; None where there are none.
+        kinds: the classes; None where there are none.
         parts: "train", "test" or, for neither, "" for each row; without a "test" a tenth is held
             out.
         notes: what is to be said beside.
@@ -47,7 +67,7 @@ def assembled(
         ValueError: too few rows, no way to scale them, or a class that is nowhere in "train".
     """
     scaling = _scaling(reading)
-    labels, names = (None, None) if kinds is None else _numbered(kinds)
+    labels, names = (None, None) if kinds is None else kinds.numbered()
     train, test = _splits(len(taken.places), labels, parts, seed)
     if labels is not None and names is not None:
         lacking = set(labels[test].tolist()) - set(labels[train].tolist())
@@ -78,13 +98,6 @@ def _scaling(reading: Reading) -> Scaling | None:
     if reading.scale == "standard":
         raise ValueError("got scale='standard' for images; they have 'pixels' or 'none'")
     return None if reading.scale == "none" else Scaling.pixels()
-
-
-def _numbered(kinds: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels 0, 1, ... in the order of the names' bytes, and the names."""
-    names = tuple(sorted(set(kinds), key=str.encode))
-    number = {name: k for k, name in enumerate(names)}
-    return torch.tensor([number[kind] for kind in kinds]), names
 
 
 def _splits(

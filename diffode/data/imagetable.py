@@ -1,0 +1,179 @@
+"""Tables with a column of images, read once from the first row to the last."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from diffode.data.base import Dataset
+from diffode.data.decoded import take
+from diffode.data.folder import SPLITS, Parts, split
+from diffode.data.images import Look, UnreadableError
+from diffode.data.imageset import OPTIONS, Kinds, assembled
+from diffode.data.reading import Reading
+from diffode.inputs import quoted
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are.
+
+    Attributes:
+        image: the name of that of the images.
+        label: of that of the labels, or None.
+        names: what the labels 0, 1, ... are called, or None.
+        others: columns that could be the labels.
+    """
+
+    image: str
+    label: str | None = None
+    names: tuple[str, ...] | None = None
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a table, as a file.
+
+    Attributes:
+        name: that tells the split by its beginning, or by that of its folder.
+        size: how many rows it has.
+        read: gives the image and the label of each; an image is bytes, or stands as "bytes" in a
+            dictionary.
+    """
+
+    name: str
+    size: int
+    read: Callable[[], Iterator[tuple[Any, Any]]]
+
+
+class Table:
+    """The rows of pieces one after the other; they are asked for in order, each once."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = pieces
+        self.labels: list[Any] = []  # of the rows that were read
+        self._rows = (row for piece in pieces for row in piece.read())
+
+    def __len__(self) -> int:
+        return sum(piece.size for piece in self.pieces)
+
+    def name(self, place: int) -> str:
+        """The piece, and the row in it."""
+        for piece in self.pieces:
+            if place < piece.size:
+                return f"{piece.name}, row {place}"
+            place -= piece.size
+        raise IndexError(place)
+
+    def is_stated(self, place: int) -> bool:
+        """True: it stands in a column of images."""
+        return True
+
+    def open(self, place: int) -> BinaryIO:
+        """The image of the next row.
+
+        Raises:
+            UnreadableError: it has none.
+        """
+        image, label = next(self._rows)
+        self.labels.append(label)
+        content = image.get("bytes") if isinstance(image, dict) else image
+        if not isinstance(content, bytes):
+            raise UnreadableError("no bytes; a path that stands in a table is not opened")
+        return io.BytesIO(content)
+
+
+def columns_of(
+    images: Sequence[str],
+    names: Sequence[str],
+    classes: dict[str, tuple[str, ...]],
+    reading: Reading,
+) -> Columns:
+    """What the columns of a table are.
+
+    Arguments:
+        images: those that hold images.
+        names: of all.
+        classes: the columns that are known as classes, with the names of these.
+        reading: which of them are asked for.
+
+    Raises:
+        ValueError: no column of images, several, or none of a name that is asked for.
+    """
+    image = tuple(images) if reading.columns is None else reading.columns
+    if len(image) != 1 or image[0] not in images:
+        raise ValueError(
+            f"got {quoted(list(image))} as the column of images; wanted one of "
+            f"{quoted(list(images))}; say which, as columns=['image']"
+        )
+    if reading.label is not None and reading.label not in names:
+        raise ValueError(f"got no column {quoted(reading.label)}; there are {quoted(list(names))}")
+    could = [name for name in names if name in classes or name == "label"]
+    label = reading.label
+    if label is None:
+        label = "label" if "label" in could else could[0] if len(could) == 1 else None
+    others = () if label else tuple(could)
+    return Columns(image[0], label, None if label is None else classes.get(label), others)
+
+
+def dataset(
+    name: str, pieces: Sequence[Piece], columns: Columns, reading: Reading, seed: int = 0
+) -> Dataset:
+    """The data set of a table; `seed` chooses what is held out where no piece is.
+
+    Arguments:
+        name: of the set.
+        pieces: of the table.
+        columns: what they have.
+        reading: how it is read; ``columns`` and ``label`` name columns.
+        seed: of the choice.
+
+    Raises:
+        ValueError: rows that make no set of images.
+    """
+    reading.require(f"a table of images, {quoted(name)}", *OPTIONS, "columns", "label")
+    table = Table(pieces)
+    taken = take(f"read the images of {name}", table, Look.of(reading), once=True)
+    parts, _ = split([_split_of(piece.name) for piece in pieces for _ in range(piece.size)])
+    kinds, notes = kinds_of([table.labels[place] for place in taken.places], columns)
+    parts = None if parts is None else [parts[place] for place in taken.places]
+    return assembled(name, taken, reading, kinds=kinds, parts=parts, notes=notes, seed=seed)
+
+
+def kinds_of(labels: Sequence[Any], columns: Columns) -> tuple[Kinds | None, list[str]]:
+    """The class of each row, and what is to be said of it.
+
+    Raises:
+        ValueError: labels that are neither whole numbers nor texts, or that have no name.
+    """
+    if columns.label is None:
+        could = ", ".join(columns.others)
+        return None, [f"no classes; label=NAME takes one of {could}"] if could else []
+    lacking = sum(label is None or label == -1 for label in labels)
+    if lacking:
+        return None, [f"no classes: {lacking} rows have no {columns.label}"]
+    if all(isinstance(label, str) for label in labels):
+        return Kinds(labels), []
+    if not all(isinstance(label, int) and label >= 0 for label in labels):
+        raise ValueError(
+            f"got labels as {quoted(labels[0])} in the column {quoted(columns.label)}; wanted "
+            "whole numbers 0, 1, ... or texts"
+        )
+    names = columns.names or tuple(map(str, range(min(max(labels) + 1, len(labels)))))
+    if max(labels) >= len(names):
+        raise ValueError(f"got the label {max(labels)}; there are {len(names)} classes at most")
+    return Kinds([names[label] for label in labels], names), []
+
+
+def _split_of(name: str) -> Parts:
+    """The name of a piece below that of its split, as it would stand in a folder."""
+    path = PurePosixPath(name)
+    for word in (path.name, *path.parts[:-1]):
+        start = word.replace(".", "-").replace("_", "-").split("-")[0]
+        if start in SPLITS:
+            return start, name
+    return "", name
