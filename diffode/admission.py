@@ -12,7 +12,8 @@ from typing import Any
 
 from diffode import code
 from diffode.inputs import brief, quoted
-from diffode.registry import KINDS, find, is_known, opened
+from diffode.kinds import KINDS
+from diffode.registry import find, is_known, opened
 
 PARTS = ("network", "schedule")  # kinds that options of a recipe name
 

@@ -100,6 +100,15 @@ def place_of(value: object) -> Place | None:
     return None if module.__name__ == "__main__" else Place(module.__name__, attribute)
 
 
+def leads_to(place: Place, value: object) -> bool:
+    """Whether a thing still stands where it was defined."""
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    try:
+        return reduce(getattr, place.attribute.split("."), module) is value
+    except AttributeError:
+        return False
+
+
 def fingerprint(place: Place) -> str:
     """The SHA-256 of the file of a place, as it ran or is now; empty where there is no file.
 

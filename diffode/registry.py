@@ -24,39 +24,11 @@ from typing import Any
 
 from diffode import code, installed
 from diffode.inputs import brief, quoted
+from diffode.kinds import KINDS
 from diffode.options import suggest
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of things that have names.
-
-    Attributes:
-        noun: what messages call one of them.
-        group: of the entry points that bring further ones.
-        home: the module that registers diffode's own when it is imported.
-        also: what else may be given, as messages say after the names.
-    """
-
-    noun: str
-    group: str
-    home: str
-    also: str = ""
-
-
+OBJECT = "object "  # how the name of a thing begins that was given itself and has no place
 NOWHERE = "code in no file"  # the origin of what was defined in this process alone
-_PATHS = "; or give a path to a .npy or .npz file or to a folder of IDX files"
-_CLASSIFIER = ", or the path of a .safetensors file from diffode features"
-KINDS = {
-    "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),
-    "solver": Kind("solver", "diffode.solvers", "diffode.solvers"),
-    "grid": Kind("grid", "diffode.grids", "diffode.solvers.grids", ", own"),
-    "schedule": Kind("schedule", "diffode.schedules", "diffode.fields.named"),
-    "network": Kind("network", "diffode.networks", "diffode.nn", ", auto"),
-    "source": Kind("data set", "diffode.sources", "diffode.data", _PATHS),
-    "metric": Kind("metric", "diffode.metrics", "diffode.metrics.builtin"),
-    "feature": Kind("feature space", "diffode.features", "diffode.metrics.features", _CLASSIFIER),
-}
 
 
 @dataclass(frozen=True)
@@ -163,7 +135,9 @@ def aliases(kind: str) -> dict[str, str]:
 
 def describe(kind: str) -> list[tuple[str, str, str]]:
     """Name, one line and reference of each of a kind. No installed package is imported for it."""
-    own = {n: e for n, e in _table(kind).items() if code.place(n) is None}
+    own = {
+        n: e for n, e in _table(kind).items() if code.place(n) is None and not n.startswith(OBJECT)
+    }
     taken = {name for name, entry in own.items() if not entry.origin}.union(_ALIASES[kind])
     installed.warn_of_taken(KINDS[kind].group, KINDS[kind].noun, taken)
     others = {
@@ -194,6 +168,11 @@ def find(kind: str, name: str, *, run: bool = False) -> Entry:
         return _opened(kind, at) if run else _ran(kind, at)
     if name not in table and name in (points := installed.points(KINDS[kind].group)):
         table[name] = _loaded(kind, name, points[name])
+    if name not in table and name.startswith(OBJECT):
+        raise ValueError(
+            f"the {noun} {quoted(name)} was given as an object, which no name finds in another "
+            f"process; give it again: diffode.load(path, {kind}=...)"
+        )
     if name not in table:
         known = names(kind)
         raise ValueError(
@@ -214,6 +193,12 @@ def opened(kind: str, name: str) -> str:
 def is_known(kind: str, name: str) -> bool:
     """Whether a name is one of a kind, or of a place."""
     return code.place(name) is not None or name in (*names(kind), *_ALIASES[kind])
+
+
+def keep(kind: str, name: str, value: object) -> str:
+    """Let a name that begins with `OBJECT` stand for a thing in this process; the name."""
+    _table(kind)[name] = Entry(kind, name, value, key=name, origin=NOWHERE)
+    return name
 
 
 def _table(kind: str) -> dict[str, Entry]:

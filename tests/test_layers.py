@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "inputs, markup",
-    "tables, options, files, devices, compiled",
+    "tables, options, files, devices, compiled, kinds",
     "code, installed",
     "registry",
     "admission",

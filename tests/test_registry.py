@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from diffode import code, data, recipes, registry, sample
+from diffode import code, data, kinds, recipes, registry, sample
 from diffode import installed as installed_packages
 from diffode.fields import VP, Mixture
 from diffode.options import validate
@@ -15,7 +15,7 @@ from diffode.solvers import get_solver, stored_solver
 @pytest.fixture(autouse=True)
 def afresh(monkeypatch):
     """What a test registers is forgotten after it."""
-    for kind in registry.KINDS:
+    for kind in kinds.KINDS:
         registry.names(kind)
     for table in ("_TABLES", "_ALIASES"):
         own = {kind: dict(names) for kind, names in getattr(registry, table).items()}

@@ -83,10 +83,7 @@ class Learned(AffineField):
             self._told(c.cond, flipped).to(torch.promote_types(dtype, torch.float32)),
             y,
         )
-        out, extra = answer if self.prediction.extra else (answer, None)
-        if out.shape != u.shape:
-            got, wanted = tuple(out.shape), tuple(u.shape)
-            raise ValueError(f"the network's output is of shape {got}; wanted that of x, {wanted}")
+        out, extra = _checked(answer, u, self.prediction.extra)
         return Output(out, extra, u, alpha, sigma, c)
 
     def _told(self, cond: Tensor, flipped: Tensor | None) -> Tensor:
@@ -124,3 +121,24 @@ class Learned(AffineField):
         error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))
         scale = self.prediction.loss_scale(o.coefficients)
         return error if scale is None else error * expand_like(scale, error), o
+
+
+def _checked(answer: object, u: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
+    """The output and the scalars in the answer of a network, which may be anybody's.
+
+    Raises:
+        TypeError: no tensor, or no pair of them where scalars are wanted.
+        ValueError: one of another shape.
+    """
+    parts = answer if count else (answer, None)
+    if not isinstance(parts, tuple) or len(parts) != 2 or not isinstance(parts[0], Tensor):
+        pair = f"the pair (output, scalars of shape (B, {count}))" if count else "a tensor"
+        raise TypeError(f"the network gave a {type(answer).__name__}; wanted {pair}")
+    out, extra = parts
+    if out.shape != u.shape:
+        got, wanted = tuple(out.shape), tuple(u.shape)
+        raise ValueError(f"the network's output is of shape {got}; wanted that of x, {wanted}")
+    if count and tuple(extra.shape) != (len(u), count):
+        got, wanted = tuple(extra.shape), (len(u), count)
+        raise ValueError(f"the network's scalars are of shape {got}; wanted {wanted}")
+    return out, extra

@@ -7,6 +7,7 @@ Critics, ``critic(x, t, y)``, and generators, ``generator(z, y)``, have modules 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from diffode import registry
 from diffode.nn.base import Network, seeded
 from diffode.nn.critic import CriticNetwork, critic_network
 from diffode.nn.dit import DiT
+from diffode.nn.dropout import Dropout
 from diffode.nn.embeddings import Embedding
 from diffode.nn.generator import Generator, generator_network
 from diffode.nn.mlp import MLP
@@ -27,6 +29,7 @@ __all__ = [
     "MLP",
     "CriticNetwork",
     "DiT",
+    "Dropout",
     "Embedding",
     "Generator",
     "Network",
@@ -121,7 +124,7 @@ def options_for(
     Raises:
         ValueError: one that it does not take.
     """
-    known, options = inspect.signature(make).parameters, dict.fromkeys(OPTIONS) | dict(options)
+    known, options = _parameters(what, make), dict.fromkeys(OPTIONS) | dict(options)
     takes = set(options) if any(p.kind is p.VAR_KEYWORD for p in known.values()) else set(known)
     for name, value in options.items():
         if value is not None and name not in takes:
@@ -129,6 +132,13 @@ def options_for(
             raise ValueError(f"{what} takes no {name}; it takes {has}")
     needed = {name for name, p in known.items() if p.default is p.empty}
     return {k: v for k, v in options.items() if v is not None or k in needed}
+
+
+def _parameters(what: str, make: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(make).parameters
+    except ValueError:  # of a builtin, which does not say
+        raise TypeError(f"{what} is a builtin, which does not say what it is made with") from None
 
 
 def network(
@@ -163,7 +173,7 @@ def network(
     Raises:
         ValueError: no such kind, an option that it does not take, a U-Net or DiT for events that
             are no images, or a size below 1.
-        TypeError: a registered network that is made otherwise, or is no module.
+        TypeError: a registered network that is made or called otherwise, or is no module.
     """
     shape = tuple(event_shape)
     if min(shape, default=1) < 1:
@@ -174,18 +184,52 @@ def network(
         if count is not None and count < 1:
             raise ValueError(f"got {name} {count}; want 1 or more")
     kind = kind_for(shape, kind)
-    make = registry.find("network", kind).function
-    chosen = counts | {"extra": extra} | options_for(f"network {kind!r}", make, options)
+    make = registry.find("network", kind).value
+    told = counts | {"extra": extra}
+    with seeded(seed):
+        given = isinstance(make, nn.Module)
+        made = _copied(kind, make, options) if given else _made(kind, make, shape, told, options)
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"network {kind!r} made a {type(made).__name__}; wanted a torch module")
+    if next(made.parameters(), None) is None:
+        raise ValueError(f"network {kind!r} has no parameters, so there is nothing to train")
+    try:
+        inspect.signature(made.forward).bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"network {kind!r} cannot be called as network(x, cond, y): {error}"
+        ) from None
+    return made
+
+
+def _copied(kind: str, module: nn.Module, options: Mapping[str, Any]) -> nn.Module:
+    """A copy of a module that is given itself, which so stays as it is."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"got {name} {value} for network {kind!r}, which is made already; leave it away"
+            )
+    return copy.deepcopy(module)
+
+
+def _made(
+    kind: str,
+    make: object,
+    shape: tuple[int, ...],
+    told: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> object:
+    """What a class or function makes of the shapes that it is told and of the options."""
+    if not callable(make):
+        raise TypeError(
+            f"network {kind!r} is of type {type(make).__name__}; wanted a torch module, or a "
+            "class or function that makes one"
+        )
+    chosen = {**told, **options_for(f"network {kind!r}", make, options)}
     try:
         inspect.signature(make).bind(shape, **chosen)
     except TypeError as error:
         raise TypeError(
             f"network {kind!r} cannot be made with (event_shape, *, {', '.join(chosen)}): {error}"
         ) from None
-    with seeded(seed):
-        made = make(shape, **chosen)
-    if not isinstance(made, nn.Module):
-        raise TypeError(f"network {kind!r} made a {type(made).__name__}; wanted a torch module")
-    if next(made.parameters(), None) is None:
-        raise ValueError(f"network {kind!r} has no parameters, so there is nothing to train")
-    return made
+    return make(shape, **chosen)

@@ -128,7 +128,7 @@ class Given:
 
     def _note(self, name: str, network: nn.Module) -> None:
         """Note the size of a network, and that it learns no null label where none is drawn."""
-        size = {k: _plain(getattr(network, k)) for k in self.sizes if hasattr(network, k)}
+        size = {k: v for k in self.sizes if (v := _plain(getattr(network, k, None))) is not None}
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self.resolved[name] = {"kind": type(network).__name__, **size, "parameters": parameters}
         if self.classes is not None and self.label_drop == 0:
@@ -194,6 +194,8 @@ def make_given(
     return Given(tuple(shape), classes, stats, network, sizes, label_drop, flip_label, seed)
 
 
-def _plain(value: object) -> object:
-    """A size as an option states it."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+def _plain(value: object) -> int | float | str | None:
+    """A size as an option states it; None for what is none, as a layer of that name."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, int | float) else None

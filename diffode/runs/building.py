@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from diffode import admission
+from diffode import admission, registry
 from diffode.data.scaling import Scaling
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
+from diffode.nn.own import named
 from diffode.options import options_of, require_takes, validate
 from diffode.recipes import find
 from diffode.recipes.compose import make_given
@@ -34,7 +36,8 @@ def build(
         seed: of the network's initial weights.
         scaling: from the data's units to those that ``stats`` and the field are in, as
             `diffode.data.Dataset.scaling`; None where they are the same.
-        options: the recipe's, and those of its network.
+        options: the recipe's, and those of its network. ``network`` is a name, a place, a class or
+            function that makes one, or a torch module, of which a copy is trained.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
@@ -47,7 +50,7 @@ def build(
     if scaling is not None:
         scaling.require_fits(shape)
     found = find(str(name), run=True)
-    given = admission.opened_parts(options)
+    given = admission.opened_parts(named(options))
     full = validate(f"field {found.name!r}", given, found.function, make_given)
     require_takes(f"the recipe {found.name!r}", found.function, None)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
@@ -62,9 +65,16 @@ def build(
     known = options_of(found.function, make_given).model_fields
     defaults = {name: option.default for name, option in known.items()}
     code = admission.origins({"recipe": found.name, **admission.parts(own | full)})
-    sizes = data.resolved.get("network", {})
-    chosen = {k: v for k, v in sizes.items() if full.get(k, ...) is None}
+    chosen = {} if "network" in code else _chosen(full, data.resolved)
     every = own | full | chosen
     objective.spec = Spec(found.name, shape, classes, every, defaults, tuple(chosen), code)
     objective.stats = stats or Stats.unit(shape)
     return objective
+
+
+def _chosen(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes that a network of diffode's own took where options left them open."""
+    if str(options["network"]).startswith(registry.OBJECT):
+        return {}
+    sizes = resolved.get("network", {})
+    return {k: v for k, v in sizes.items() if options.get(k, ...) is None}

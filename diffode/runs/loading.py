@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from diffode import admission
+from diffode.nn.own import give_again
 from diffode.runs.building import build
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
@@ -17,7 +18,13 @@ from diffode.training.state import fill, load_average
 Weights = Literal["ema", "raw"]
 
 
-def load(path: str | Path, weights: Weights = "ema", *, trust: bool = False) -> Objective:
+def load(
+    path: str | Path,
+    weights: Weights = "ema",
+    *,
+    trust: bool = False,
+    network: object = None,
+) -> Objective:
     """Rebuild the objective of a checkpoint, or of a run's newest one.
 
     Arguments:
@@ -25,16 +32,20 @@ def load(path: str | Path, weights: Weights = "ema", *, trust: bool = False) -> 
         weights: the moving average, or the raw weights as trained.
         trust: whether the code of a recipe or network that the file names may be run; one that an
             installed package brings, or that ran already in this process, needs no trust.
+        network: the network again, where it was given as an object that no name finds. From then
+            on this process knows it by the name in the file.
 
     Raises:
         ValueError: code that may not run, nothing there, or a file that is damaged or not a
             checkpoint of this package.
     """
     header, tensors = checkpoint.opened(path)
+    if network is not None:
+        give_again(header["options"].get("network"), network)
     objective = _restored(header, tensors, trust)
     if weights == "ema" and objective.averaged is not None:
         load_average(objective.averaged, tensors)
-    return objective
+    return objective.eval()
 
 
 def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -> Objective:

@@ -20,6 +20,7 @@ from diffode.data.reading import Reading
 from diffode.doors import as_count
 from diffode.files import read_text, write_text
 from diffode.inputs import quoted
+from diffode.nn.own import named
 from diffode.options import options_of, validate
 from diffode.recipes import Recipe, find, solver_of
 from diffode.recipes.compose import make_given
@@ -104,7 +105,7 @@ class Plan:
         for key in OWN:
             if key in options:
                 raise ValueError(f"got {key}={options[key]}; a plan has no such option")
-        options = admission.opened_parts(options)
+        options = admission.opened_parts(named(options))
         own, rest = _completed(recipe, {**recipe.training, **options})
         solver = registry.opened("solver", solver or solver_of(field))
         registry.opened("source", source := datasets.source_of(data))

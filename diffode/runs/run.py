@@ -114,7 +114,7 @@ def execute(
         plan = replace(plan.filled(stored), fingerprint=stored.fingerprint)
     dataset = load_data(plan) if data is None else given(data, plan)
     plan = replace(plan, source=dataset.source or MEMORY, class_names=dataset.class_names)
-    if not resume:
+    if out is None or not resume:
         plan = suited(plan, dataset)
     if out is None:
         return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
@@ -205,7 +205,7 @@ def _trained(
     finally:
         states.close()  # with a checkpoint, where a caller stops or fails
     sampled = averaged if isinstance(averaged, Field) else objective.field
-    return Run(plan, dataset, objective, sampled, losses, seconds, out)
+    return Run(plan, dataset, objective.eval(), sampled, losses, seconds, out)
 
 
 def fit(

@@ -93,12 +93,12 @@ class Learner:
     ) -> None:
         self.objective, self.phases, self.options = objective, phases, options
         self.done = start.step
-        objective.to(device)
+        objective.to(device).train()
         objective.begin(options.steps)
         if start.header:
             fill(objective, start.tensors)
         target = objective.averaged
-        self._average = None if target is None else average_of(target, options.ema)
+        self._average = None if target is None else average_of(target, options.ema).eval()
         self.optimisers = {
             phase.name: _optimiser(phase, options.lr, options.weight_decay) for phase in phases
         }

@@ -90,7 +90,8 @@ def train(
         clip: the largest norm of the gradient.
         ema: the decay of the moving average; after k steps (1 + k) / (10 + k) if that is less.
         accumulate: pieces that a process takes its share of the batch in.
-        precision: of the network's arithmetic, bf16 or fp16 on a GPU.
+        precision: of the network's arithmetic: bf16 on a GPU, or on a CPU that computes in it
+            (avx512_bf16, AMX), where a step takes half the time; fp16 on a GPU.
         flip: mirror each image, left for right, with probability 1/2; the recipe's ``flip_label``
             tells the network, so that none is drawn mirrored.
         crop: move each image by up to so many pixels, its edges repeated.
