@@ -116,12 +116,14 @@ def source_of(name_or_path: str | Path) -> str:
 
 
 def load(name_or_path: str | Path, seed: int = 0, **reading: Any) -> Dataset:  # noqa: ANN401
-    """The data set of that name, or the one in a .npy or .npz file or a folder of IDX files.
+    """The data set of that name, or the one in a file or a folder.
 
     Arguments:
-        name_or_path: one of `names()`, the path of an array file (see `diffode.data.arrays`) or
-            of a folder (see `diffode.data.idx`), or the place of code, as ``mine.py:points``,
-            which is run: a function of the seed that returns what `as_dataset` takes.
+        name_or_path: one of `names()`, the path of an array file (see `diffode.data.arrays`), of
+            a folder of images (`diffode.data.folder`) or of IDX files (`diffode.data.idx`), of
+            parquet files with images (`diffode.data.parquet_images`), a set of the Hugging Face
+            hub as ``hf:owner/name``, or the place of code, as ``mine.py:points``, which is run: a
+            function of the seed that returns what `as_dataset` takes.
         seed: chooses the points of a toy, or the held-out rows of a file. The split of the digits
             is fixed, so that their test set is the same everywhere.
         reading: how it is read, as ``scale="none"``, see `diffode.data.reading.Reading`.
@@ -144,7 +146,8 @@ def as_dataset(data: Data, name: str = "memory", seed: int = 0, **reading: Any) 
     Arguments:
         data: a data set, its name or path, or what is in memory: an array or a tensor
             (M, \*event), a pair (x, labels), a list or a map-style `torch.utils.data.Dataset` of
-            samples, each alone or with its label; `diffode.data.arrays` says what is made of it.
+            samples, each alone or with its label; `diffode.data.arrays` says what is made of
+            numbers, `diffode.data.pictures` of images of Pillow.
         name: of data in memory.
         seed, reading: as for `load`.
 

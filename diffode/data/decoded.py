@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from diffode.data.images import Look, NotAnImageError, UnreadableError, decode
+from diffode.data.images import Look, NotAnImageError, UnreadableError
 from diffode.data.npy import Array
 from diffode.data.source import Rows
 from diffode.data.watching import advanced
@@ -21,7 +21,7 @@ MOST = 2**34  # bytes of images of a table, whose rows can be read only once
 NAMED = 5  # in a message
 
 
-class Encoded(Protocol):
+class Images(Protocol):
     """Images as they are stored, in order."""
 
     def __len__(self) -> int:
@@ -33,11 +33,11 @@ class Encoded(Protocol):
     def is_stated(self, place: int) -> bool:
         """Whether it is said to be an image, by its name or where it stands."""
 
-    def open(self, place: int) -> BinaryIO:
-        """The image at this place, to be closed.
+    def decoded(self, place: int, look: Look) -> Array:
+        """The image at this place in its form, (1, H, W) or (3, H, W), uint8.
 
         Raises:
-            UnreadableError: it is not there, or another than before.
+            NotAnImageError, UnreadableError: it cannot be read.
         """
 
 
@@ -79,7 +79,7 @@ class Decoded:
         event_shape: of a row, (C, H, W).
     """
 
-    images: Encoded
+    images: Images
     places: Array
     look: Look
     event_shape: tuple[int, int, int]
@@ -102,17 +102,15 @@ class Decoded:
 
     def _decoded(self, place: int) -> Array:
         try:
-            with self.images.open(place) as file:
-                image = decode(file, self.look)
-        except (OSError, ValueError) as error:
+            return self.images.decoded(place, self.look)
+        except ValueError as error:
             raise ValueError(
                 f"{quoted(self.images.name(place))} could be read when the data were checked, and "
                 f"now it cannot: {error}; start again"
             ) from None
-        return image
 
 
-def take(what: str, images: Encoded, look: Look, *, once: bool = False) -> Taken:
+def take(what: str, images: Images, look: Look, *, once: bool = False) -> Taken:
     """Check all images, and hold them unless they are too many.
 
     Arguments:
@@ -129,8 +127,7 @@ def take(what: str, images: Encoded, look: Look, *, once: bool = False) -> Taken
     for place in range(len(images)):
         advanced(what, place, len(images))
         try:
-            with images.open(place) as file:
-                found.keep(place, decode(file, look))
+            found.keep(place, images.decoded(place, look))
         except NotAnImageError as error:
             found.leave(images.name(place), error, images.is_stated(place))
         except UnreadableError as error:
@@ -185,7 +182,7 @@ class _Pass:
         else:
             self.others += 1
 
-    def rows(self, images: Encoded, look: Look) -> Rows:
+    def rows(self, images: Images, look: Look) -> Rows:
         """The images that were taken, all of one size."""
         if self.held is None:
             ((height, width),) = self.sizes

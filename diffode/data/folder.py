@@ -23,14 +23,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from diffode.data.base import Dataset
 from diffode.data.decoded import take
-from diffode.data.images import Look, UnreadableError
+from diffode.data.images import Look, UnreadableError, decode
 from diffode.data.imageset import OPTIONS, Kinds, assembled
+from diffode.data.npy import Array
 from diffode.data.reading import Reading
 from diffode.inputs import quoted
 
@@ -70,20 +71,19 @@ class Files:
         """Whether its name ends as that of an image."""
         return self.paths[place].lower().endswith(_SUFFIXES)
 
-    def open(self, place: int) -> BinaryIO:
-        """The file at this place.
+    def decoded(self, place: int, look: Look) -> Array:
+        """The image in the file at this place, (1, H, W) or (3, H, W), uint8.
 
         Raises:
-            UnreadableError: it is no longer there as it was, or may not be read.
+            NotAnImageError, UnreadableError: it cannot be read, or is not there as it was.
         """
         try:
-            file = open(os.path.join(self.folder, self.paths[place]), "rb")  # noqa: SIM115
+            with open(os.path.join(self.folder, self.paths[place]), "rb") as file:
+                if _stamp(os.fstat(file.fileno())) != tuple(self.stamps[place].tolist()):
+                    raise UnreadableError("it changed after the folder was listed")
+                return decode(file, look)
         except OSError as error:
             raise UnreadableError((error.strerror or "not there").lower()) from None
-        if _stamp(os.fstat(file.fileno())) != tuple(self.stamps[place].tolist()):
-            file.close()
-            raise UnreadableError("it changed after the folder was listed")
-        return file
 
 
 def dataset(files: Files, reading: Reading, seed: int = 0) -> Dataset:

@@ -14,6 +14,7 @@ twice the size that is wanted.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -86,10 +87,19 @@ def decode(file: BinaryIO, look: Look) -> Array:
         NotAnImageError: the file begins as no image.
         UnreadableError: a damaged image, one of more pixels than Pillow's limit, or of too few.
     """
+    return form(lambda: Image.open(file, formats=FORMATS), look)
+
+
+def form(opened: Callable[[], Image.Image], look: Look) -> Array:
+    """An image that is opened, as `decode` gives it.
+
+    Raises:
+        NotAnImageError, UnreadableError: as `decode`.
+    """
     with warnings.catch_warnings():  # of odd metadata, and of sizes that are judged here
         warnings.simplefilter("ignore")
         try:
-            with Image.open(file, formats=FORMATS) as image:
+            with opened() as image:
                 _require_size(image)
                 return _array(_resampled(_flat(_cut(image, look.side), look), look.side))
         except UnreadableError:

@@ -6,13 +6,14 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from diffode.data.base import Dataset
 from diffode.data.decoded import take
 from diffode.data.folder import SPLITS, Parts, split
-from diffode.data.images import Look, UnreadableError
+from diffode.data.images import Look, UnreadableError, decode
 from diffode.data.imageset import OPTIONS, Kinds, assembled
+from diffode.data.npy import Array
 from diffode.data.reading import Reading
 from diffode.inputs import quoted
 
@@ -73,18 +74,18 @@ class Table:
         """True: it stands in a column of images."""
         return True
 
-    def open(self, place: int) -> BinaryIO:
-        """The image of the next row.
+    def decoded(self, place: int, look: Look) -> Array:
+        """The image of the next row, (1, H, W) or (3, H, W), uint8.
 
         Raises:
-            UnreadableError: it has none.
+            NotAnImageError, UnreadableError: it has none, or one that cannot be read.
         """
         image, label = next(self._rows)
         self.labels.append(label)
         content = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(content, bytes):
             raise UnreadableError("no bytes; a path that stands in a table is not opened")
-        return io.BytesIO(content)
+        return decode(io.BytesIO(content), look)
 
 
 def columns_of(

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
+from diffode.data import pictures
 from diffode.data.arrays import split
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
+from diffode.data.pictures import Pictures
 from diffode.data.reading import Reading
 from diffode.doors import Numbers
 
@@ -48,6 +50,8 @@ def dataset(data: object, name: str, seed: int, reading: Reading) -> Dataset:
         TypeError: something that holds no samples.
         ValueError: samples or labels that would be refused in a file too.
     """
+    if (images := Pictures.of(data, reading)) is not None:
+        return pictures.dataset(images, name, reading, seed)
     return split(*arrays_of(data), name, seed, reading)
 
 
@@ -89,7 +93,7 @@ def _stacked(samples: Samples) -> tuple[Array, Array | None]:
         if x.shape != pairs[0][0].shape:
             raise ValueError(
                 f"got samples of shape {pairs[0][0].shape} and, in row {row}, {x.shape}; wanted "
-                "one shape for all"
+                "one shape for all; images of bytes are brought to one with resize=N"
             )
         if (y is None) != (pairs[0][1] is None):
             raise ValueError(

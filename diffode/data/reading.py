@@ -18,10 +18,11 @@ class Reading:
         scale: from data units to model units: "pixels" takes the range of gray levels to [-1, 1],
             "standard" gives each column (each channel of images) mean 0 and standard deviation 1,
             "none" leaves all as it is, "auto" chooses and says what.
-        resize: the side in pixels that images of a folder are brought to.
-        grey: whether images of a folder become grey.
+        resize: the side in pixels that the square in the middle of images is brought to.
+        grey: whether images become grey.
         background: the colour behind transparent pixels.
-        columns: of a table, those that are learned; None takes all that are numbers.
+        columns: of a table, those that are learned; None takes all that are numbers, or the
+            one of images.
         label: of a table, the column of the labels.
     """
 
