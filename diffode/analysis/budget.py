@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from diffode.analysis.stages import Stages, stages_of
 from diffode.data import Dataset
 from diffode.data.scaling import Scaling, model_units, same_units
-from diffode.data.source import whole
+from diffode.data.source import equal, whole
 from diffode.doors import as_state
 from diffode.fields.base import AffineField, Field
 from diffode.metrics import sliced_wasserstein2
@@ -176,7 +175,7 @@ def _dataset(data: Dataset | Tensor, held_out: Tensor | None, scaling: Scaling |
         test = as_state(held_out, train.shape[1:], "held_out", fewest=2)
         train, test = (model_units(x, scaling) for x in (train, test))
         dataset = Dataset("points", train, test, scaling=scaling)
-    if torch.equal(whole(dataset.train), whole(dataset.test)):
+    if equal(dataset.train, dataset.test):
         raise ValueError(
             f"{dataset.name}: the test points are the training points; scores need real points "
             "that the field was not trained on"

@@ -96,6 +96,13 @@ def whole(samples: Samples) -> Tensor:
     return samples[:]
 
 
+def equal(a: Samples, b: Samples) -> bool:
+    """Whether two sets have the same samples in the same order."""
+    if a.shape != b.shape:
+        return False
+    return all(torch.equal(one, two) for one, two in zip(chunks(a), chunks(b), strict=True))
+
+
 def require_finite(x: Tensor) -> Tensor:
     """Samples, if all their values are numbers.
 

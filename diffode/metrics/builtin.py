@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffode.data.source import whole, width
+from diffode.data.source import width
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.kernels import energy_distance, kernel_distance, mmd
 from diffode.metrics.labels import class_accuracy, class_variation
@@ -99,10 +99,9 @@ def _coverage(s: Samples) -> Estimate:
 @metric("copying", "half",
         "P(nearer to the training set than held-out data): 1/2 fair, 1 copies")  # fmt: skip
 def _copying(s: Samples) -> Estimate:
-    data = s.against.dataset
     if not s.real or s.against.fresh:
-        return nearer(nearest(s.x, whole(data.train))[0], s.against.held_out)
-    held = nearest(whole(data.test), whole(data.train))[0]
+        return nearer(nearest(s.x, s.against.part)[0], s.against.held_out)
+    held = nearest(s.against.dataset.test[:], s.against.part)[0]  # two for each sample at most
     half = Rng(s.against.seed).permutation("halves", len(held))
     middle = len(held) // 2
     return nearer(held[half[:middle]], held[half[middle:]])

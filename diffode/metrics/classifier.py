@@ -72,7 +72,7 @@ class Classifier(nn.Module):
         return logits
 
     @torch.no_grad()
-    def answers(self, x: Tensor, batch: int = 1000) -> Tensor:
+    def answers(self, x: Tensor, batch: int = 250) -> Tensor:
         """The class of each image, shape (B,)."""
         return torch.cat([self(part).argmax(1) for part in torch.split(x.float(), batch)])
 

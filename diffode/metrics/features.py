@@ -6,7 +6,7 @@ Two such distances are the same quantity only if name, hash, counts and referenc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from torch import Tensor
 
 from diffode import registry
 from diffode.data import Dataset
-from diffode.data.source import whole, width
+from diffode.data.rows import some_rows
+from diffode.data.source import Samples, chunks, width
 from diffode.inputs import quoted
 from diffode.metrics import lite0
 from diffode.metrics.classifier import Classifier, load_classifier, shipped
+from diffode.metrics.moments import MOST_COORDINATES, mean_covariance
 
 PCA = 32  # coordinates of the principal axes, at most
 MOST_PLAIN = 1024  # coordinates up to which the events themselves are a feature space
+_SEEN = 2**21  # values of the training data whose axes are found without a covariance
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Features:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """The features of events, shape (n, d), float64 on the CPU."""
-        parts = [self.apply(part).double() for part in torch.split(x.detach().cpu().float(), 1000)]
+        parts = [self.apply(part).double() for part in torch.split(x.detach().cpu().float(), 250)]
         return torch.cat(parts)
 
     def __str__(self) -> str:
@@ -76,29 +79,38 @@ def feature_space(name: str) -> Callable[[Space], Space]:
 @feature_space("pixels")
 def pixels(_: Dataset) -> Features:
     """The events themselves."""
-    return Features("pixels", _digest(b"identity"), lambda x: x.flatten(1))
+    return Features("pixels", digest(b"identity"), lambda x: x.flatten(1))
 
 
-def principal(train: Tensor, coordinates: int = PCA) -> Features:
-    """The first principal axes of training data.
+def principal(train: Samples, coordinates: int = PCA) -> Features:
+    r"""The first principal axes of training data.
+
+    Beyond 2,048 coordinates they are those of some of the data, chosen at random, of 2^21 values.
 
     Arguments:
-        train: the data, shape (M, *event).
+        train: the data, shape (M, \*event).
         coordinates: how many axes, at most N.
     """
-    flat = train.flatten(1).double()
-    count = min(coordinates, flat.shape[1])
-    mean = flat.mean(0)
-    _, vectors = torch.linalg.eigh(torch.cov(flat.T).reshape(flat.shape[1], -1))
-    axes = vectors.flip(1)[:, :count]
-    content = _digest(b"pca%d" % count, train.contiguous().numpy().tobytes())
-    return Features(f"pca{count}", content, lambda x: (x.flatten(1).double() - mean) @ axes)
+    n, about = width(train), dict[str, Any]()
+    if n <= MOST_COORDINATES:
+        mean, covariance = mean_covariance(train)
+        axes = torch.linalg.eigh(covariance)[1].flip(1)
+    else:
+        rows = some_rows(len(train), max(2, _SEEN // n))
+        x = train[rows].flatten(1).double()
+        mean = x.mean(0)
+        about = {"axes": f"of {len(rows)} training points"}
+        axes = torch.linalg.svd(x - mean, full_matrices=False).Vh.T
+    axes = axes[:, : min(coordinates, n)].contiguous()
+    content = digest(b"pca%d" % axes.shape[1], *values_of(train))
+    name = f"pca{axes.shape[1]}"
+    return Features(name, content, lambda x: (x.flatten(1).double() - mean) @ axes, about)
 
 
 @feature_space("pca")
 def _principal(dataset: Dataset) -> Features:
     """The first principal axes of the training data."""
-    return principal(whole(dataset.train))
+    return principal(dataset.train)
 
 
 def classified(path: str | Path) -> Features:
@@ -127,7 +139,7 @@ def inception(_: Dataset) -> Features:
             f"the Inception network cannot be had here ({' '.join(str(error).split())[:120]}); "
             "install torchmetrics[image] and let it download the weights, or use another space"
         ) from None
-    content = _digest(*(v.numpy().tobytes() for v in net.state_dict().values()))
+    content = digest(*(v.numpy().tobytes() for v in net.state_dict().values()))
 
     def apply(x: Tensor) -> Tensor:
         rgb = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
@@ -149,7 +161,7 @@ def _lite0(dataset: Dataset) -> Features:
             f"got {dataset!r}; lite0 takes images of 1 or 3 channels whose gray levels are "
             "[-1, 1] (--scale pixels)"
         )
-    content = _digest(lite0.WEIGHTS.encode(), lite0.RULE.encode())
+    content = digest(lite0.WEIGHTS.encode(), lite0.RULE.encode())
     about = {"images": lite0.RULE, "weights": lite0.WEIGHTS}
     return Features("lite0", content, lite0.Lite0.installed().features, about)
 
@@ -232,7 +244,13 @@ def naming(dataset: Dataset, spaces: Sequence[Features]) -> Callable[[Tensor], T
     return None
 
 
-def _digest(*parts: bytes) -> str:
+def values_of(x: Samples) -> Iterator[bytes]:
+    """The bytes of samples in order, a piece at a time."""
+    return (part.contiguous().numpy().tobytes() for part in chunks(x))
+
+
+def digest(*parts: bytes) -> str:
+    """Twelve hexadecimal digits of bytes."""
     state = hashlib.sha256()
     for part in parts:
         state.update(part)

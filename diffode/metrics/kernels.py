@@ -25,6 +25,7 @@ from diffode.fields.exact import squared_distances
 from diffode.metrics.estimates import Estimate, centred, pair, root, stated
 
 _MOST = 2000  # points whose distances give a width
+_ROWS = 500  # of a cubic kernel computed at once
 _SAME = 1e-12  # of the largest squared distance from the centre: what rounding leaves of 0
 
 
@@ -45,9 +46,9 @@ def energy_distance(x: Tensor, y: Tensor) -> Estimate:
         ValueError: sets that cannot be compared.
     """
     a, b = pair(x, y)
-    own, other, between = (-d.sqrt() for d in _distances(a, b))
-    d2, stderr = _statistic(own, other, between)
+    own, other, between = (d.sqrt_().neg_() for d in _distances(a, b))
     bias = own.sum() / (len(a) ** 2 * (len(a) - 1)) + other.sum() / (len(b) ** 2 * (len(b) - 1))
+    d2, stderr = _statistic(own, other, between)
     return root(d2 - float(bias), stderr, len(a), len(b))
 
 
@@ -104,13 +105,18 @@ def mmd(x: Tensor, y: Tensor, width: float | None = None) -> Estimate:
     w, moves = (width, None) if width is not None else _median(b[rows])
     if not 0 < w < math.inf:
         raise ValueError(f"got a kernel of width {w}; a width is a positive number")
-    distances = _distances(a, b)
-    own, other, between = ((d / (-2 * w**2)).exp() for d in distances)
+    distances = list(_distances(a, b))
+    kernels: list[Tensor] = []
+    slopes: list[float] = []
+    while distances:  # one after the other: each takes as much memory as all else
+        d = distances.pop(0)
+        kernels.append((d / (-2 * w**2)).exp_())
+        slopes.append(float(d.mul_(kernels[-1]).sum()) / w**3)
+    own, other, between = kernels
     if moves is None:
         return stated(*_statistic(own, other, between), len(a), len(b))
-    slopes = [k * d / w**3 for k, d in zip((own, other, between), distances, strict=True)]
-    rate = sum(float(k.sum()) / (len(k) * (len(k) - 1)) for k in slopes[:2])
-    rate -= 2 * float(slopes[2].mean())
+    n, m = len(a), len(b)
+    rate = slopes[0] / (n * (n - 1)) + slopes[1] / (m * (m - 1)) - 2 * slopes[2] / (n * m)
     shift = torch.zeros(len(b), dtype=torch.float64)
     shift[rows] = rate * moves * (len(b) / len(rows))
     return stated(*_statistic(own, other, between, shift), len(a), len(b))
@@ -132,7 +138,10 @@ def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
     _, known = pair(x, y)
     a, b = centred(x, y)
     c = known.mean(0)
-    own, other, between = (_cubic(u, v, c) for u, v in ((a, a), (b, b), (a, b)))
+    own, other, between = (
+        torch.cat([_cubic(rows, v, c) for rows in torch.split(u, _ROWS)])
+        for u, v in ((a, a), (b, b), (a, b))
+    )
     return stated(*_statistic(own, other, between), len(a), len(b))
 
 
@@ -167,22 +176,24 @@ def _statistic(
 ) -> tuple[float, float]:
     """The statistic without pairs of a point with itself, and its error, from three matrices.
 
+    The matrices are used up.
+
     Arguments:
         own, other, between: the kernel within x, within y, and between them.
         shift: what each point of y adds through the kernel's width, shape (m,).
     """
     (n, m), total, first, second = between.shape, 0.0, 0.0, 0.0
     for k, cross, more in ((own, between, None), (other, between.T, shift)):
-        k = k.clone().fill_diagonal_(0)
+        k.fill_diagonal_(0)
         size = len(k)
         rows = k.sum(1) / (size - 1)
         total += float(rows.mean())
         moved = 2 * (rows - cross.mean(1))
         first += float((moved if more is None else moved + more).var()) / size
-        rest = k - rows[:, None] - rows[None, :] + rows.mean()
-        rest.fill_diagonal_(0)
-        second += 2 * float(rest.square().sum()) / (size**3 * (size - 1))
-    rest = between - between.mean(0) - between.mean(1, keepdim=True) + between.mean()
-    second += 4 * float(rest.square().mean()) / (n * m)
+        rest = k.sub_(rows[:, None]).sub_(rows[None, :]).add_(rows.mean()).fill_diagonal_(0)
+        second += 2 * float(rest.square_().sum()) / (size**3 * (size - 1))
+    by_column, by_row, middle = between.mean(0), between.mean(1, keepdim=True), between.mean()
+    rest = between.sub_(by_column).sub_(by_row).add_(middle)
+    second += 4 * float(rest.square_().mean()) / (n * m)
     variance = max(first - second, second)
-    return total - 2 * float(between.mean()), math.sqrt(variance)
+    return total - 2 * float(middle), math.sqrt(variance)

@@ -7,9 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from diffode.data.source import Samples, chunks, width
 from diffode.metrics.estimates import Estimate, pair, stated
+from diffode.rng import Rng
 
 MOST_COORDINATES = 2048  # beyond which covariances are not computed
+_VALUES = 2**20  # of samples taken to float64 at once
 _NULL = 1e-12  # of the largest variance, below which there is none
 
 
@@ -90,16 +93,53 @@ def require_second_moment(law: object, what: str) -> None:
         )
 
 
-def gaussian_fit(train: Tensor, n: int, noise: Tensor) -> Tensor:
-    """Draws of the full-covariance Gaussian fitted to the data: what "nothing learned" looks like.
+def mean_covariance(x: Samples) -> tuple[Tensor, Tensor]:
+    r"""The mean (N,) and the covariance (N, N) of samples, some of which are held at once.
 
     Arguments:
-        train: the data, shape (M, *event).
-        n: how many.
-        noise: standard normal numbers, shape (n, N).
+        x: samples, shape (M, \*event), M >= 2.
     """
-    flat = train.flatten(1).double()
-    values, vectors = torch.linalg.eigh(torch.cov(flat.T).reshape(flat.shape[1], -1))
-    draw = noise.double() * values.clamp_min(0).sqrt() @ vectors.T + flat.mean(0)
-    samples: Tensor = draw.to(train).view(n, *train.shape[1:])
-    return samples
+    n, mean = width(x), mean_of(x)
+    covariance = torch.zeros(n, n, dtype=torch.float64)
+    for part in chunks(x, _VALUES):
+        u = part.reshape(-1, n).double() - mean
+        covariance.addmm_(u.T, u)
+    return mean, covariance / (len(x) - 1)
+
+
+def mean_of(x: Samples) -> Tensor:
+    """The mean (N,) of samples, float64."""
+    total = torch.zeros(width(x), dtype=torch.float64)
+    for part in chunks(x, _VALUES):
+        total += part.reshape(len(part), -1).double().sum(0)
+    return total / len(x)
+
+
+def gaussian_fit(train: Samples, n: int, rng: Rng) -> Tensor:
+    r"""Draws of the Gaussian with the data's mean and covariance: "nothing learned" looks like it.
+
+    Beyond 2,048 coordinates no covariance is computed: a draw is the mean and
+
+    .. math:: \frac{1}{\sqrt{M - 1}} \sum_i w_i (x_i - \bar x), \quad w \sim N(0, 1),
+
+    which has the covariance of the data exactly.
+
+    Arguments:
+        train: the data, shape (M, \*event).
+        n: how many.
+        rng: of the draws.
+    """
+    if (dim := width(train)) <= MOST_COORDINATES:
+        mean, covariance = mean_covariance(train)
+        values, vectors = torch.linalg.eigh(covariance)
+        noise = rng.normal("gaussian fit", (n, dim), torch.float64)
+        draw: Tensor = noise * values.clamp_min(0).sqrt() @ vectors.T + mean
+        return draw.float().view(n, *train.shape[1:])
+    mean, first = mean_of(train), 0
+    total = torch.zeros(n, dim)
+    for part in chunks(train, _VALUES):
+        weights = rng.normal(f"gaussian fit/{first}", (n, len(part)))
+        total.addmm_(weights, (part.reshape(-1, dim).double() - mean).float())
+        first += len(part)
+    draw = total.div_(math.sqrt(len(train) - 1)).add_(mean.float())
+    return draw.view(n, *train.shape[1:])

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffode.data.source import CHUNK, Samples, Source, chunks, width
 from diffode.doors import as_count, as_state
 from diffode.fields.exact import squared_distances
 from diffode.metrics.estimates import FEWEST, Estimate, centred, fraction, pair, stated
@@ -15,6 +16,7 @@ from diffode.rng import Rng
 _SPLITS, _ROWS = 5, 1000  # into halves, for standard errors, and more of them for few rows
 _SAME = 1e-12  # of the largest square: what rounding makes of equal distances
 _EXACT = 256  # coordinates up to which distances are searched in float64
+_AT_ONCE = 4096  # reference points whose distances are held
 
 
 def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Estimate]:
@@ -93,19 +95,31 @@ def _shares(between: Tensor, radius_a: Tensor, radius_b: Tensor, k: int) -> Tens
     return torch.stack([v.double().mean() for v in shares])
 
 
-def nearest(x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """The distance of each sample to its nearest reference point, and which one that is."""
+def nearest(x: Tensor, reference: Samples) -> tuple[Tensor, Tensor]:
+    r"""The distance of each sample to its nearest reference point, and which one that is.
+
+    Arguments:
+        x: samples, shape (n, \*event).
+        reference: the points, shape (M, \*event), of which some are held at once.
+
+    Raises:
+        ValueError: points of different shapes.
+    """
     x = as_state(x)
-    reference = as_state(reference, x.shape[1:], "reference")
-    flat, known = x.reshape(len(x), -1), reference.reshape(len(reference), -1)
-    centre = known.double().mean(0)
+    if not isinstance(reference, Source):
+        reference = as_state(reference, x.shape[1:], "reference")
+    flat, first, centre = x.reshape(len(x), -1), 0, None
     best, where = torch.full((len(x),), torch.inf).double(), torch.zeros(len(x)).long()
-    for first in range(0, len(known), 4096):
-        distance, index = _search(flat, known[first : first + 4096], centre).min(1)
+    for part in chunks(reference, min(CHUNK, _AT_ONCE * width(reference))):
+        known = part.reshape(len(part), -1)
+        centre = known.double().mean(0) if centre is None else centre
+        distance, index = _search(flat, known, centre).min(1)
         closer = distance < best
         best = torch.where(closer, distance.double(), best)
         where = torch.where(closer, index + first, where)
-    return (flat.double() - known[where].double()).norm(dim=1), where
+        first += len(part)
+    found = reference[where].reshape(len(x), -1)
+    return (flat.double() - found.double()).norm(dim=1), where
 
 
 def _search(x: Tensor, y: Tensor, centre: Tensor) -> Tensor:

@@ -7,18 +7,17 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from diffode.data.memory import Data
 from diffode.data.scaling import model_units
-from diffode.data.source import whole, width
+from diffode.data.source import width
 from diffode.metrics.builtin import NEIGHBOURS, PROJECTIONS, USUAL
 from diffode.metrics.estimates import Estimate, pair
 from diffode.metrics.features import Features
 from diffode.metrics.labels import ClassFigures, figures_by_class
 from diffode.metrics.metric import Metric, Samples, columns
-from diffode.metrics.moments import MOST_COORDINATES, gaussian_fit
+from diffode.metrics.moments import gaussian_fit
 from diffode.metrics.reference import Reference
 from diffode.rng import Rng
 
@@ -106,15 +105,8 @@ class Panel(Reference):
 
     @cached_property
     def gaussian(self) -> dict[str, Estimate]:
-        """The same figures for a Gaussian fit of the training data, which has learned nothing.
-
-        There is none for more than 2,048 coordinates.
-        """
-        dim = width(self.dataset.train)
-        if dim > MOST_COORDINATES:
-            return {}
-        noise = Rng(self.seed).normal("gaussian fit", (self.count, dim), torch.float64)
-        x = gaussian_fit(whole(self.dataset.train), self.count, noise)
+        """The same figures for a Gaussian fit of the training data, which has learned nothing."""
+        x = gaussian_fit(self.part, self.count, Rng(self.seed))
         return self._figures(Samples(x, self.reference, self))
 
     def by_class(self, x: Tensor, y: Tensor | None) -> list[tuple[ClassFigures, ClassFigures]]:

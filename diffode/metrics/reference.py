@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -13,13 +12,22 @@ from torch import Tensor
 from diffode.data import Dataset, as_dataset
 from diffode.data.memory import Data
 from diffode.data.rows import some_rows
-from diffode.data.source import whole
+from diffode.data.source import Samples, equal, subset, width
 from diffode.metrics import kernels
-from diffode.metrics.features import Features, lacking, naming, space, usual
+from diffode.metrics.features import (
+    Features,
+    digest,
+    lacking,
+    naming,
+    space,
+    usual,
+    values_of,
+)
 from diffode.metrics.neighbours import nearest
 from diffode.rng import Rng
 
 LEAST = 20  # samples to ask for
+MOST_PRODUCTS = 10**12  # multiplications of as many samples with training points, at most
 
 
 class Reference:
@@ -39,7 +47,8 @@ class Reference:
             real data have the classes' shares too.
 
     Attributes:
-        notes: what figures lack here, and how to get it, a sentence each.
+        part: the training points that copies are looked for among; all, if they are not too many.
+        notes: what figures lack here, a sentence each.
 
     Raises:
         ValueError: too few points, or an unknown feature space.
@@ -60,6 +69,7 @@ class Reference:
         self.count = min(count, len(dataset.train))
         names = usual(dataset) if features is None else features
         self.notes = [note for note in (lacking(dataset),) if note and features is None]
+        self.part = self._part()
         self.features: list[Features] = [space(name, dataset) for name in names]
         self.fresh = len(dataset.test) >= 2 * self.count
         order = self._order("test", dataset.test_labels, len(dataset.test))
@@ -85,10 +95,21 @@ class Reference:
         some = some_rows(len(rest), self.count, labels[rest], self.seed)
         return torch.cat((first, rest[some]))
 
+    def _part(self) -> Samples:
+        """The training points, of more than can be compared in reasonable time a random part."""
+        train = self.dataset.train
+        most = max(2, MOST_PRODUCTS // (self.count * width(train)))
+        if len(train) <= most:
+            return train
+        self.notes.append(
+            f"copying and the Gaussian fit: of {most} of {len(train)} training points, at random"
+        )
+        return subset(train, some_rows(len(train), most, seed=self.seed))
+
     @cached_property
     def reference_hash(self) -> str:
         """Twelve hexadecimal digits of the reference points."""
-        return _digest(self.reference)
+        return digest(*values_of(self.reference))
 
     @cached_property
     def bandwidth(self) -> float | None:
@@ -113,7 +134,7 @@ class Reference:
     @cached_property
     def held_out(self) -> Tensor:
         """The distance of each reference point to its nearest training point."""
-        return nearest(self.reference, whole(self.dataset.train))[0]
+        return nearest(self.reference, self.part)[0]
 
     def describe(self) -> dict[str, Any]:
         """What is compared with what, for JSON."""
@@ -130,7 +151,8 @@ class Reference:
             "reference_count": rows,
             "reference_hash": self.reference_hash,
             "train_count": len(self.dataset.train),
-            "train_hash": _digest(whole(self.dataset.train)),
+            "copying_count": len(self.part),
+            "train_hash": digest(*values_of(self.dataset.train)),
             "floor": f"{self.count} {real}{even}; copying: held-out points, {held}",
             "features": [{"name": f.name, "hash": f.hash, **f.about} for f in self.features],
         }
@@ -144,12 +166,8 @@ def _require_held_out(dataset: Dataset, count: int) -> None:
         )
     if min(len(dataset.train), len(dataset.test)) < 2:
         raise ValueError(f"got {dataset!r}; wanted 2 training and 2 test points at least")
-    if torch.equal(whole(dataset.train), whole(dataset.test)):
+    if equal(dataset.train, dataset.test):
         raise ValueError(
             f"{dataset.name}: the test points are the training points; a reference and its "
             "floor need points that are held out"
         )
-
-
-def _digest(x: Tensor) -> str:
-    return hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()[:12]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffode import code
 from diffode.data.scaling import model_units
-from diffode.data.source import whole
+from diffode.data.source import Samples
 from diffode.files import write_text
 from diffode.metrics import nearest
 from diffode.runs.assess import Assessment
@@ -94,7 +94,7 @@ def write_report(
             f"{result.solution.shortfall('samples')}"
         ),
         start=_start(run),
-        neighbours=_neighbours(x, whole(run.dataset.train)),
+        neighbours=_neighbours(x, run.dataset.train),
         table=result.evaluation.table().html(),
         classes=_by_class(result.evaluation),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
@@ -119,7 +119,7 @@ def _start(run: Run) -> str:
     return f"{said}; from {WARNED} on proportions come out wrong."
 
 
-def _neighbours(x: Tensor, train: Tensor) -> str:
+def _neighbours(x: Tensor, train: Samples) -> str:
     if not is_image(tuple(x.shape[1:])):
         return ""
     distance, index = nearest(x[:12], train)
