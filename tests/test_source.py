@@ -6,7 +6,7 @@ import torch
 
 from diffode import build, train
 from diffode.data.base import Dataset
-from diffode.data.fingerprint import Fingerprint
+from diffode.data.fingerprint import Fingerprint, Split
 from diffode.data.scaling import Scaling
 from diffode.data.source import Source, chunks, whole
 from diffode.data.stats import data_stats
@@ -84,3 +84,38 @@ def test_an_option_that_means_nothing_for_the_data_is_refused():
         load("moons", resize=32)
     with pytest.raises(ValueError, match="no option 'size'"):
         as_dataset(np.zeros((20, 2)), size=3)
+
+
+class Counted:
+    """Rows that count how often each is read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.times = values, values.shape, np.zeros(len(values), int)
+
+    def __getitem__(self, index):
+        np.add.at(self.times, index, 1)
+        return self.values[index]
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4, 4), (3, 20, 20)])
+def test_statistics_and_fingerprint_take_one_pass_and_are_those_in_memory(shape):
+    values = np.random.default_rng(0).normal(5, 2, size=(300, *shape)).astype(np.float32)
+    values[:150] -= 3  # in order of their class
+    rows = Counted(values)
+    source, x = Source(rows), torch.from_numpy(values)
+    found, known = data_stats(source), data_stats(x)
+    split, told = Split.of(source), Split.of(x)
+    assert rows.times[1:].tolist() == [1] * 299, "each row is read once"
+    assert known.differs(found) is None and told == split
+    torch.testing.assert_close(found.mean, known.mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.spectrum, known.spectrum, rtol=1e-5, atol=1e-6)
+    assert found.std == pytest.approx(known.std, rel=1e-9)
+    assert found.norm == pytest.approx(known.norm, rel=1e-9)
+    if known.basis is not None:
+        one, two = (s.basis * s.spectrum @ s.basis.T for s in (found, known))
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_source_that_does_not_vary_is_refused():
+    with pytest.raises(ValueError, match="does not vary"):
+        data_stats(Source(np.full((20, 3), 0.1)))

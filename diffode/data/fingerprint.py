@@ -14,9 +14,9 @@ from torch import Tensor
 
 from diffode.data.base import Dataset
 from diffode.data.scaling import Scaling
-from diffode.data.source import Samples, chunks, width
+from diffode.data.source import Samples
+from diffode.data.sums import sums_of, weights
 
-_SUMS = 3
 _SAME = 1e-6  # of the norm of a split: what the last bits of float32 can move
 
 
@@ -40,9 +40,9 @@ class Split:
     @classmethod
     def of(cls, x: Samples, y: Tensor | None = None) -> Split:
         """The numbers of samples (M, *event) and of their labels (M,)."""
-        mean, std, sums = _measured(x)
-        labels = None if y is None else _measured(y.detach().cpu().reshape(len(y), 1))[2]
-        return cls(len(x), mean, std, sums, labels)
+        found = sums_of(x)
+        labels = None if y is None else sums_of(y.reshape(len(y), 1)).weighted
+        return cls(len(x), found.mean, found.std, found.weighted, labels)
 
     def differs(self, other: Split) -> str | None:
         """What is not the same in another split, if anything: rows, values or labels."""
@@ -102,34 +102,7 @@ def _units(scaling: Scaling | None) -> tuple[float, ...] | None:
     if scaling is None:
         return None
     both = torch.stack([value.flatten() for value in scaling.tensors().values()])
-    return tuple((both @ _weights(both.shape[1], 0)).tolist())
-
-
-def _measured(x: Samples) -> tuple[float, float, tuple[float, ...]]:
-    """Mean, standard deviation and weighted sums of rows (M, N), these over the root of N."""
-    n, size = width(x), len(x) * width(x)
-    columns = torch.stack([_weights(n, 2 * k + 1) for k in range(_SUMS)], 1)
-    rows = torch.stack([_weights(len(x), 2 * k) for k in range(_SUMS)], 1)
-    center, place = None, 0
-    sums, first, second = torch.zeros(_SUMS, dtype=torch.float64), 0.0, 0.0
-    for part in chunks(x):
-        values = part.detach().cpu().reshape(len(part), n).double()
-        center = float(values.mean()) if center is None else center
-        sums += ((values @ columns) * rows[place : place + len(part)]).sum(0)
-        place += len(part)
-        values = values - center
-        first += float(values.sum()) / size
-        second += float(values.flatten().square_().sum()) / size
-    std = max(0.0, second - first**2) ** 0.5
-    return (center or 0.0) + first, std, tuple((sums / n**0.5).tolist())
-
-
-def _weights(n: int, stream: int) -> Tensor:
-    """Numbers in [-1, 1) from a hash of their place: the same everywhere, shape (n,)."""
-    h = torch.arange(n) + (stream << 40)
-    for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB), (31, 1)):
-        h = (h ^ (h >> shift)) * factor
-    return (h & 0xFFFFFF).double() / 2**23 - 1
+    return tuple((both @ weights(both.shape[1], 0)).tolist())
 
 
 def _close(one: tuple[float, ...], two: tuple[float, ...], scale: float) -> bool:

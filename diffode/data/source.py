@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.scaling import Scaling
+from diffode.data.watching import advanced
 
 CHUNK = 2**22  # values held at once
 MOST = 2**30  # values of a set that is taken as a whole
@@ -73,7 +74,11 @@ def chunks(samples: Samples, values: int = CHUNK) -> Iterator[Tensor]:
     """All samples in order, in pieces of so many values, of one row at least."""
     size = max(1, values // max(1, width(samples)))
     for first in range(0, len(samples), size):
+        if isinstance(samples, Source):
+            advanced("read the data", first, len(samples))
         yield samples[first : first + size]
+    if isinstance(samples, Source):
+        advanced("read the data", len(samples), len(samples))
 
 
 def subset(samples: Samples, index: Tensor) -> Samples:

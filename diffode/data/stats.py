@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from diffode.data.source import Samples, Source, chunks, require_finite, width
+from diffode.data.sums import Sums, keep
 from diffode.doors import as_state
 
 _LARGEST_BASIS = 1024
+_NO_VARIANCE = "the data does not vary; a flow needs at least two different samples"
 _SAME = 1e-4  # of a statistic: far above what machines differ by
 
 
@@ -89,7 +91,7 @@ class Stats:
 
 
 def data_stats(x: Samples) -> Stats:
-    r"""Measure a data set, a piece of it at a time.
+    r"""Measure a data set, a piece of it at a time; a source is read through once.
 
     Arguments:
         x: samples, shape (M, \*event), M >= 2.
@@ -100,6 +102,8 @@ def data_stats(x: Samples) -> Stats:
     x = x if isinstance(x, Source) else as_state(x, name="data").detach()
     if len(x) < 2 or len(x.shape) < 2:
         raise ValueError(f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2")
+    if isinstance(x, Source):
+        return _streamed(x)
     n, count = width(x), len(x)
     total, norms = torch.zeros(n, dtype=torch.float64), 0.0
     for part in _flat(x):
@@ -115,7 +119,7 @@ def data_stats(x: Samples) -> Stats:
         else:
             second[:, 0] += spectral(u.view(-1, *x.shape[1:]), None).square().sum(0)
     if not squares:
-        raise ValueError("the data does not vary; a flow needs at least two different samples")
+        raise ValueError(_NO_VARIANCE)
     basis, spectrum = None, second[:, 0] / count
     if n <= _LARGEST_BASIS:
         basis = torch.linalg.eigh(second / count)[1].float()
@@ -125,6 +129,46 @@ def data_stats(x: Samples) -> Stats:
         mean=mean.float().view(x.shape[1:]),
         std=math.sqrt(squares / (count * n)),
         spectrum=spectrum.float(),
+        basis=basis,
+        norm=norms / count,
+        count=count,
+    )
+
+
+def _streamed(x: Source) -> Stats:
+    r"""The statistics of a source by one pass, about its first sample c.
+
+    .. math:: m = c + d, \qquad C = E[(x - c)(x - c)^T] - d d^T, \qquad d = E[x - c].
+    """
+    n, count, shape, sums, norms, squares = width(x), len(x), x.shape[1:], Sums(x), 0.0, 0.0
+    exact, near, total = n <= _LARGEST_BASIS, x[:1].flatten().double(), torch.zeros(n).double()
+    second = torch.zeros(n, n if exact else 1, dtype=torch.float64)
+    for part in _flat(x):
+        sums.add(require_finite(part))
+        norms += float(part.norm(dim=1).sum())
+        u = part - near
+        total += u.sum(0)
+        squares += float(u.square().sum())
+        if exact:
+            second += u.T @ u
+        else:
+            second[:, 0] += spectral(u.view(-1, *shape), None).square().sum(0)
+    keep(x, sums)
+    d = total / count
+    variance = squares / count - float(d.square().sum())
+    if not variance > 0:
+        raise ValueError(_NO_VARIANCE)
+    basis = None
+    if exact:
+        second = second / count - torch.outer(d, d)
+        basis = torch.linalg.eigh(second)[1].float()
+        spectrum = (basis.double() * (second @ basis.double())).sum(0)
+    else:
+        spectrum = second[:, 0] / count - spectral(d.view(1, *shape), None)[0].square()
+    return Stats(
+        mean=(near + d).float().view(shape),
+        std=math.sqrt(variance / n),
+        spectrum=spectrum.clamp_min(0).float(),
         basis=basis,
         norm=norms / count,
         count=count,
