@@ -9,6 +9,8 @@ from diffode.cli.app import run
 from diffode.data import Dataset, load
 from diffode.metrics import Panel
 from diffode.metrics.labels import figures_by_class
+from diffode.runs.run import fit
+from diffode.sampling import sample
 from tests.runs import made
 
 
@@ -61,3 +63,18 @@ def test_a_run_states_its_classes_by_name(tmp_path, capsys):
     content = json.loads((tmp_path / "e" / "eval.json").read_text(encoding="utf-8"))
     assert [row["label"] for row in content["classes"]] == [0, 1, 2, 3]
     assert sum(row["samples"]["share"]["value"] for row in content["classes"]) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_digits_are_drawn_as_their_labels_say():
+    """By a judge of another kind, fitted to real digits alone."""
+    from sklearn.svm import SVC
+
+    digits = load("digits")
+    judge = SVC(C=10).fit(digits.train.flatten(1), digits.train_labels)
+    assert judge.score(digits.test.flatten(1), digits.test_labels) > 0.98
+    y = torch.arange(10).repeat_interleave(100)
+    x = sample(fit("edm", labels=True).field, 1000, y=y, batch=250).x
+    right = torch.from_numpy(judge.predict(x.flatten(1))) == y
+    assert right.double().mean() >= 0.97
+    assert right.view(10, 100).double().mean(1).min() > 0.9, "in each class"
