@@ -117,7 +117,7 @@ def test_images_of_bytes_are_scaled(edm, tmp_path):
             "encode",
             np.zeros((2, 8, 9)),
             [],
-            "shape (2, 1, 8, 9); this field moves numbers",
+            "shape (2, 8, 9); this field moves numbers",
         ),
         (
             "encode",

@@ -73,7 +73,9 @@ def _digits(seed: int) -> Dataset:
 def _fashion(seed: int) -> Dataset:
     from diffode.data import idx
 
-    return dataclasses.replace(idx.named("fashion-mnist"), class_names=_CLOTHES)
+    return dataclasses.replace(
+        idx.named("fashion-mnist"), classes=len(_CLOTHES), class_names=_CLOTHES
+    )
 
 
 for _name, (_about, _reference) in _TOYS.items():

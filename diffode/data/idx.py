@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffode.data.arrays import bytes_of
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
+from diffode.data.scaling import Scaling
+from diffode.data.source import Source
 from diffode.inputs import require_file, require_unpacked
 
 _SYSTEM = Path("/usr/share/datasets")
@@ -67,7 +68,7 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
     """
     folder = Path(folder).expanduser()
     parts = ("train", "t10k")
-    train, test = (bytes_of(read(folder, f"{part}-images-idx3-ubyte")[:, None]) for part in parts)
+    train, test = (_images(read(folder, f"{part}-images-idx3-ubyte")) for part in parts)
     y, y_test = (
         torch.from_numpy(read(folder, f"{part}-labels-idx1-ubyte")).long() for part in parts
     )
@@ -78,6 +79,11 @@ def dataset(folder: str | Path, name: str | None = None) -> Dataset:
             f"{len(y_test)} labels; wanted one shape and one label per image"
         )
     return Dataset(name or folder.name, train, test, y, y_test, scaling=train.scaling)
+
+
+def _images(pixels: Array) -> Source:
+    """Bytes (M, H, W) as images (M, 1, H, W)."""
+    return Source(pixels[:, None], None, Scaling.pixels())
 
 
 def read(folder: Path, name: str) -> Array:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
 from diffode.data import pictures
-from diffode.data.arrays import split
+from diffode.data.arrays import Given, split
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
 from diffode.data.pictures import Pictures
@@ -52,7 +52,7 @@ def dataset(data: object, name: str, seed: int, reading: Reading) -> Dataset:
     """
     if (images := Pictures.of(data, reading)) is not None:
         return pictures.dataset(images, name, reading, seed)
-    return split(*arrays_of(data), name, seed, reading)
+    return split(Given(*arrays_of(data)), name, seed, reading)
 
 
 def arrays_of(data: object) -> tuple[Array, Array | None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +29,60 @@ _UNREADABLE = (
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in a file.
+
+    Attributes:
+        begin: the place of its first number, in bytes.
+        shape, dtype: of the array.
+        by_rows: whether the numbers of a row lie side by side.
+        packed: whether they are compressed.
+    """
+
+    begin: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    by_rows: bool
+    packed: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes the array has."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def places(path: str | Path, choose: Choice = list) -> dict[str, Place]:
+    """Where arrays lie in a file, by name, and none is read; the rest as `load_arrays`."""
+    with require_file(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not _is_packed(file):
+            return {"x": _place(file, size)}
+        archive = _archive(file, size)
+        return {name: _inside(file, archive, info) for name, info in _wanted(archive, choose)}
+
+
+def _wanted(archive: zipfile.ZipFile, choose: Choice) -> list[tuple[str, zipfile.ZipInfo]]:
+    """The members that are chosen by their name."""
+    infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    return [(name, infos[name]) for name in choose(list(infos))]
+
+
+def _inside(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Place:
+    """Where the array of a member lies in the file."""
+    with _opened(archive, info) as stream:
+        place = _place(stream, info.file_size)
+    packed = info.compress_type != zipfile.ZIP_STORED
+    return replace(place, begin=_begin(file, info) + place.begin, packed=packed)
+
+
+def _begin(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Where the content of a member begins: behind a record, its name, and what was added."""
+    file.seek(info.header_offset + 26)
+    name, more = struct.unpack("<2H", file.read(4))
+    return info.header_offset + 30 + int(name) + int(more)
+
+
 def load_arrays(path: str | Path, choose: Choice = list) -> dict[str, Array]:
     """The arrays of a .npz file by name, or that of a .npy file as ``x``.
 
@@ -42,15 +98,18 @@ def load_arrays(path: str | Path, choose: Choice = list) -> dict[str, Array]:
     """
     with require_file(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        packed, _ = file.read(2) == b"PK", file.seek(0)
-        if not packed:
+        if not _is_packed(file):
             return {"x": _array(file, size, size)}
         archive = _archive(file, size)
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        infos = dict(zip(names, archive.infolist(), strict=True))
-        wanted = [infos[name] for name in choose(names)]
-        require_unpacked("these arrays", sum(i.file_size for i in wanted), size)
-        return {i.filename.removesuffix(".npy"): _member(archive, i, size) for i in wanted}
+        wanted = _wanted(archive, choose)
+        require_unpacked("these arrays", sum(info.file_size for _, info in wanted), size)
+        return {name: _member(archive, info, size) for name, info in wanted}
+
+
+def _is_packed(file: BinaryIO) -> bool:
+    """Whether a file begins as an archive does."""
+    packed, _ = file.read(2) == b"PK", file.seek(0)
+    return packed
 
 
 def _archive(file: BinaryIO, size: int) -> zipfile.ZipFile:
@@ -68,18 +127,37 @@ def _archive(file: BinaryIO, size: int) -> zipfile.ZipFile:
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> Array:
+    with _opened(archive, info) as stream:
+        return _array(stream, info.file_size, size)
+
+
+def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     try:
-        stream = archive.open(info)
+        return archive.open(info)  # type: ignore[return-value]
     except Exception:  # an unknown packing, a password, a place outside the file
         raise ValueError(
             _UNREADABLE.format(f"its array {quoted(info.filename)} is damaged")
         ) from None
-    with stream:
-        return _array(stream, info.file_size, size)  # type: ignore[arg-type]
 
 
 def _array(stream: BinaryIO, size: int, packed: int) -> Array:
     """An array from a stream of so many bytes."""
+    place = _place(stream, size)
+    need = size - place.begin
+    require_unpacked("this array", need, packed)
+    content = bytearray(need)
+    try:
+        whole = stream.readinto(content) == need  # type: ignore[attr-defined]
+    except Exception:  # zip's errors, zlib's, and those of other packings
+        whole = False
+    if not whole:
+        raise ValueError(_UNREADABLE.format("it is damaged"))
+    flat = np.frombuffer(content, place.dtype) if need else np.empty(0, place.dtype)
+    return flat.reshape(place.shape, order="C" if place.by_rows else "F")
+
+
+def _place(stream: BinaryIO, size: int) -> Place:
+    """What the header of an array states, at the beginning of a stream of so many bytes."""
     try:
         version = np.lib.format.read_magic(stream)
         shape, fortran, dtype = _HEADERS[version](stream)
@@ -96,13 +174,4 @@ def _array(stream: BinaryIO, size: int, packed: int) -> Array:
                 f"{size - begin:,} are there"
             )
         )
-    require_unpacked("this array", need, packed)
-    content = bytearray(need)
-    try:
-        whole = stream.readinto(content) == need  # type: ignore[attr-defined]
-    except Exception:  # zip's errors, zlib's, and those of other packings
-        whole = False
-    if not whole:
-        raise ValueError(_UNREADABLE.format("it is damaged"))
-    flat = np.frombuffer(content, dtype) if need else np.empty(0, dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
+    return Place(begin, tuple(shape), dtype, not fortran)

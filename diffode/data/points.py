@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor
 
 from diffode.data import arrays
+from diffode.data.classes import labels
+from diffode.data.layout import Arranged, Layout
 from diffode.data.npy import Array, load_arrays
 from diffode.data.scaling import Scaling
+from diffode.data.source import Source
+from diffode.data.units import gray_levels
 from diffode.files import replacing
 
 
@@ -36,22 +41,38 @@ def read_points(
         raise ValueError(f"{path}: no such file; give the path of a .npy or .npz file")
     try:
         array, target = arrays.read(path)
-        if array.ndim > 2 and len(event_shape) == 3:
-            array = arrays.channels_first(array)
+        array = _as_events(array, event_shape)
         if array.shape[1:] != event_shape or not len(array) or array.dtype.kind not in "fiu":
             raise ValueError(
                 f"got an array of {array.dtype} and shape {array.shape}; this field moves numbers "
                 f"of shape (rows, {', '.join(map(str, event_shape))})"
             )
-        x = arrays.as_learned(array) if scaling is None else _unchanged(array, scaling)
+        x = _as_learned(array) if scaling is None else _unchanged(array, scaling)
         if not bool(x.isfinite().all()):
             raise ValueError("got values that are NaN or infinite; drop those rows")
-        y = None if target is None or classes is None else arrays.labels(target, len(x))
+        y = None if target is None or classes is None else labels(target, len(x))
         if y is not None and classes is not None and int(y.max()) >= classes:
             raise ValueError(f"got label {int(y.max())}; this field has labels 0 to {classes - 1}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return x, y
+
+
+def _as_events(array: Array, event_shape: tuple[int, ...]) -> Array:
+    """Rows in the event shape, where they lack an axis of one channel or have channels last."""
+    if (1, *array.shape[1:]) == event_shape:
+        return array[:, None]
+    moved = np.moveaxis(array, -1, 1) if array.ndim > 2 else array
+    return moved if moved.shape[1:] == event_shape != array.shape[1:] else array
+
+
+def _as_learned(array: Array) -> Tensor:
+    """Numbers as a field without a scaling learned them: bytes of images are in [-1, 1]."""
+    rows, is_image = Arranged(array, Layout("images", array.shape[1:], "")), array.ndim == 4
+    if is_image and array.dtype == np.float16:
+        rows = replace(rows, levels=gray_levels(rows))
+    scaling = Scaling.pixels() if is_image and array.dtype == np.uint8 else None
+    return Source(rows, None, scaling)[:]
 
 
 def _unchanged(array: Array, scaling: Scaling) -> Tensor:

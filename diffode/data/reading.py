@@ -18,6 +18,9 @@ class Reading:
         scale: from data units to model units: "pixels" takes the range of gray levels to [-1, 1],
             "standard" gives each column (each channel of images) mean 0 and standard deviation 1,
             "none" leaves all as it is, "auto" chooses and says what.
+        layout: what the axes of an array are: "points" (M, D), "signals" (M, C, L), "images"
+            (M, H, W) or (M, C, H, W), "channels-last" (M, H, W, C); "auto" tells it by their
+            sizes, see `diffode.data.layout`.
         resize: the side in pixels that the square in the middle of images is brought to.
         grey: whether images become grey.
         background: the colour behind transparent pixels.
@@ -27,6 +30,7 @@ class Reading:
     """
 
     scale: Literal["auto", "none", "pixels", "standard"] = "auto"
+    layout: Literal["auto", "points", "signals", "images", "channels-last"] = "auto"
     resize: Count | None = None
     grey: bool = False
     background: str = "white"

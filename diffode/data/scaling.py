@@ -28,6 +28,7 @@ class Scaling:
         kind: how it was chosen: "pixels" or "standard".
         shift: b, float64, a shape that broadcasts with one event.
         width: w, of the same shape.
+        note: what is to be said of the choice.
 
     Raises:
         ValueError: numbers that are not finite, or a width that is not positive.
@@ -36,6 +37,7 @@ class Scaling:
     kind: str
     shift: Tensor
     width: Tensor
+    note: str = ""
 
     def __post_init__(self) -> None:
         shift, width = (torch.as_tensor(v).double().cpu() for v in (self.shift, self.width))
@@ -87,8 +89,9 @@ class Scaling:
             raise ValueError(f"got a scaling of shape {own} for events of shape {event}")
 
     def __str__(self) -> str:
-        if self.width.numel() > 1:
-            return f"{self.kind}: {self.width.numel()} shifts and widths of their own"
+        if self.note or self.width.numel() > 1:
+            many = f"{self.width.numel()} shifts and widths of their own"
+            return f"{self.kind}: {self.note or many}"
         low, high = float(self.shift - self.width), float(self.shift + self.width)
         return f"{self.kind}: {low:.6g} ... {high:.6g} as -1 ... 1"
 

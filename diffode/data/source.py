@@ -17,6 +17,7 @@ from torch import Tensor
 from diffode.data.scaling import Scaling
 from diffode.data.watching import advanced
 
+_KEPT = tuple(map(np.dtype, ("uint8", "float16", "float32")))  # what torch takes as it is
 CHUNK = 2**22  # values held at once
 MOST = 2**30  # values of a set that is taken as a whole
 
@@ -59,9 +60,10 @@ class Source:
         r"""The samples at these places, (B, \*event), float32, on the CPU."""
         if not isinstance(index, slice):
             index = index.cpu()
-        values = np.ascontiguousarray(self.rows[self.index[index].numpy()])
-        x = torch.from_numpy(values)
-        return x.float() if self.scaling is None else self.scaling.to_model(x)
+        values = self.rows[self.index[index].numpy()]
+        kind = values.dtype if values.dtype in _KEPT else np.float64
+        x = torch.from_numpy(np.ascontiguousarray(values, kind))
+        return (x if self.scaling is None else self.scaling.to_model(x)).float()
 
     def __repr__(self) -> str:
         return f"Source({len(self)} rows of shape {tuple(self.shape[1:])})"

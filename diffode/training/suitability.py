@@ -26,13 +26,12 @@ import torch
 from torch import Tensor
 
 from diffode.data.source import CHUNK, Samples, require_finite, width
+from diffode.data.units import FAR, LARGEST, SMALLEST, UNEQUAL
 from diffode.fields.base import AffineField, Field
 from diffode.training.objective import Objective, Withdrawn
 
 WARNED, REFUSED = 0.3, 1.0  # signals at t_prior
-_SMALLEST, _LARGEST = 0.02, 10.0  # standard deviations
-_UNEQUAL = 10.0  # of columns: the narrow one is drawn nearly four times worse than it could be
-_FAR, _TOO_FAR = 1e5, 1e6  # mean over standard deviation: 1 % and 12 % of it are rounding
+_TOO_FAR = 10 * FAR  # mean over standard deviation: 12 % of it are rounding
 _ROWS, _FEWEST = 1000, 16
 
 
@@ -126,21 +125,24 @@ def _of_scale(x: Samples) -> list[str]:
     if not rms > 0 or not math.isfinite(rms):
         return []  # others refuse these
     mean, std = mean[vary], std[vary]
-    if len(x.shape) > 2:
+    is_image = len(x.shape) > 2
+    if is_image:
         std = torch.full_like(mean, rms)
-    return [*_of_spread(std, rms), *_of_offset(mean, std)]
+    return [*_of_spread(std, rms, "channel" if is_image else "column"), *_of_offset(mean, std)]
 
 
-def _of_spread(std: Tensor, rms: float) -> list[str]:
+def _of_spread(std: Tensor, rms: float, kind: str) -> list[str]:
     """Data must be of order 1, in all columns."""
-    unequal = float(std.max() / std.min()) >= _UNEQUAL
+    unequal = float(std.max() / std.min()) >= UNEQUAL
     spread = f"standard deviations from {float(std.min()):.3g} to {float(std.max()):.3g}"
-    each = "standardise each column, (x - mean) / std"
-    if not _SMALLEST < rms < _LARGEST:
+    each = (
+        f"standardise each {kind}, (x - mean) / std, as --scale standard does; of a constant one "
+        "subtract the mean alone"
+    )
+    if not SMALLEST < rms < LARGEST:
         has = f"columns of {spread}" if unequal else f"standard deviation {rms:.3g}"
-        advice = each if unequal else f"subtract its mean and divide by {rms:.3g}"
         raise ValueError(
-            f"the data has {has}; the noise levels here are made for data of order 1: {advice}"
+            f"the data has {has}; the noise levels here are made for data of order 1: {each}"
         )
     if not unequal:
         return []
@@ -150,7 +152,7 @@ def _of_spread(std: Tensor, rms: float) -> list[str]:
 def _of_offset(mean: Tensor, std: Tensor) -> list[str]:
     """Single precision must keep the digits of data far from 0."""
     ratio, worst = (mean.abs() / std).max(0)
-    if ratio < _FAR:
+    if ratio < FAR:
         return []
     said = (
         f"the data has values about {float(mean[worst]):.7g} of standard deviation "
