@@ -26,6 +26,7 @@ from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture
 
 BATCH = 50  # points held at once
+TOLERANCE = 1e-7  # at 1e-6 a row in fifty can come back 3e-4 away
 
 
 def encode_command(asked: Encode) -> None:
@@ -33,8 +34,7 @@ def encode_command(asked: Encode) -> None:
     if asked.out.suffix != ".npz":
         raise ValueError(f"got --out {asked.out}; wanted a name that ends in .npz")
     require_writable(asked.out.parent)
-    settings: dict[str, Any] = {"nfe": asked.nfe, "steps": asked.steps, "grid": asked.grid}
-    settings |= {"solver": get_solver(asked.solver, **pairs(asked.assignments)), "batch": BATCH}
+    settings = _settings(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
@@ -68,8 +68,7 @@ def decode_command(asked: Decode) -> None:
     if asked.final not in ("none", "denoise"):
         raise ValueError(f"got --final {asked.final}; wanted none or denoise")
     require_writable(asked.out.parent)
-    settings: dict[str, Any] = {"nfe": asked.nfe, "steps": asked.steps, "grid": asked.grid}
-    settings |= {"solver": get_solver(asked.solver, **pairs(asked.assignments)), "batch": BATCH}
+    settings = _settings(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
     z, y = read_points(asked.file, field.event_shape, target.classes)
@@ -89,6 +88,22 @@ def decode_command(asked: Decode) -> None:
     status = torch.maximum(back.status, earlier.to(back.status))
     deliver(asked.out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
     typer.echo(f"wrote {asked.out} ({len(z)} points)")
+
+
+def _settings(asked: Encode | Decode) -> dict[str, Any]:
+    """How points are moved: methods with a tolerance at `TOLERANCE`, where none is stated."""
+    given = pairs(asked.assignments)
+    solver = get_solver(asked.solver, **given)
+    for name in ("rtol", "atol"):
+        if hasattr(solver, name) and name not in given:
+            setattr(solver, name, TOLERANCE)
+    return {
+        "solver": solver,
+        "nfe": asked.nfe,
+        "steps": asked.steps,
+        "grid": asked.grid,
+        "batch": BATCH,
+    }
 
 
 def _mark(field: Field) -> Tensor:
