@@ -260,3 +260,9 @@ def test_the_kit_checks_an_objective_of_ones_own():
         "every parameter learns",
         "the loss falls",
     ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_data_of_half_precision_are_learned_in_single(dtype):
+    found, wanted = go(make(), X.to(dtype)), go(make(), X.to(dtype).float())
+    assert [s.losses for s in found] == [s.losses for s in wanted]

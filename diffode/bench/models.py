@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,13 @@ from diffode.recipes.compose import make_given
 from diffode.runs.costs import machine, peak_memory, reset_peak_memory, spent
 from diffode.runs.keys import key_of
 from diffode.runs.loading import load
+from diffode.runs.pace import measured, with_steps
 from diffode.runs.plan import CONFIG, FREE, Plan
 from diffode.runs.run import execute
 from diffode.training import checkpoint
 from diffode.training.trainer import Diverged, TrainState
 
 TRAINED = "trained.json"
-_WARM = 10  # steps before the pace is measured
 
 
 @dataclass(frozen=True)
@@ -160,24 +160,12 @@ def weights_of(field: Field) -> int:
 
 
 def paced(plan: Plan, dataset: Dataset, seconds: float, out: Path) -> Plan:
-    """The plan with as many steps as fit into this time here, measured once for each plan.
-
-    The pace is that of the first steps of the plan at its full length: at least 40, and one of 40.
-    """
+    """The plan with as many steps as fit into this time here, measured once for each plan."""
     rest = {k: v for k, v in plan.training.items() if k != "steps"}
     key = key_of([plan.field, plan.data, plan.options, rest])
     path = out / "pace" / f"{code.word(plan.field)}-{code.word(plan.data)}-{key}.json"
     if not path.exists():
-        timed: int = _WARM + max(40, plan.training["steps"] // 40)
-        longer = {**plan.training, "steps": max(plan.training["steps"], timed)}
-        marks: list[float] = []
-
-        def watch(state: TrainState) -> bool:
-            marks.append(state.seconds)
-            return len(marks) == timed
-
-        execute(replace(plan, training=longer), dataset, watch=watch)
-        pace = (marks[-1] - marks[_WARM - 1]) / (timed - _WARM)
+        pace, _ = measured(plan, dataset)
         write_text(path, json.dumps({"seconds_per_step": pace}) + "\n")
     pace = read_part(path, Pace)["seconds_per_step"]
-    return replace(plan, training={**plan.training, "steps": max(1, round(seconds / pace))})
+    return with_steps(plan, round(seconds / pace))

@@ -61,6 +61,10 @@ class Train:
         str | None, typer.Option(help="the same as DATA", autocompletion=completing.data)
     ] = None
     steps: Annotated[int | None, typer.Option(help="training steps [by the data]")] = None
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="train as many steps as fit into this time, instead of --steps"),
+    ] = None
     batch: Annotated[int | None, typer.Option(help="samples in a step [by the data]")] = None
     seed: Annotated[
         int | None, typer.Option(help="of weights, data order and noise [0]", **SEEDS)

@@ -25,6 +25,7 @@ from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
 from diffode.recipes import find
 from diffode.runs.assess import Assessment, assess, save_samples
+from diffode.runs.pace import within
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
 from diffode.runs.run import Run, execute, home, load_data, require_free
@@ -71,10 +72,15 @@ def command(asked: Train) -> None:
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
+    if asked.minutes is not None and ("steps" in options or asked.resume is not None):
+        other = "--resume" if asked.resume is not None else "--steps"
+        raise ValueError(f"got --minutes and {other}; give the one or the other")
     job = _new(asked, options) if asked.resume is None else _resumed(asked, options, asked.resume)
     dataset = load_data(job.plan)
     if not job.resume:
         job = replace(job, plan=suited(job.plan, dataset))
+    if asked.minutes is not None:
+        job = _timed(job, dataset, asked.minutes)
     for note in dataset.notes:
         typer.echo(f"{dataset.name}: {note}", err=True)
     if not is_image(dataset.event_shape):
@@ -90,6 +96,14 @@ def command(asked: Train) -> None:
     run = _trained(job, dataset)
     if is_main_process() and (run.losses or _lacks_results(job)):
         _finish(run, _assessed(run, panel, asked.samples, job), job.folder)
+
+
+def _timed(job: Job, dataset: Dataset, minutes: float) -> Job:
+    """The job with as many steps as fit into so many minutes."""
+    require_free(job.folder)
+    plan = within(job.plan, dataset, 60 * minutes)
+    typer.echo(f"{plan.steps} steps fit into {minutes:g} minutes", err=True)
+    return replace(job, plan=plan)
 
 
 def _trained(job: Job, dataset: Dataset) -> Run:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -90,6 +91,9 @@ class Stats:
         return cls(torch.zeros(shape), 1.0, torch.ones(dim), basis, math.sqrt(dim), 0)
 
 
+_KNOWN: WeakKeyDictionary[Source, Stats] = WeakKeyDictionary()  # its rows do not change
+
+
 def data_stats(x: Samples) -> Stats:
     r"""Measure a data set, a piece of it at a time; a source is read through once.
 
@@ -103,7 +107,9 @@ def data_stats(x: Samples) -> Stats:
     if len(x) < 2 or len(x.shape) < 2:
         raise ValueError(f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2")
     if isinstance(x, Source):
-        return _streamed(x)
+        if x not in _KNOWN:
+            _KNOWN[x] = _streamed(x)
+        return _KNOWN[x]
     n, count = width(x), len(x)
     total, norms = torch.zeros(n, dtype=torch.float64), 0.0
     for part in _flat(x):

@@ -17,7 +17,7 @@ Data = Samples | tuple[Samples, Tensor | None] | Batch
 
 
 def checked(objective: Objective, data: Data) -> Batch | Streamed:
-    """The data, converted where they are not floating-point, if the objective can learn them.
+    """The data in single precision at least, if the objective can learn them.
 
     Whether the values of a `Source` are finite is looked at when they are read.
 
@@ -32,7 +32,7 @@ def checked(objective: Objective, data: Data) -> Batch | Streamed:
     if tuple(x.shape[1:]) != event or len(x) == 0:
         raise ValueError(f"got data of shape {tuple(x.shape)}; this field learns (M, {event})")
     if not isinstance(x, Source):
-        require_finite(x)
+        x = require_finite(x.float() if x.element_size() < 4 else x)
     y = as_labels(samples.y, len(x), name="samples")
     classes = None if objective.spec is None else objective.spec.classes
     if y is None and classes:
