@@ -62,10 +62,9 @@ def test_output_has_the_shape_of_x(shape, kind):
 
 
 @pytest.mark.parametrize("kind", ["unet", "dit"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 4), (5, 31), (33, 6)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (4, 4), (5, 31), (33, 6)])
 def test_image_networks_take_any_size(kind, size):
-    patch = {"patch": min(3, *size)} if kind == "dit" else {}
-    net = perturbed(network((2, *size), kind, width=8, depth=1, **patch))
+    net = perturbed(network((2, *size), kind, width=8, depth=1))
     x, cond, _ = inputs(net, 2)
     assert net(x, cond).shape == x.shape
     assert net(x, cond).isfinite().all()

@@ -97,8 +97,8 @@ def dit(
     dropout: float = 0.0,
 ) -> DiT:
     """A transformer on patches, for images (C, H, W): width 256, depth 8, 256 patches at most."""
-    side = max(event_shape[1:], default=1)
-    patch = patch or 2 ** max(0, math.ceil(math.log2(side / 16)))
+    sides = event_shape[1:] or [1]  # DiT refuses what is no image
+    patch = patch or min([2 ** max(0, math.ceil(math.log2(max(sides) / 16))), *sides])
     return DiT(event_shape, width, depth, patch, conditions, classes, extra, dropout)
 
 
