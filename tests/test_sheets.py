@@ -73,6 +73,14 @@ class TestImageSheet:
         page = pixels(image_sheet(x, title="t" * 999, y=y, names=["n" * 200, "b"]))
         assert page.shape[1] < 800 + 200 + 40
 
+    def test_labels_are_of_any_kind_and_one_for_each_image(self):
+        x = torch.zeros(2, 1, 8, 8)
+        assert image_sheet(x, y=[1, 0]) == image_sheet(x, y=torch.tensor([1, 0]))
+        with pytest.raises(
+            ValueError, match="got 2 images and 3 labels; pass one label per image"
+        ):
+            image_sheet(x, y=[1, 0, 1])
+
     def test_other_shapes_are_refused(self):
         with pytest.raises(ValueError, match=r"wanted images \(B, 1 or 3, H, W\)"):
             image_sheet(torch.zeros(4, 2))

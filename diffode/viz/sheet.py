@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from diffode.doors import Numbers, as_labels
 from diffode.viz import canvas
 from diffode.viz.images import SIDE, grid_pixels, require_images
 from diffode.viz.text import class_name, fitted, font, plain
@@ -26,7 +27,7 @@ def image_sheet(
     x: Tensor,
     path: str | Path | None = None,
     title: str = "",
-    y: Tensor | None = None,
+    y: Numbers | None = None,
     names: Sequence[str] = (),
 ) -> bytes:
     """The PNG of images under a title, at least 800 pixels wide, each pixel a sharp square.
@@ -43,9 +44,10 @@ def image_sheet(
         names: what the labels are called; those without a name are called by their number.
 
     Raises:
-        ValueError: x is no batch of images.
+        ValueError: x is no batch of images, or another number of labels.
     """
     require_images(x)
+    y = as_labels(y, len(x), name="images")
     classes = [] if y is None else sorted(set(y.tolist()))
     rows = [_of_class(y, label) for label in classes[:DOWN]] if y is not None else _grid(len(x))
     lines = [*filter(None, title.split("\n")), *_left_out(len(x), rows, len(classes))]

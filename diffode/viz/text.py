@@ -24,7 +24,7 @@ def class_name(label: int, names: Sequence[str] = ()) -> str:
     >>> class_name(3, ["a", "b", "c", "Käse"]), class_name(0, ["猫"]), class_name(7)
     ('Kase', 'class 0', '7')
     """
-    if label >= len(names):
+    if not 0 <= label < len(names):
         return str(label)
     name = plain(names[label])
     if "?" not in name or "?" in names[label]:
