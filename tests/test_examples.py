@@ -18,6 +18,7 @@ NAMES = (
     "monoflow_clock",
     "optimisers_as_solvers",
     "own_data",
+    "own_images",
 )
 
 
