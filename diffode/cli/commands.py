@@ -10,12 +10,16 @@ import typer
 from diffode.cli import completing
 from diffode.cli.shared import (
     SEEDS,
+    AxesAs,
     Background,
+    Columns,
     Device,
     Grey,
+    LabelColumn,
     Levels,
     Nfe,
     Resize,
+    Scale,
     SolverOptions,
     Steps,
     Target,
@@ -72,9 +76,13 @@ class Train:
     labels: Annotated[
         bool | None, typer.Option("--labels/--no-labels", help="train on the labels too")
     ] = None
+    scale: Scale = None
+    layout: AxesAs = None
     resize: Resize = None
     grey: Grey = None
     background: Background = None
+    columns: Columns = None
+    label: LabelColumn = None
     solver: Annotated[
         str | None,
         typer.Option(help="to sample with at the end", autocompletion=completing.solvers),

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, replace
-from typing import Annotated, Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
 
 import typer
 
 from diffode.cli import completing
-from diffode.cli.shared import Background, Grey, Resize, app
+from diffode.cli.shared import (
+    AxesAs,
+    Background,
+    Columns,
+    Grey,
+    LabelColumn,
+    Resize,
+    Scale,
+    app,
+    reading,
+)
 from diffode.meanings import Option, described, shown
 from diffode.tables import Table
 
@@ -113,37 +125,27 @@ def data(
             autocompletion=completing.data,
         ),
     ] = None,
+    scale: Scale = None,
+    layout: AxesAs = None,
     resize: Resize = None,
     grey: Grey = None,
     background: Background = None,
+    columns: Columns = None,
+    label: LabelColumn = None,
+    out: Annotated[Path | None, typer.Option(help="a .png of some rows of SOURCE")] = None,
 ) -> None:
     """List the data sets, or say what one of them holds."""
     if source is not None:
-        given = {"resize": resize, "grey": grey, "background": background}
-        return _holds(source, {name: value for name, value in given.items() if value is not None})
+        from diffode.cli import holding
+
+        images = {"resize": resize, "grey": grey, "background": background}
+        numbers = {"scale": scale, "layout": layout, "columns": columns, "label": label}
+        return holding.command(source, reading(SimpleNamespace(**images, **numbers)), out)
     from diffode import registry
 
     show(registry.describe("source"))
     typer.echo(
-        "or a path to a .npy file, a .npz file with x and perhaps y, a folder of images with a "
-        "sub-folder for each class, or a folder of IDX files; or "
+        "or a path to a .npy file, a .npz file with x and perhaps y, a .csv or .parquet table, "
+        "a folder of images with a sub-folder for each class, or a folder of IDX files; or "
         "file.py:name, a function of the seed that returns data"
     )
-
-
-def _holds(source: str, reading: Mapping[str, Any]) -> None:
-    """Print what a data set is made of."""
-    from diffode.data import load
-    from diffode.data.source import whole
-
-    dataset = load(source, **reading)
-    x, y = whole(dataset.train), dataset.train_labels
-    typer.echo(repr(dataset))
-    for note in dataset.notes:
-        typer.echo(note)
-    for name in dataset.left_out:
-        typer.echo(f"left out: {name}")
-    typer.echo(f"train points from {x.min():.4g} to {x.max():.4g}, std {x.std():.4g}")
-    if y is not None:
-        counts = y.bincount(minlength=dataset.classes or 0).tolist()
-        typer.echo(f"train points of each class: {', '.join(map(str, counts))}")

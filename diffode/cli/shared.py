@@ -41,6 +41,19 @@ Levels = Annotated[
 ]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Scale = Annotated[
+    str | None, typer.Option(help="units to learn in: pixels, standard or none [auto]")
+]
+AxesAs = Annotated[
+    str | None,
+    typer.Option(help="axes of arrays: points, signals, images or channels-last [auto]"),
+]
+Columns = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="columns of a table to learn [all numbers]")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="the column of a table that has the labels")
+]
 Resize = Annotated[
     int | None, typer.Option(metavar="N", help="bring images to N x N: the square in the middle")
 ]
@@ -86,6 +99,8 @@ def reading(asked: object) -> dict[str, Any]:
     from diffode.data.reading import Reading
 
     given = {field.name: getattr(asked, field.name, None) for field in fields(Reading)}
+    if given["columns"] is not None:
+        given["columns"] = tuple(name.strip() for name in given["columns"].split(","))
     return {name: value for name, value in given.items() if value is not None}
 
 

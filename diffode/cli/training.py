@@ -81,7 +81,8 @@ def command(asked: Train) -> None:
         job = replace(job, plan=suited(job.plan, dataset))
     if asked.minutes is not None:
         job = _timed(job, dataset, asked.minutes)
-    for note in dataset.notes:
+    units = () if dataset.scaling is None else (f"learned as {dataset.scaling}",)
+    for note in (*dataset.notes, *units):
         typer.echo(f"{dataset.name}: {note}", err=True)
     if not is_image(dataset.event_shape):
         require_matplotlib()

@@ -32,6 +32,7 @@ __all__ = ["Dataset", "as_dataset", "load", "names"]
 
 _PATHS = ".npy", ".npz"
 _TABLE = ".parquet"
+_TEXTS = ".csv", ".tsv"
 _CLOTHES = (
     "t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
     "ankle boot",
@@ -187,6 +188,10 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
         return arrays.dataset(name, seed, reading)
     if os.path.isdir(name) and name not in names():
         return _of_folder(name, seed, reading)
+    if name.lower().endswith(_TEXTS):
+        from diffode.data import tables
+
+        return tables.dataset(Path(name).expanduser(), seed, reading)
     if name.lower().endswith(_TABLE):
         return _of_table(Path(name).expanduser(), seed, reading)
     if name.startswith("hf:"):
@@ -223,8 +228,10 @@ def _of_folder(name: str, seed: int, reading: Reading) -> Dataset:
 
 
 def _of_table(path: Path, seed: int, reading: Reading) -> Dataset:
-    from diffode.data import parquet_images
+    from diffode.data import parquet_images, tables
 
+    if not parquet_images.holds_images(path):
+        return tables.dataset(path, seed, reading)
     try:
         return parquet_images.dataset(path.name, path.parent, [path.name], reading, seed)
     except ValueError as error:

@@ -14,6 +14,7 @@ unpickled, and what would unpack to far more than the file holds is not unpacked
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,20 @@ def dataset(path: str | Path, seed: int = 0, reading: Reading | None = None) -> 
         raise ValueError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
 
 
-def split(given: Given, name: str, seed: int = 0, reading: Reading | None = None) -> Dataset:
+def split(
+    given: Given,
+    name: str,
+    seed: int = 0,
+    reading: Reading | None = None,
+    options: Sequence[str] = OPTIONS,
+) -> Dataset:
     """The data set of arrays, with a tenth of the rows held out unless others are.
 
     Raises:
         ValueError: no numbers, or some that nothing can be learned from.
     """
     reading = reading or Reading()
-    reading.require(name, *OPTIONS)
+    reading.require(name, *options)
     rows = events(given.x, reading.layout)
     apart = _apart(given, rows)
     known = _classes(given)

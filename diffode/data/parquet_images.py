@@ -28,7 +28,7 @@ def holds_images(path: str | Path) -> bool:
     Raises:
         FileNotFoundError, ValueError: as `dataset`.
     """
-    return bool(_image_columns(_opened(Path(path)).schema_arrow))
+    return bool(_image_columns(opened(Path(path)).schema_arrow))
 
 
 def dataset(
@@ -47,7 +47,7 @@ def dataset(
         FileNotFoundError: a file is missing.
         ValueError: one that cannot be read, pyarrow is not installed, or no set of images.
     """
-    files = {path: _opened(Path(folder) / path) for path in paths}
+    files = {path: opened(Path(folder) / path) for path in paths}
     schema = files[paths[0]].schema_arrow
     columns = columns_of(_image_columns(schema), schema.names, _classes(schema), reading)
     wanted = [column for column in (columns.image, columns.label) if column is not None]
@@ -78,7 +78,13 @@ def _rows(path: str, file: Any, image: str, label: str | None = None) -> Iterato
         yield from zip(rows[image], labels, strict=True)
 
 
-def _opened(path: Path) -> Any:  # noqa: ANN401
+def opened(path: Path) -> Any:  # noqa: ANN401
+    """A parquet file, read by pyarrow.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: pyarrow is not installed, or no parquet file.
+    """
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError:
