@@ -24,19 +24,34 @@ from tests.runs import beside
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")))
 PROGRAMS = ("diffode", "python", "python3", "make", "torchrun", "source", "pre-commit", "pip")
-TRAINING = ["--steps", "2", "--set", "width=16", "--set", "depth=1"]
+NETWORK = ["--set", "width=16", "--set", "depth=1"]
 
 SMALL = {
-    "train": [*TRAINING, "--batch", "16", "--samples", "20", "--device", "cpu"],
+    "train": [*NETWORK, "--batch", "16", "--samples", "20", "--device", "cpu"],
     "sample": ["--device", "cpu"],
     "fit-grid": ["--pilot", "8", "--device", "cpu"],
     "eval": ["--nfe", "3", "--device", "cpu"],
     "likelihood": ["--points", "2", "--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
     "encode": ["--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
     "features": ["--set", "epochs=1"],
-    "bench": [*TRAINING, "--solver", "default", "--set", "batch=16", "--device", "cpu"],
+    "bench": [
+        "--steps",
+        "2",
+        *NETWORK,
+        "--solver",
+        "default",
+        "--set",
+        "batch=16",
+        "--device",
+        "cpu",
+    ],
 }  # options of a command, where a line does not state them
-FEWER = {"eval": {"--samples": "40"}, "bench": {"--samples": "60"}, "sample": {"--samples": "16"}}
+FEWER = {
+    "train": {"--steps": "2"},
+    "eval": {"--samples": "40"},
+    "bench": {"--samples": "60"},
+    "sample": {"--samples": "16"},
+}
 CONFIGURED = {
     "comparison.toml": ["--field", "pfgmpp", "--data", "moons", "--nfe", "5", "--seed", "0"],
     "benchmarks/standing/planar.toml": ["--field", "edm", "--data", "moons", "--seed", "0"],

@@ -20,6 +20,7 @@ from diffode.data import load
 from diffode.metrics.panel import Panel
 from diffode.recipes import names
 from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, spans, steps
+from tests.test_idx import encoded
 
 TINY = {"steps": 2, "width": 16, "depth": 1, "batch": 16}  # of a training by a block of Python
 EXITS = {"diffode check mine.py:Mine --data moons": 1}  # it finds a mistake
@@ -31,6 +32,8 @@ def desk(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-1, 1, (40, 8, 8)), np.arange(40) % 4
     np.savez(tmp_path / "my_images.npz", x=x.astype(np.float32), y=y)
+    image_sets(tmp_path)
+    monkeypatch.setenv("DIFFODE_DATA", str(tmp_path / "sets"))
     (tmp_path / "benchmarks").mkdir()
     shutil.copytree(ROOT / "benchmarks/standing", tmp_path / "benchmarks/standing")
     for path in tmp_path.glob("benchmarks/standing/*.toml"):
@@ -48,6 +51,20 @@ def desk(tmp_path, monkeypatch):
         raising=False,
     )
     return tmp_path
+
+
+def image_sets(folder):
+    """Forty images each in place of Fashion-MNIST and of OpenMoji, as their files are."""
+    pixels, y = np.random.default_rng(1).integers(0, 256, (80, 28, 28), np.uint8), np.arange(80)
+    fashion = folder / "sets" / "fashion-mnist"
+    fashion.mkdir(parents=True)
+    for part, rows in (("train", slice(40)), ("t10k", slice(40, 80))):
+        labels = (y[rows] % 10).astype(np.uint8)
+        (fashion / f"{part}-images-idx3-ubyte").write_bytes(encoded(pixels[rows]))
+        (fashion / f"{part}-labels-idx1-ubyte").write_bytes(encoded(labels))
+    emoji = np.random.default_rng(2).integers(0, 256, (80, 3, 32, 32), np.uint8)
+    parts = {"x": emoji[:40], "y": y[:40] % 12, "x_test": emoji[40:], "y_test": y[40:] % 12}
+    np.savez(folder / "openmoji-32.npz", **parts)
 
 
 def without_budget(text):
