@@ -6,7 +6,7 @@ Two such distances are the same quantity only if name, hash, counts and referenc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from torch import Tensor
 from diffode import registry
 from diffode.data import Dataset
 from diffode.data.rows import some_rows
-from diffode.data.source import Samples, chunks, width
+from diffode.data.source import Samples, Source, width
+from diffode.data.sums import sums_of
 from diffode.inputs import quoted
 from diffode.metrics import lite0
 from diffode.metrics.classifier import Classifier, load_classifier, shipped
@@ -102,7 +103,7 @@ def principal(train: Samples, coordinates: int = PCA) -> Features:
         about = {"axes": f"of {len(rows)} training points"}
         axes = torch.linalg.svd(x - mean, full_matrices=False).Vh.T
     axes = axes[:, : min(coordinates, n)].contiguous()
-    content = digest(b"pca%d" % axes.shape[1], *values_of(train))
+    content = digest(b"pca%d" % axes.shape[1], values_hash(train).encode())
     name = f"pca{axes.shape[1]}"
     return Features(name, content, lambda x: (x.flatten(1).double() - mean) @ axes, about)
 
@@ -244,12 +245,12 @@ def naming(dataset: Dataset, spaces: Sequence[Features]) -> Callable[[Tensor], T
     return None
 
 
-def values_of(x: Samples) -> Iterator[bytes]:
-    """The bytes of samples in order, a piece at a time."""
-    return (part.contiguous().numpy().tobytes() for part in chunks(x))
+def values_hash(x: Samples) -> str:
+    """Twelve hexadecimal digits of samples in order; a source is read for it once in all."""
+    return sums_of(x).hash if isinstance(x, Source) else digest(x.contiguous().numpy().data)
 
 
-def digest(*parts: bytes) -> str:
+def digest(*parts: bytes | memoryview) -> str:
     """Twelve hexadecimal digits of bytes."""
     state = hashlib.sha256()
     for part in parts:

@@ -16,12 +16,11 @@ from diffode.data.source import Samples, equal, subset, width
 from diffode.metrics import kernels
 from diffode.metrics.features import (
     Features,
-    digest,
     lacking,
     naming,
     space,
     usual,
-    values_of,
+    values_hash,
 )
 from diffode.metrics.neighbours import nearest
 from diffode.rng import Rng
@@ -109,7 +108,7 @@ class Reference:
     @cached_property
     def reference_hash(self) -> str:
         """Twelve hexadecimal digits of the reference points."""
-        return digest(*values_of(self.reference))
+        return values_hash(self.reference)
 
     @cached_property
     def bandwidth(self) -> float | None:
@@ -152,7 +151,7 @@ class Reference:
             "reference_hash": self.reference_hash,
             "train_count": len(self.dataset.train),
             "copying_count": len(self.part),
-            "train_hash": digest(*values_of(self.dataset.train)),
+            "train_hash": values_hash(self.dataset.train),
             "floor": f"{self.count} {real}{even}; copying: held-out points, {held}",
             "features": [{"name": f.name, "hash": f.hash, **f.about} for f in self.features],
         }
