@@ -215,7 +215,7 @@ def test_training_on_ones_own_images(tmp_path):
     pixels = np.random.default_rng(0).normal(size=(120, 5, 7))
     np.savez(tmp_path / "own.npz", x=pixels, y=np.arange(120) % 3)
     own, out = str(tmp_path / "own.npz"), tmp_path / "run"
-    given = ["--field", "flow", "--labels", "--data", own, "--steps", "2"]
+    given = ["--field", "flow", "--labels", "--data", own, "--layout", "images", "--steps", "2"]
     assert run(["train", *given, *TINY, "--out", str(out)]) == 0
     x = drawn(out, tmp_path / "x.npz", "--n", "2", "--steps", "2", "--label", "2")["x"]
     assert x.shape == (2, 1, 5, 7)

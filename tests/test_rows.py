@@ -91,7 +91,8 @@ def test_reference_and_floor_of_a_labelled_run_have_the_classes_shares(ordered, 
 def test_the_likelihood_is_measured_on_points_of_all_classes(ordered, data):
     def drawn(seed, classes):
         asked = SimpleNamespace(data=data, n=30, seed=seed)
-        return _points(ordered, asked, SimpleNamespace(classes=classes))
+        field = SimpleNamespace(scaling=None, event_shape=ordered.event_shape)
+        return _points(ordered, asked, SimpleNamespace(classes=classes, field=field))
 
     x, y, rows = drawn(0, 5)
     assert len(x) == 30 and shares(y, 30) < 1

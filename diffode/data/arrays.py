@@ -98,6 +98,7 @@ def split(
         labels = None if known is None else known.y
         test = held_out(len(rows), max(2, round(len(rows) / 10)), labels, seed).numpy()
     scaling = scaling_of(reading.scale, rows, ~test, rows.layout)
+    plain = rows.layout.kind == "points" and rows.shape == tuple(rows.rows.shape)
     of_train = None if known is None else known.y[torch.from_numpy(~test)]
     of_test = None if known is None else known.test
     if known is not None and apart is None:
@@ -111,7 +112,7 @@ def split(
         None if known is None or known.names is None else len(known.names),
         scaling=scaling,
         class_names=None if known is None else known.names,
-        notes=(str(rows.layout),),
+        notes=() if plain else (str(rows.layout),),
     )
 
 
