@@ -260,8 +260,7 @@ def test_a_source_of_ones_own_gives_what_is_data_in_memory(tmp_path, capsys, mon
     assert d.source == f"{tmp_path}/mine.py:pair"
     assert load("mine.py:table").event_shape == (1,)
     assert command(["data", "mine.py:pair"]) == 0
-    first, axes, values, classes = capsys.readouterr().out.splitlines()
-    assert axes == "(rows, D) taken as points, events of shape (2,)"
+    first, values, classes = capsys.readouterr().out.splitlines()
     assert first == repr(d) and values.startswith("train points from -")
     trained = load("mine.py:pair").train_labels  # of the usual seed, as the command's
     counts = [int((trained == k).sum()) for k in range(4)]
