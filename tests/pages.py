@@ -124,6 +124,8 @@ def small(arguments):
     given = [fewer.get(before, text) for before, text in zip(["", *given], given, strict=False)]
     usual = [*SMALL.get(command, []), *(text for pair in fewer.items() for text in pair)]
     usual += CONFIGURED.get(given[0], []) if command == "bench" else []
+    if "--minutes" in given:  # it says how many steps
+        usual = [text for text in usual if text not in ("--steps", fewer["--steps"])]
     if "--per-class" in given:  # it says how many
         usual = [*SMALL[command]]
     if "--merge" in given:
