@@ -128,7 +128,12 @@ def test_images_of_bytes_are_scaled(edm, tmp_path):
         ("encode", np.full((2, 8, 8), np.nan), [], "got values that are NaN or infinite"),
         ("encode", np.zeros((2, 8, 8), "U2"), [], "this field moves numbers"),
         ("encode", np.zeros((2, 8, 8)), ["--out", "z.png"], "wanted a name that ends in .npz"),
-        ("encode", np.zeros((2, 8, 8)), ["--nfe", "9"], "dopri5 chooses its own steps"),
+        (
+            "encode",
+            np.zeros((2, 8, 8)),
+            ["--solver", "dopri5", "--nfe", "9"],
+            "dopri5 chooses its own steps",
+        ),
         ("decode", np.zeros((2, 8, 8)), ["--out", "z.txt"], "ends in .png or .npz"),
         ("decode", np.zeros((2, 8, 8)), ["--final", "sharpen"], "wanted none or denoise"),
     ],

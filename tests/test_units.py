@@ -76,11 +76,11 @@ def test_a_field_draws_points_with_the_mean_and_the_spread_of_its_data():
 def test_encode_then_decode_gives_the_points_back(scaling):
     field = two_gaussians(Rectified(), scaling)
     x = scaling.to_data(field.sample(6, Rng(1)))
-    there = encode(field, x, "dopri5", rtol=1e-7, atol=1e-7)
+    there = encode(field, x)
     assert there.x.abs().max() < 6, "latents are those of the prior"
-    back = decode(field, there.x, "dopri5", rtol=1e-7, atol=1e-7)
+    back = decode(field, there.x)
     torch.testing.assert_close(back.x, x, rtol=1e-4, atol=0)
-    error = round_trip(field, x, "dopri5", rtol=1e-7, atol=1e-7)
+    error = round_trip(field, x)
     assert (error < 1e-4 * float(scaling.width.max())).all()
 
 
@@ -221,3 +221,16 @@ def test_units_that_are_the_same_change_nothing():
     assert model_units(x, None) is x and data_units(x, None) is x
     assert same_units(None, None) and not same_units(None, BYTES)
     assert not same_units(BYTES, COLUMNS)
+
+
+def test_what_is_not_stated_of_a_round_trip_is_chosen_and_what_is_stated_holds():
+    field = two_gaussians(Rectified())
+    x = field.sample(6, Rng(1))
+    tight = encode(field, x, "dopri5", rtol=1e-7, atol=1e-7)
+    assert torch.equal(encode(field, x).x, tight.x) and encode(field, x).nfe == tight.nfe
+    loose = encode(field, x, rtol=1e-2, atol=1e-2)
+    assert loose.nfe < tight.nfe, "stated tolerances were not taken"
+    for stated in ({"nfe": 10}, {"steps": 10}):
+        usual = encode(field, x, "default", **stated)
+        assert torch.equal(encode(field, x, **stated).x, usual.x) and usual.nfe <= 20
+        assert torch.equal(round_trip(field, x, **stated), round_trip(field, x, "trig", **stated))

@@ -206,8 +206,12 @@ class Encode:
     target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
     solver: Annotated[
-        str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
-    ] = "dopri5"
+        str | None,
+        typer.Option(
+            help="see diffode solvers [dopri5 at 1e-7; with --nfe or --steps the default]",
+            autocompletion=completing.solvers,
+        ),
+    ] = None
     nfe: Nfe = None
     steps: Steps = None
     grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
@@ -225,8 +229,12 @@ class Decode:
     target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")]
     solver: Annotated[
-        str, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
-    ] = "dopri5"
+        str | None,
+        typer.Option(
+            help="see diffode solvers [dopri5 at 1e-7; with --nfe or --steps the default]",
+            autocompletion=completing.solvers,
+        ),
+    ] = None
     nfe: Nfe = None
     steps: Steps = None
     grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None

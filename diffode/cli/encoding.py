@@ -20,13 +20,12 @@ from diffode.fields.base import Field
 from diffode.files import require_writable
 from diffode.runs.keys import key_of_values
 from diffode.runs.targets import resolve
+from diffode.sampling.choosing import encoder_for
 from diffode.sampling.encoding import decode, encode, round_trip_error
-from diffode.solvers import get_solver
 from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture
 
 BATCH = 50  # points held at once
-TOLERANCE = 1e-7  # at 1e-6 a row in fifty can come back 3e-4 away
 
 
 def encode_command(asked: Encode) -> None:
@@ -34,9 +33,9 @@ def encode_command(asked: Encode) -> None:
     if asked.out.suffix != ".npz":
         raise ValueError(f"got --out {asked.out}; wanted a name that ends in .npz")
     require_writable(asked.out.parent)
-    settings = _settings(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
+    settings = _settings(asked, field, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
@@ -68,9 +67,9 @@ def decode_command(asked: Decode) -> None:
     if asked.final not in ("none", "denoise"):
         raise ValueError(f"got --final {asked.final}; wanted none or denoise")
     require_writable(asked.out.parent)
-    settings = _settings(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
+    settings = _settings(asked, field)
     z, y = read_points(asked.file, field.event_shape, target.classes)
     q = read_array(asked.file, "q")
     of = read_array(asked.file, "field")
@@ -90,15 +89,11 @@ def decode_command(asked: Decode) -> None:
     typer.echo(f"wrote {asked.out} ({len(z)} points)")
 
 
-def _settings(asked: Encode | Decode) -> dict[str, Any]:
-    """How points are moved: methods with a tolerance at `TOLERANCE`, where none is stated."""
-    given = pairs(asked.assignments)
-    solver = get_solver(asked.solver, **given)
-    for name in ("rtol", "atol"):
-        if hasattr(solver, name) and name not in given:
-            setattr(solver, name, TOLERANCE)
+def _settings(asked: Encode | Decode, field: Field, back: bool = False) -> dict[str, Any]:
+    """How points are moved, and with ``back`` the same both ways."""
+    counted = (asked.nfe, asked.steps) != (None, None)
     return {
-        "solver": solver,
+        "solver": encoder_for(field, asked.solver, pairs(asked.assignments), counted, back),
         "nfe": asked.nfe,
         "steps": asked.steps,
         "grid": asked.grid,

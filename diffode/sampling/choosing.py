@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # pydantic takes a third of a second to import
     from diffode.solvers.fitted import FittedGrid
 
 DEFAULT_NFE = 35
+ENCODER, TOLERANCE = "dopri5", 1e-7  # at 1e-6 a row in fifty can come back 3e-4 away
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,34 @@ def solver_for(
         own = None if back else field.sampling_defaults
         solver = usual if own is None else own.solver
     return get_solver(solver, **options)
+
+
+def encoder_for(
+    field: Field,
+    solver: Solver | str | None,
+    options: dict[str, Any],
+    counted: bool,
+    back: bool = False,
+) -> Solver:
+    """As `solver_for`, for points that are to come back the same.
+
+    None is dopri5, and a named method with a tolerance has 1e-7 where none is stated.
+
+    Arguments:
+        field, solver, options, back: as for `solver_for`.
+        counted: whether evaluations or steps are stated, with which None is the usual solver.
+
+    Raises:
+        ValueError: an unknown name or option, or options beside a solver.
+    """
+    if solver is None and not counted:
+        solver = ENCODER
+    chosen = solver_for(field, solver, options, back)
+    if not isinstance(solver, Solver):
+        for name in {"rtol", "atol"} - options.keys():
+            if hasattr(chosen, name):
+                setattr(chosen, name, TOLERANCE)
+    return chosen
 
 
 def times_for(

@@ -14,7 +14,7 @@ from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
-from diffode.sampling.choosing import solver_for, times_for
+from diffode.sampling.choosing import encoder_for, solver_for, times_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 from diffode.solvers.status import DONE
@@ -39,9 +39,13 @@ def encode(
         field: the field; a bound Poisson field is refused, its plane form is not.
         x: data in their own units (``Field.scaling``), shape (B, *event). The latents that come
             of them, and the path, are in the model's.
-        solver, nfe, steps, y, path, grid, batch, progress, options: as for `diffode.sample`;
-            nothing is denoised, and a field's own solver is not taken: Euler steps do not retrace
-            Euler steps.
+        solver: a solver or its name; None is "dopri5" at rtol = atol = 1e-7, so that `decode`
+            gives the data back to 1e-4, and with ``nfe`` or ``steps`` it is "default". That is as
+            for `diffode.sample`, but for a field's own solver: Euler steps do not retrace Euler
+            steps.
+        path: keep the states at all times, which are the two ends if ``steps`` states no others.
+        nfe, steps, y, grid, batch, progress, options: as for `diffode.sample`, but that nothing is
+            denoised and a named solver's rtol and atol are 1e-7 where they are not given.
 
     Raises:
         ValueError: a field without a prior, or a shape or count that does not fit.
@@ -50,7 +54,7 @@ def encode(
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
     x = model_units(field.as_state(x), field.scaling)
     y = field.as_labels(y, len(x))
-    solver = solver_for(field, solver, options, back=True)
+    solver = encoder_for(field, solver, options, (nfe, steps) != (None, None), back=True)
     times = times_for(field, solver, nfe, steps, grid, "none").flip(0)
     parts = []
     with torch.no_grad():
@@ -89,7 +93,8 @@ def decode(
         x: points at t_prior, shape (B, *event), or the latent of a solution.
         q: the augmented radius of each row of a Poisson flow, shape (B,).
         final: "none" stays at t_data, as `encode` starts there; "denoise" ends with E[x_0 | x].
-        solver, nfe, steps, y, path, grid, batch, progress, options: as for `diffode.sample`.
+        solver, path, options: as for `encode`, but that "default" is the field's own solver.
+        nfe, steps, y, grid, batch, progress: as for `diffode.sample`.
 
     Raises:
         ValueError: a shape, count or option that does not fit.
@@ -110,7 +115,7 @@ def decode(
         raise ValueError(
             f"got {len(points)} points and {len(radii)} values of q; pass one per point"
         )
-    solver = solver_for(field, solver, options)
+    solver = encoder_for(field, solver, options, (nfe, steps) != (None, None))
     times = times_for(field, solver, nfe, steps, grid, final)
     parts = []
     with torch.no_grad():
@@ -140,12 +145,13 @@ def round_trip(
     Arguments:
         field: the field.
         x: data in their own units, shape (B, *event).
-        solver: the same for both ways.
+        solver: the same for both ways; None as for `encode`.
         y: labels, shape (B,): a tensor, an array or a list; one label stands for all.
         settings: ``nfe`` or ``steps``, ``grid`` and the solver's options, as for `encode`.
     """
     x = field.as_state(x)
-    if solver in (None, "default"):
+    counted = {"nfe", "steps"} & {name for name, v in settings.items() if v is not None}
+    if solver == "default" or (solver is None and counted):
         solver = solver_for(field, None, {}, back=True).name
     there = encode(field, x, solver, y=y, **settings)
     back = decode(field, there.x, solver, y=y, **settings)
