@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffode.data import as_dataset, load
-from diffode.data.scaling import data_units
+from diffode.data.scaling import data_units, in_units
 
 RANDOM = np.random.default_rng(0)
 GRAY = RANDOM.integers(0, 256, (60, 1, 8, 8))
@@ -20,6 +20,7 @@ def whole(d):
 AUTO = {
     "bytes": (GRAY.astype(np.uint8), "pixels: 0 ... 255 as -1 ... 1"),
     "bytes of points": (GRAY.astype(np.uint8).reshape(60, 64), "pixels: 0 ... 255 as -1 ... 1"),
+    "masks": ((GRAY > 99).astype(np.uint8), "pixels: 0 ... 1 as -1 ... 1"),
     "floats to 1": (GRAY / 255, "pixels: 0 ... 1 as -1 ... 1"),
     "whole floats": (GRAY.astype(np.float32), "pixels: 0 ... 255 as -1 ... 1"),
     "integers": (GRAY.astype(np.int64), "pixels: 0 ... 255 as -1 ... 1"),
@@ -37,6 +38,7 @@ AUTO = {
     "a narrow column": (POINTS * [0.01, 0.05, 0.05], "standard: 3 columns, each as"),
     "a far column": (POINTS + np.array([0, 1e6, 0]), "standard: 3 columns, each as"),
     "a constant column": (POINTS * [50, 0, 50] + 7, "; 1 column constant, learned as 0"),
+    "a large constant column": (POINTS * [1, 0, 1] + [0, 500, 0], "; 1 column constant, learned"),
     "a constant column that fits": (POINTS * [1, 0, 1] + 7, None),
     "signals": (RANDOM.normal(size=(60, 2, 5)) * 99, "standard: 2 channels, each as"),
 }
@@ -108,3 +110,13 @@ def test_a_mean_far_away_loses_no_digits():
     d = as_dataset(x)
     kept = torch.sort(whole(d).double() * d.scaling.width + d.scaling.shift, 0).values
     assert np.abs(kept.numpy() - np.sort(x, 0)).max() < 1e-6
+
+
+def test_samples_far_from_zero_come_back_without_rounding():
+    times = 1.7e9 + RANDOM.normal(size=(60, 2))
+    d = as_dataset(times)
+    x = data_units(whole(d), d.scaling)
+    assert x.dtype == torch.float64
+    assert np.allclose(np.sort(x.numpy(), 0), np.sort(times, 0), rtol=0, atol=1e-5)
+    assert in_units(whole(d), d.scaling, d.scaling).dtype == torch.float32
+    assert in_units(whole(d), d.scaling, None).dtype == torch.float32

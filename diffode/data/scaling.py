@@ -19,6 +19,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+FAR = 1e5  # shift over width, of which single precision rounds 1 % away
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -61,9 +63,13 @@ class Scaling:
         return u.to(x.dtype if x.is_floating_point() else torch.float32)
 
     def to_data(self, u: Tensor) -> Tensor:
-        r"""Points in data units, from model units u, shape (B, \*event)."""
+        r"""Points in data units, from model units u, shape (B, \*event).
+
+        They are of the type of u, or float64 where a shift is so far from 0 that single precision
+        would round the points to a few values, as of times in seconds since 1970.
+        """
         x = u.double() * self.width.to(u.device) + self.shift.to(u.device)
-        return x.to(u.dtype)
+        return x if bool((self.shift.abs() >= FAR * self.width).any()) else x.to(u.dtype)
 
     def log_volume(self, event_shape: Sequence[int]) -> float:
         r"""The log of the volume in data units of a unit of model volume, :math:`\sum \log w`.
@@ -113,7 +119,7 @@ def in_units(u: Tensor, source: Scaling | None, target: Scaling | None) -> Tenso
     """
     if same_units(source, target) or (target is None and is_bytes(source)):
         return u
-    return model_units(data_units(u, source), target)
+    return model_units(data_units(u, source), target).to(u.dtype)
 
 
 def is_bytes(scaling: Scaling | None) -> bool:

@@ -3,12 +3,14 @@
 ================ ==================================================== =========================
 scale            of                                                   model units
 ================ ==================================================== =========================
-auto             bytes                                                0 ... 255 as [-1, 1]
+auto             bytes                                                0 ... 255 as [-1, 1];
+                                                                      0 and 1 alone so too
 auto             images whose values fill 0 ... 1, whole numbers      that range as [-1, 1]
                  that fill 0 ... 255, uint16 that fills its range
 auto             points with a column of standard deviation below     each column (x - mean) / std
                  .02 or above 10, of standard deviations that differ
-                 ten times, or of a mean 1e5 times as large
+                 ten times, or of a mean 1e5 times as large; or with
+                 a constant column of size 10 or more
 auto             images and signals of such a standard deviation or   the same for each channel
                  mean over all
 auto             others                                               the same numbers
@@ -35,13 +37,12 @@ import torch
 
 from diffode.data.layout import Layout, Numbers
 from diffode.data.npy import Array
-from diffode.data.scaling import Scaling
+from diffode.data.scaling import FAR, Scaling
 from diffode.data.source import CHUNK
 from diffode.options import counted
 
 SMALLEST, LARGEST = 0.02, 10.0  # standard deviations that noise levels and networks are made for
 UNEQUAL = 10.0  # of columns: the narrow one is drawn nearly four times worse than it could be
-FAR = 1e5  # mean over standard deviation, of which single precision rounds 1 % away
 _MOMENTS = np.mean, np.var, np.min, np.max
 _END = 0.05  # of a range: how near to its ends values come that fill it
 
@@ -164,7 +165,7 @@ def scaling_of(scale: str, rows: Numbers, train: Array, layout: Layout) -> Scali
     """
     is_bytes = rows.dtype == np.uint8
     if is_bytes and scale != "standard":
-        return None if scale == "none" else Scaling.pixels()
+        return None if scale == "none" else Scaling.pixels(high=_highest(rows))
     found = measured(rows, train, layout)
     levels = _range(found, rows.dtype)
     if scale == "pixels":
@@ -174,6 +175,11 @@ def scaling_of(scale: str, rows: Numbers, train: Array, layout: Layout) -> Scali
     if scale == "standard" or (scale == "auto" and _is_unfit(found, layout)):
         return standard(found, layout)
     return None
+
+
+def _highest(rows: Numbers) -> float:
+    """The white of bytes: 1 of masks, which are 0 and 1 alone, else 255."""
+    return 255.0 if any(bool((piece > 1).any()) for _, piece in pieces(rows)) else 1.0
 
 
 def standard(found: Measured, layout: Layout) -> Scaling:
@@ -224,6 +230,8 @@ def _is_unfit(found: Measured, layout: Layout) -> bool:
     mean, std = found.mean[~found.constant], found.std[~found.constant]
     if not std.size:
         return False
+    if (np.abs(found.low[found.constant]) >= LARGEST).any():
+        return True
     if layout.kind != "points":  # one scale for all channels
         std = np.sqrt(np.square(std).mean(keepdims=True))
     unequal = layout.kind == "points" and std.max() >= UNEQUAL * std.min()

@@ -25,8 +25,9 @@ import warnings
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import FAR
 from diffode.data.source import CHUNK, Samples, require_finite, width
-from diffode.data.units import FAR, LARGEST, SMALLEST, UNEQUAL
+from diffode.data.units import LARGEST, SMALLEST, UNEQUAL
 from diffode.fields.base import AffineField, Field
 from diffode.training.objective import Objective, Withdrawn
 
