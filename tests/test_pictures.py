@@ -7,6 +7,7 @@ from PIL import Image
 
 from diffode import fit
 from diffode.data import as_dataset
+from diffode.data.source import equal
 from tests.pictures import folder, picture
 
 IMAGES = [picture(k, (12, 10)) for k in range(20)]
@@ -91,3 +92,12 @@ def test_floats_are_not_resampled():
 def test_a_list_of_images_is_trained_on():
     run = fit("edm", SIZES, reading={"resize": 8}, steps=2, batch=4, width=4, depth=1)
     assert run.dataset.event_shape == (3, 8, 8) and run.plan.reading == {"resize": 8}
+
+
+def test_pairs_of_an_image_and_a_label_are_resampled():
+    found = as_dataset([(image, k % 2) for k, image in enumerate(SIZES)], resize=8)
+    arrays = as_dataset([(np.array(image), k % 2) for k, image in enumerate(SIZES)], resize=8)
+    alone = as_dataset((SIZES, [k % 2 for k in range(len(SIZES))]), resize=8)
+    for d in (found, arrays):
+        assert equal(d.train, alone.train)
+        assert torch.equal(d.train_labels, alone.train_labels)

@@ -115,4 +115,4 @@ def _is_picture(sample: object, reading: Reading) -> bool:
     """Whether a sample is an image of Pillow, or an array that is to be resampled."""
     if isinstance(sample, Image.Image):
         return True
-    return reading.resize is not None and np.ndim(sample) in (2, 3)  # type: ignore[arg-type]
+    return reading.resize is not None and len(getattr(sample, "shape", ())) in (2, 3)
