@@ -1,6 +1,7 @@
 """Classes: which are drawn, what they are called, and what is refused before anything is drawn."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import diffode
 from diffode.cli.app import run
+from diffode.cli.classes import classes_to_draw
 from diffode.data import Dataset, load
 from diffode.fields import Empirical, Karras
 from diffode.runs.targets import resolve
@@ -244,3 +246,13 @@ def test_other_labels_in_python_are_refused(exact, case):
     ):
         with pytest.raises(error, match=said):
             ask()
+
+
+def test_a_class_called_all_is_not_every_class():
+    target = SimpleNamespace(name="run", classes=3, class_names=("all", "b", "c"), checkpoint=None)
+    for label, per_class, wanted in ((None, 1, [0, 1, 2]), ("all", 1, [0]), ("all,b", 1, [0, 1])):
+        _, y = classes_to_draw(label, per_class, None, target)
+        assert y.tolist() == wanted, label
+    for label in ("", "--1"):
+        with pytest.raises(ValueError, match="this field has labels 0 to 2, named 'all'"):
+            classes_to_draw(label, 1, None, target)

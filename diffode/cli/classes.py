@@ -37,7 +37,7 @@ def classes_to_draw(
             )
         return SAMPLES if n is None else n, None
     option = "--per-class" if label is None else f"--label {brief(label, 80)}"
-    labels = _labels(label or "all", option, target)
+    labels = _labels(label, option, target)
     each = per_class or _each(n, len(labels), option)
     count = each * len(labels)
     if n not in (None, count):
@@ -60,12 +60,15 @@ def _each(n: int | None, labels: int, option: str) -> int:
     return n // labels
 
 
-def _labels(text: str, option: str, target: Target) -> list[int]:
-    """The labels that a text names, each once; a class's own name comes before all else."""
+def _labels(text: str | None, option: str, target: Target) -> list[int]:
+    """The labels that a text names, each once; a class's own name comes before all else.
+
+    None stands for all of them, even where a class is called "all".
+    """
     classes, names = target.classes, target.class_names
     if classes is None and target.checkpoint is not None:
         raise ValueError(f"got {option}, but this field knows no labels")
-    if text == "all" and text not in names:
+    if text is None or (text == "all" and text not in names):
         if classes is None:
             raise ValueError(
                 f"got {option}, but {target.name} does not say how many labels it has; give their "
@@ -82,7 +85,7 @@ def _labels(text: str, option: str, target: Target) -> list[int]:
 def _label(text: str, option: str, classes: int | None, names: Sequence[str]) -> int:
     if text in names:
         return names.index(text)
-    number = int(text) if text.lstrip("-").isdecimal() and len(text) < 10 else None
+    number = int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else None
     if number is not None and (classes is None or 0 <= number < classes):
         return number
     known = f"labels 0 to {classes - 1}" if classes is not None else "labels 0, 1, ..."
