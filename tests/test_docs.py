@@ -7,6 +7,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from torch import nn
 from typer.main import get_command
 
 import diffode
@@ -43,7 +44,7 @@ def desk(tmp_path, monkeypatch):
     assert names()  # so that ours are registered
     monkeypatch.setattr(registry, "_TABLES", {k: dict(v) for k, v in registry._TABLES.items()})
     fit, budget = diffode.fit, diffode.analysis.error_budget
-    monkeypatch.setattr(diffode, "fit", lambda *a, **k: fit(*a, **TINY | k), raising=False)
+    monkeypatch.setattr(diffode, "fit", lambda *a, **k: fit(*a, **tiny(**k)), raising=False)
     monkeypatch.setattr(
         diffode.analysis,
         "error_budget",
@@ -51,6 +52,12 @@ def desk(tmp_path, monkeypatch):
         raising=False,
     )
     return tmp_path
+
+
+def tiny(**given):
+    """The options of a training made small; a network that is made already keeps its size."""
+    sizes = {"width", "depth"} if isinstance(given.get("network"), nn.Module) else set()
+    return {k: v for k, v in TINY.items() if k not in sizes} | given
 
 
 def image_sets(folder):
