@@ -22,7 +22,10 @@ class Kind:
     also: str = ""
 
 
-_PATHS = "; or give a path to a .npy or .npz file or to a folder of IDX files"
+_PATHS = (
+    "; or give the path of a .npy, .npz, .csv or .parquet file that is there, or of a folder"
+    " of images or of IDX files"
+)
 _CLASSIFIER = ", or the path of a .safetensors file from diffode features"
 KINDS = {
     "recipe": Kind("field", "diffode.recipes", "diffode.recipes"),

@@ -7,6 +7,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch import nn
 from typer.main import get_command
 
@@ -61,7 +62,7 @@ def tiny(**given):
 
 
 def image_sets(folder):
-    """Forty images each in place of Fashion-MNIST and of OpenMoji, as their files are."""
+    """Forty images each in place of Fashion-MNIST, OpenMoji and a reader's photos."""
     pixels, y = np.random.default_rng(1).integers(0, 256, (80, 28, 28), np.uint8), np.arange(80)
     fashion = folder / "sets" / "fashion-mnist"
     fashion.mkdir(parents=True)
@@ -72,6 +73,9 @@ def image_sets(folder):
     emoji = np.random.default_rng(2).integers(0, 256, (80, 3, 32, 32), np.uint8)
     parts = {"x": emoji[:40], "y": y[:40] % 12, "x_test": emoji[40:], "y_test": y[40:] % 12}
     np.savez(folder / "openmoji-32.npz", **parts)
+    for k, colour in enumerate(["red", "blue"] * 20):
+        (folder / "photos" / colour).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40 + k, 36), colour).save(folder / "photos" / colour / f"{k}.png")
 
 
 def without_budget(text):

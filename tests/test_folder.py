@@ -132,7 +132,7 @@ def test_what_is_no_image_is_counted_and_what_is_hidden_passed_over(tmp_path):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "dog" / "pipe.png")
     found = load(tmp_path)
-    assert found.left_out == () and "2 files that are no images" in found.notes
+    assert found.left_out == () and "left alone: 2 files of other kinds" in found.notes
 
 
 def test_links_are_followed_and_a_circle_ends(tmp_path):

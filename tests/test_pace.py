@@ -57,7 +57,7 @@ def test_the_command_states_the_steps_and_keeps_them(tmp_path, capsys):
     assert run([*asked, "--minutes", "0.1"]) == 0
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     steps = stored["training"]["steps"]
-    assert f"{steps} steps fit into 0.1 minutes" in capsys.readouterr().err
+    assert f"{steps} steps fit into 0.1 min" in capsys.readouterr().err
     assert steps == 8 and "minutes" not in stored["training"]
     assert run([*asked, "--minutes", "1"]) == 2, "a folder with a run"
     assert "holds a run" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from diffode.cli.signals import Ended, stopping
 from diffode.data import Dataset, names, source_of
 from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
+from diffode.options import counted
 from diffode.recipes import find
 from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.pace import within
@@ -103,7 +104,7 @@ def _timed(job: Job, dataset: Dataset, minutes: float) -> Job:
     """The job with as many steps as fit into so many minutes."""
     require_free(job.folder)
     plan = within(job.plan, dataset, 60 * minutes)
-    typer.echo(f"{plan.steps} steps fit into {minutes:g} minutes", err=True)
+    typer.echo(f"{counted(plan.steps, 'step')} fit into {minutes:g} min", err=True)
     return replace(job, plan=plan)
 
 

@@ -125,5 +125,5 @@ def _said(taken: Taken, reading: Reading) -> list[str]:
     if isinstance(taken.rows, Decoded):
         said.append("too many to hold: each is decoded when it is asked for")
     if taken.others:
-        said.append(f"{counted(taken.others, 'file')} that are no images")
+        said.append(f"left alone: {counted(taken.others, 'file')} of other kinds")
     return said

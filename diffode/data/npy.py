@@ -25,7 +25,7 @@ _HEADERS = {
 }
 _UNREADABLE = (
     "numpy cannot read this ({}); wanted an array of numbers saved by np.save or np.savez; files "
-    "of pickled objects are not opened"
+    "of pickled objects are not opened, and image files go as a folder, to train and data"
 )
 
 
