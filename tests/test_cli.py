@@ -70,6 +70,7 @@ def listing(folder):
 
 TRAIN = {
     "--field poison": r"no field named 'poison'; did you mean 'poisson'\? fields: .*vp",
+    ".": "got the path . as FIELD; the field stands before the data, as in diffode train edm",
     "": "give a FIELD, as in diffode train edm; diffode fields lists the names",
     "vp --field edm": "got FIELD vp and --field edm; give one of the two",
     "--field vp --data moon": r"no data set named 'moon'; did you mean 'moons'\? data sets: .*dig",

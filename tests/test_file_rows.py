@@ -136,6 +136,10 @@ ODD = {
         {"y": np.array(["a", "q"])[Y % 2], "classes": np.array(["a", "b"])},
         "got the label 'q', which is none of the classes",
     ),
+    "labels of two kinds": (
+        {"x_test": X, "y": np.array(["a", "b"])[Y % 2], "y_test": Y},
+        "got labels y of type <U1 and y_test of type int64; wanted both",
+    ),
     "few test labels": (
         {"x_test": X, "y": Y, "y_test": Y[:5]},
         r"labels y of shape \(5,\)",

@@ -276,3 +276,16 @@ def test_what_a_named_set_holds_is_said(capsys):
     assert values.startswith("train points from -1 to 1, std ")
     assert sum(map(int, classes.partition(": ")[2].split(", "))) == len(load("digits").train)
     assert "no data set named 'dogs'" in refused(capsys, "data", "dogs")
+
+
+def test_a_number_held_as_a_tensor_has_its_label_beside_it():
+    class Numbers(torch.utils.data.Dataset):
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, k):
+            return torch.tensor(k / 10), k % 2
+
+    d = as_dataset(Numbers())
+    assert d.event_shape == (1,) and d.classes == 2
+    assert as_dataset([(k / 10, k % 2) for k in range(40)]).event_shape == (2,)

@@ -55,6 +55,12 @@ def test_pictures_are_the_same_in_all_units(images):
     np.testing.assert_array_equal(images[0][below:], images[1][below:])
 
 
+def test_points_in_other_units_than_the_run_are_spoken_of(images, capsys):
+    for name, said in (("floats", True), ("bytes", False)):
+        out(images, "e.npz", "encode", images / "bytes/run", images / f"{name}.npz", *LOOSE[:-2])
+        assert ("takes them in the units of its data" in capsys.readouterr().err) == said
+
+
 def test_a_card_does_not_depend_on_the_units(images):
     cards = both(images, "card.json", "likelihood", "--n", "2", *LOOSE[:-2])
     given, plain = map(figures, cards)

@@ -230,7 +230,7 @@ def test_what_is_not_stated_of_a_round_trip_is_chosen_and_what_is_stated_holds()
     assert torch.equal(encode(field, x).x, tight.x) and encode(field, x).nfe == tight.nfe
     loose = encode(field, x, rtol=1e-2, atol=1e-2)
     assert loose.nfe < tight.nfe, "stated tolerances were not taken"
-    for stated in ({"nfe": 10}, {"steps": 10}):
+    for stated in ({"nfe": 10}, {"steps": 10}, {"grid": "karras"}):
         usual = encode(field, x, "default", **stated)
-        assert torch.equal(encode(field, x, **stated).x, usual.x) and usual.nfe <= 20
+        assert torch.equal(encode(field, x, **stated).x, usual.x) and usual.nfe <= 35
         assert torch.equal(round_trip(field, x, **stated), round_trip(field, x, "trig", **stated))

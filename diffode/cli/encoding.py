@@ -37,6 +37,7 @@ def encode_command(asked: Encode) -> None:
     field = target.field
     settings = _settings(asked, field, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
+    warn(_unlike(asked.file, x, field))
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
 
@@ -91,7 +92,7 @@ def decode_command(asked: Decode) -> None:
 
 def _settings(asked: Encode | Decode, field: Field, back: bool = False) -> dict[str, Any]:
     """How points are moved, and with ``back`` the same both ways."""
-    counted = (asked.nfe, asked.steps) != (None, None)
+    counted = (asked.nfe, asked.steps, asked.grid) != (None,) * 3
     return {
         "solver": encoder_for(field, asked.solver, pairs(asked.assignments), counted, back),
         "nfe": asked.nfe,
@@ -99,6 +100,18 @@ def _settings(asked: Encode | Decode, field: Field, back: bool = False) -> dict[
         "grid": asked.grid,
         "batch": BATCH,
     }
+
+
+def _unlike(file: Path, x: Tensor, field: Field) -> str:
+    """What to say of images that fill next to nothing of the run's gray levels."""
+    scaling, spread = field.scaling, float(x.max() - x.min())
+    if scaling is None or scaling.kind != "pixels" or spread > float(scaling.width.max()) / 10:
+        return ""
+    low, high = float(x.min()), float(x.max())
+    return (
+        f"the points in {file} lie between {low:.3g} and {high:.3g}, and this run takes them in "
+        f"the units of its data, {scaling}; see that they are in those"
+    )
 
 
 def _mark(field: Field) -> Tensor:

@@ -30,6 +30,7 @@ def outline(
     rows = [
         ("field", plan.field),
         ("data", str(dataset)),
+        *(("data, " + key, shown(value)) for key, value in plan.reading.items()),
         ("labels", shown(plan.labels)),
         ("seed", str(plan.seed)),
         ("solver", plan.solver),

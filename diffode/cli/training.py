@@ -165,6 +165,12 @@ def _new(asked: Train, options: dict[str, Any]) -> Job:
     """A new run."""
     if asked.field is None:
         raise ValueError("give a FIELD, as in diffode train edm; diffode fields lists the names")
+    known = {*registry.names("recipe"), *registry.aliases("recipe")}
+    if asked.field not in known and code.place(asked.field) is None and Path(asked.field).exists():
+        raise ValueError(
+            f"got the path {asked.field} as FIELD; the field stands before the data, as in "
+            f"diffode train edm {asked.field}"
+        )
     options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
     if asked.solver is not None:
         get_solver(asked.solver)  # refused now, if at all, and not after the training

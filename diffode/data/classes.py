@@ -46,10 +46,15 @@ def classes_of(
         ValueError: labels of another number, type or range, or names that do not fit.
     """
     known = None if names is None else _names(names)
+    if test is not None and (test.dtype.kind == "U") != (y.dtype.kind == "U"):
+        raise ValueError(
+            f"got labels y of type {y.dtype} and y_test of type {test.dtype}; wanted both as "
+            "texts, or both as integers"
+        )
     if y.dtype.kind == "U":
         known = known or tuple(np.unique(y).tolist())
         y = _numbered(y, known)
-        test = test if test is None or test.dtype.kind != "U" else _numbered(test, known)
+        test = None if test is None else _numbered(test, known)
     first = labels(y, rows)
     second = None if test is None else labels(test, tested)
     highest = max(int(v.max()) for v in (first, second) if v is not None)

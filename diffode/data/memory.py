@@ -104,8 +104,15 @@ def _stacked(samples: Samples) -> tuple[Array, Array | None]:
 
 
 def _sample(sample: object) -> tuple[Array, Array | None]:
-    """A sample and its label: of a tuple (x,) or (x, label) the parts, else numbers alone."""
-    if not isinstance(sample, tuple) or all(np.ndim(part) == 0 for part in sample):
+    """A sample and its label: of a tuple (x,) or (x, label) the parts, else numbers alone.
+
+    A tuple of plain numbers is one sample; behind a tensor or an array of one number stands a
+    label.
+    """
+    if not isinstance(sample, tuple) or not sample:
+        return _array(sample), None
+    held = isinstance(sample[0], Tensor | np.ndarray)
+    if not held and all(np.ndim(part) == 0 for part in sample):
         return _array(sample), None
     if len(sample) > 2:
         raise ValueError(

@@ -230,6 +230,7 @@ def _made(
         inspect.signature(make).bind(shape, **chosen)
     except TypeError as error:
         raise TypeError(
-            f"network {kind!r} cannot be made with (event_shape, *, {', '.join(chosen)}): {error}"
+            f"network {kind!r} cannot be made with (event_shape, *, {', '.join(chosen)}): "
+            f"{error}; let it take these, or in Python give network= a module that is made"
         ) from None
     return make(shape, **chosen)

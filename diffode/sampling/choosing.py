@@ -108,7 +108,8 @@ def encoder_for(
 
     Arguments:
         field, solver, options, back: as for `solver_for`.
-        counted: whether evaluations or steps are stated, with which None is the usual solver.
+        counted: whether evaluations, steps or a grid are stated, with which None is the usual
+            solver.
 
     Raises:
         ValueError: an unknown name or option, or options beside a solver.

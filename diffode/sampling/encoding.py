@@ -54,7 +54,7 @@ def encode(
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
     x = model_units(field.as_state(x), field.scaling)
     y = field.as_labels(y, len(x))
-    solver = encoder_for(field, solver, options, (nfe, steps) != (None, None), back=True)
+    solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3, back=True)
     times = times_for(field, solver, nfe, steps, grid, "none").flip(0)
     parts = []
     with torch.no_grad():
@@ -115,7 +115,7 @@ def decode(
         raise ValueError(
             f"got {len(points)} points and {len(radii)} values of q; pass one per point"
         )
-    solver = encoder_for(field, solver, options, (nfe, steps) != (None, None))
+    solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3)
     times = times_for(field, solver, nfe, steps, grid, final)
     parts = []
     with torch.no_grad():

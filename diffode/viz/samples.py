@@ -21,7 +21,7 @@ def samples_picture(
     title: str = "",
     y: Tensor | None = None,
     reference_y: Tensor | None = None,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
 ) -> bytes:
     """The PNG that suits the shape, see `image_sheet` and `points_picture`.
 
@@ -38,5 +38,5 @@ def samples_picture(
         ValueError: no samples, or a reference that does not fit them.
     """
     if is_image(tuple(x.shape[1:])):
-        return image_sheet(x, path, title, y, names)
-    return points_picture(x, path, reference, title, y, reference_y, names)
+        return image_sheet(x, path, title, y, names or ())
+    return points_picture(x, path, reference, title, y, reference_y, names or ())
