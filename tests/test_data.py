@@ -71,7 +71,9 @@ def test_an_unknown_name_is_refused_with_a_suggestion():
     message = r"no data set named 'mons'; did you mean 'moons'\? data sets: eight-gaussians, .*npz"
     with pytest.raises(ValueError, match=message):
         data.load("mons")
-    with pytest.raises(ValueError, match=r"no data set named 'table\.csv'; data sets: .*\.npy"):
+    with pytest.raises(ValueError, match=r"no data set named 'table\.txt'; data sets: .*\.npy"):
+        data.load("table.txt")
+    with pytest.raises(FileNotFoundError, match=r"table\.csv: no such file"):
         data.load("table.csv")
     with pytest.raises(AttributeError, match="no attribute 'Datset'"):
         _ = data.Datset

@@ -33,9 +33,10 @@ def encode_command(asked: Encode) -> None:
     if asked.out.suffix != ".npz":
         raise ValueError(f"got --out {asked.out}; wanted a name that ends in .npz")
     require_writable(asked.out.parent)
+    options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    settings = _settings(asked, field, back=True)
+    settings = _settings(asked, field, options, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     warn(_unlike(asked.file, x, field))
     with progress_bar("encode and back", 2 * len(x)) as bar:
@@ -68,9 +69,10 @@ def decode_command(asked: Decode) -> None:
     if asked.final not in ("none", "denoise"):
         raise ValueError(f"got --final {asked.final}; wanted none or denoise")
     require_writable(asked.out.parent)
+    options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    settings = _settings(asked, field)
+    settings = _settings(asked, field, options)
     z, y = read_points(asked.file, field.event_shape, target.classes)
     q = read_array(asked.file, "q")
     of = read_array(asked.file, "field")
@@ -90,11 +92,13 @@ def decode_command(asked: Decode) -> None:
     typer.echo(f"wrote {asked.out} ({len(z)} points)")
 
 
-def _settings(asked: Encode | Decode, field: Field, back: bool = False) -> dict[str, Any]:
+def _settings(
+    asked: Encode | Decode, field: Field, options: dict[str, Any], back: bool = False
+) -> dict[str, Any]:
     """How points are moved, and with ``back`` the same both ways."""
     counted = (asked.nfe, asked.steps, asked.grid) != (None,) * 3
     return {
-        "solver": encoder_for(field, asked.solver, pairs(asked.assignments), counted, back),
+        "solver": encoder_for(field, asked.solver, options, counted, back),
         "nfe": asked.nfe,
         "steps": asked.steps,
         "grid": asked.grid,
