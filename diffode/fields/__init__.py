@@ -35,13 +35,16 @@ from diffode.fields.wrapped import Wrapped
 if TYPE_CHECKING:
     from diffode.fields.critics import CriticBank
     from diffode.fields.divergences import Divergence, get_divergence
+    from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.fields.ratios import ExactRatio, Frozen, GaussianFlow
 
 _HOMES = {
+    "ClassifierFree": "guidance",
     "CriticBank": "critics",
     "Divergence": "divergences",
+    "classifier_free": "guidance",
     "get_divergence": "divergences",
     "DiscriminatorGuided": "guided",
     "discriminator_guided": "guided",
@@ -56,6 +59,7 @@ __all__ = [
     "VE",
     "VP",
     "AffineField",
+    "ClassifierFree",
     "Cosine",
     "CriticBank",
     "DataPrediction",
@@ -87,6 +91,7 @@ __all__ = [
     "VPrediction",
     "VelocityPrediction",
     "Wrapped",
+    "classifier_free",
     "discriminator_guided",
     "get_divergence",
     "rescheduled",

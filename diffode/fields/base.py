@@ -75,6 +75,8 @@ class Field(Tables, metaclass=SeenThrough):
         classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
             (unconditional). None where the field does not say.
         scaling: from the data's units to those of the field; None where they are the same.
+        calls_per_evaluation: the most calls of a network that an evaluation takes: 1, and 2 under
+            guidance. `calls` says it for a time.
     """
 
     prior: Spherical | None
@@ -84,6 +86,7 @@ class Field(Tables, metaclass=SeenThrough):
     smooth: bool = True
     classes: int | None = None
     scaling: Scaling | None = None
+    calls_per_evaluation: int = 1
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, shape (B, *event)."""
@@ -96,6 +99,10 @@ class Field(Tables, metaclass=SeenThrough):
             raise ValueError(f"{type(self).__name__} has no prior to start from")
         x = prior.sample((n, *self.event_shape), rng, device=self.device)
         return Start(x, self)
+
+    def calls(self, t: Tensor) -> int:
+        """The calls of a network that an evaluation at time t, shape () or (B,), takes."""
+        return self.calls_per_evaluation
 
     def rows(self, index: Tensor) -> Field:
         """The field of these rows of the batch: itself, unless it holds per-row values."""

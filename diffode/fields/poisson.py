@@ -137,8 +137,17 @@ class PoissonField(Wrapped):
             raise ValueError(
                 f"got {len(x)} rows for a field bound to {len(self.q)}; call field.rows(index)"
             )
-        x0 = self.inner.denoise(x, t * self.q / math.sqrt(self.dof), y)
+        x0 = self.inner.denoise(x, self._own(t), y)
         return x0, (x - x0) / expand_like(t, x)
+
+    def calls(self, t: Tensor) -> int:
+        """The network calls of an evaluation at time t, each row at a level of its own."""
+        return self.inner.calls(t if self.q is None else self._own(t))
+
+    def _own(self, t: Tensor) -> Tensor:
+        """Each row's time of the inner field, q t / sqrt(D)."""
+        assert self.q is not None
+        return t * self.q / math.sqrt(self.dof)
 
     def _describe(self) -> list[str]:
         form = "plane form" if self.q is None else f"bound to {len(self.q)} rows"

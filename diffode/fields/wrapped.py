@@ -19,8 +19,8 @@ class Wrapped(AffineField):
     r"""An affine field that changes the answer of another; write ``posterior``.
 
     All else is the inner field's: prior, start, rows, latent, bound values, labels, moments,
-    units and the settings that it is sampled with. `Rescheduled`, `PoissonField` and
-    `DiscriminatorGuided` are wrappers.
+    units, network calls and the settings that it is sampled with. `Rescheduled`, `PoissonField`,
+    `ClassifierFree` and `DiscriminatorGuided` are wrappers.
 
     Arguments:
         inner: the field.
@@ -54,6 +54,15 @@ class Wrapped(AffineField):
     @scaling.setter
     def scaling(self, scaling: Scaling | None) -> None:
         self.inner.scaling = scaling
+
+    @property
+    def calls_per_evaluation(self) -> int:  # type: ignore[override]
+        """The most network calls that an evaluation of the inner field takes."""
+        return self.inner.calls_per_evaluation
+
+    def calls(self, t: Tensor) -> int:
+        """The network calls of an evaluation of the inner field at time t."""
+        return self.inner.calls(t)
 
     def around(self, inner: AffineField) -> Self:
         """The same change made to another inner field."""

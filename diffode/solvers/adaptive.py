@@ -160,10 +160,9 @@ class Adaptive(Solver):
             if count < len(going):
                 parts.append(rows.take(~going))
                 rows = rows.take(going)
-                spent, calls = calls.nfe, f.rows(rows.index)
-                calls.nfe = spent
+                calls = f.rows(rows.index).counting_on(calls)
             if not count:
-                f.nfe = calls.nfe
+                f.counting_on(calls)
                 return _join(parts)
             rows = self._step(calls, rows, end, way)
 

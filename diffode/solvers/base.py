@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class Solution:
         times: the times asked for, from the first to the last.
         nfe: evaluations of the field, the final denoising included.
         nfe_per_row: the same for each row, shape (B,).
+        network_calls: calls of the network in these evaluations: as many, but for guided fields
+            (`Field.calls`).
         status: 0 for each row that reached its end, 1 where the budget of evaluations was spent
             before, 2 where x or the velocity is not finite, shape (B,).
         path: the states at ``times``, shape (len(times), B, *event), if asked for: the first is
@@ -50,6 +52,7 @@ class Solution:
     final: Final = "none"
     latent: Latent | None = None
     t_per_row: Tensor | None = None
+    network_calls: int = 0
 
     @property
     def q(self) -> Tensor | None:
@@ -79,6 +82,7 @@ class CountedField:
     Attributes:
         to_zero_noise: whether the last step shall end at the data itself, where sigma is 0.
         nfe: evaluations so far.
+        network_calls: calls of the network in them.
         nfe_per_row, status: set by a solver whose rows may stop, each of shape (B,).
         at: the time that each row is at, in the clock integrated in, shape (B,): set before a
             state is yielded by a solver whose rows may have stopped; None where all are at the
@@ -90,22 +94,32 @@ class CountedField:
     at: Tensor | None = None
 
     def __init__(self, field: Field, y: Tensor | None, to_zero_noise: bool = False) -> None:
-        self.field, self.y, self.to_zero_noise, self.nfe = field, y, to_zero_noise, 0
+        self.field, self.y, self.to_zero_noise = field, y, to_zero_noise
+        self.nfe = self.network_calls = 0
 
     def rows(self, index: Tensor) -> CountedField:
         """The same for these rows of the batch, counting anew."""
         return CountedField(self.field.rows(index), None if self.y is None else self.y[index])
 
+    def counting_on(self, other: CountedField) -> Self:
+        """Itself, with the counts of another."""
+        self.nfe, self.network_calls = other.nfe, other.network_calls
+        return self
+
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """The field's velocity: one evaluation."""
-        self.nfe += 1
+        self._count(t)
         return self.field.velocity(x, t, self.y)
 
     def posterior(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The field's conditional means of data and noise: one evaluation."""
         assert isinstance(self.field, AffineField)  # by Solver.check
-        self.nfe += 1
+        self._count(t)
         return self.field.posterior(x, t, self.y)
+
+    def _count(self, t: Tensor) -> None:
+        self.nfe += 1
+        self.network_calls += self.field.calls(t)
 
     def level(self, t: Tensor) -> Level:
         """The noise level at time t, no evaluation."""
@@ -262,4 +276,5 @@ def _solution(
         t_end=float(times[-1]),
         final="denoise" if f.to_zero_noise else "none",
         t_per_row=None if f.at is None else ends if other is None else other.native(ends),
+        network_calls=f.network_calls,
     )

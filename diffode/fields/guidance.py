@@ -1,0 +1,237 @@
+r"""Guidance by a second field: away from what knows less, towards what knows more.
+
+Both halves of an affine field's posterior are linear in :math:`E[x_0 | x]`, so that guiding the
+data, the noise or the velocity is one thing:
+
+.. math:: E[x_0|x] \leftarrow E_{ref}[x_0|x] + w \, (E[x_0|x, y] - E_{ref}[x_0|x]).
+
+The reference is the field itself without a label (classifier-free guidance), or a weaker field
+(autoguidance). w = 1 is the conditional field, w = 0 the reference, w > 1 extrapolates. Ho and
+Salimans write 1 + w for it. For normal noise the guided score is that of
+:math:`p_t^{1-w} \, p_t(\cdot | y)^w` at each level t. These are not the noisy versions of any one
+law, so that the samples are not those of :math:`p^{1-w} \, p(\cdot | y)^w`.
+
+References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al. (2024),
+https://arxiv.org/abs/2406.02507, eq. 3 (autoguidance); Kynkaanniemi et al. (2024),
+https://arxiv.org/abs/2404.07724, eq. 6 (the interval).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from diffode.doors import as_time, transformed
+from diffode.fields.base import AffineField, expand_like
+from diffode.fields.poisson import PoissonField
+from diffode.fields.wrapped import Wrapped
+
+
+class ClassifierFree(Wrapped):
+    """An affine field guided by itself or by a weaker one; `classifier_free` builds it.
+
+    Arguments:
+        field: the field that is told the label y.
+        weight: w, any finite number. 1 and 0 cost one evaluation of the network, others two.
+        interval: (lo, hi): guidance is on where lo <= sigma / alpha <= hi, and elsewhere w = 1;
+            None is everywhere.
+        weak: the reference, which is told y too; None is the field itself without a label.
+
+    Raises:
+        ValueError: a weight or an interval that are no numbers to use, or a weaker field of
+            another path.
+        TypeError: a weaker field without E[x_0 | x].
+    """
+
+    weak: AffineField | None
+
+    def __init__(
+        self,
+        field: AffineField,
+        weight: float,
+        interval: tuple[float, float] | None = None,
+        weak: AffineField | None = None,
+    ) -> None:
+        super().__init__(field)
+        self.weight, self.interval = as_weight(weight), as_interval(interval)
+        self.weak = None if weak is None else _on_the_path(weak, field)
+        if weak is not None:
+            self.smooth = field.smooth and weak.smooth
+
+    @property
+    def calls_per_evaluation(self) -> int:  # type: ignore[override]
+        """The most network calls that an evaluation takes."""
+        return self._cost(self.weight != 0 or self.interval is not None, self.weight != 1)
+
+    def calls(self, t: Tensor) -> int:
+        """The network calls of an evaluation at time t."""
+        return self._cost(*self._needs(self.guided_at(t)))
+
+    def _cost(self, told: bool, reference: bool) -> int:
+        own = self.inner.calls_per_evaluation
+        return own * told + reference * (self.weak or self.inner).calls_per_evaluation
+
+    def _needs(self, on: Tensor) -> tuple[bool, bool]:
+        """Whether the field that is told y is needed, and the reference."""
+        if self.interval is None:
+            return self.weight != 0, self.weight != 1
+        if transformed():  # no value can be looked at
+            return True, True
+        return self.weight != 0 or not bool(on.all()), self.weight != 1 and bool(on.any())
+
+    def guided_at(self, t: Tensor) -> Tensor:
+        """Whether guidance is on at time t, shape () or (B,)."""
+        if self.interval is None:
+            return torch.ones_like(t, dtype=torch.bool)
+        low, high = self.interval
+        rho = self.schedule.rho(t)
+        return (rho >= low) & (rho <= high)
+
+    def posterior(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], both guided."""
+        x = self.as_state(x)
+        t = as_time(t, x)
+        if y is None and self.weak is None:
+            raise ValueError(
+                "got no labels y for a field with classifier-free guidance; pass the class to "
+                "guide to, or take the field without guidance"
+            )
+        on = self.guided_at(t)
+        needs_told, needs_reference = self._needs(on)
+        if not needs_reference:
+            return self.inner.posterior(x, t, y)
+        reference = self._reference(x, t, y)
+        if not needs_told:
+            return reference
+        told, on = self.inner.posterior(x, t, y), expand_like(on, x).bool()
+        x0, n = (
+            torch.where(on, r + self.weight * (v - r), v)
+            for v, r in zip(told, reference, strict=True)
+        )
+        return x0, n
+
+    def _reference(self, x: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.weak is None:
+            return self.inner.posterior(x, t)
+        return self.weak.posterior(x, t, y)
+
+    def rows(self, index: Tensor) -> Self:
+        """The field of these rows of the batch, its reference too."""
+        other = super().rows(index)
+        weak = None if self.weak is None else self.weak.rows(index)
+        if weak is self.weak:
+            return other
+        other = other.copied()
+        other.weak = weak  # type: ignore[assignment]
+        return other
+
+    def _describe(self) -> list[str]:
+        where = [] if self.interval is None else [f"for rho in {list(self.interval)}"]
+        by = [] if self.weak is None else [f"from {type(self.weak).__name__}"]
+        return [*super()._describe(), " ".join([f"guidance {self.weight:g}", *by, *where])]
+
+
+def classifier_free(
+    field: AffineField,
+    weight: float,
+    interval: tuple[float, float] | None = None,
+    weak: AffineField | None = None,
+) -> AffineField:
+    r"""A field guided to its labels, or away from a weaker field.
+
+    .. math:: E[x_0|x] \leftarrow E_{ref}[x_0|x] + w \, (E[x_0|x, y] - E_{ref}[x_0|x])
+
+    Arguments:
+        field: an affine field with labels (without ``weak``, it must know the null label: a
+            network trained with ``label_drop`` above 0). In a `PoissonField`, each row is guided
+            at its own noise level.
+        weight: w; 1 is the field as it is, which costs what it did; 0 the reference; larger
+            weights extrapolate. Ho and Salimans write 1 + w.
+        interval: (lo, hi): guidance for lo <= sigma / alpha <= hi alone.
+        weak: a weaker field of the same path, for autoguidance: the same network trained for a
+            shorter time, or a smaller one.
+
+    Raises:
+        TypeError: a field without E[x_0 | x].
+        ValueError: a weight or an interval that are no numbers to use, or a weaker field of
+            another path.
+
+    References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al.
+    (2024), https://arxiv.org/abs/2406.02507, eq. 3.
+    """
+    require_affine(field)
+    if not isinstance(field, PoissonField):
+        return ClassifierFree(field, weight, interval, weak)
+    inner = ClassifierFree(field.inner, weight, interval, _plane(weak))
+    return PoissonField(inner, field.q, field.radius, field.max_radius)
+
+
+def require_affine(field: object) -> None:
+    """Refuse what states no E[x_0 | x] to guide.
+
+    Raises:
+        TypeError: a field of another kind.
+    """
+    if not isinstance(field, AffineField):
+        raise TypeError(
+            f"got a {type(field).__name__}; guidance changes E[x_0 | x], which affine fields have"
+        )
+
+
+def as_weight(weight: float) -> float:
+    """A guidance weight as a finite number.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        value = float(weight)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"got weight {weight!r:.40}; wanted a finite number, such as 2")
+    return value
+
+
+def as_interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """An interval of noise levels sigma / alpha, or None for all.
+
+    Raises:
+        ValueError: anything but two numbers, 0 <= lo < hi.
+    """
+    if interval is None:
+        return None
+    try:
+        low, high = (float(v) for v in interval)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not 0 <= low < high:
+        raise ValueError(
+            f"got interval {interval!r:.40}; wanted two noise levels sigma / alpha, 0 <= lo < hi"
+        )
+    return low, high
+
+
+def _plane(weak: AffineField | None) -> AffineField | None:
+    """A weaker Poisson field as one of a common radius, as the guided one's inner field is."""
+    return weak.inner if isinstance(weak, PoissonField) and weak.q is None else weak
+
+
+def _on_the_path(weak: AffineField, field: AffineField) -> AffineField:
+    """A weaker field, if its x_t have the law of noise and the levels of the field's own."""
+    require_affine(weak)
+    ends = torch.tensor([*field.span, sum(field.span) / 2], dtype=torch.float64)
+    pairs = [(f.schedule.alpha(ends), f.schedule.sigma(ends)) for f in (weak, field)]
+    same = all(torch.allclose(a, b, rtol=1e-9, atol=0) for a, b in zip(*pairs, strict=True))
+    if weak.event_shape != field.event_shape or repr(weak.noise) != repr(field.noise) or not same:
+        raise ValueError(
+            f"got a weaker field on {weak.schedule} with noise {weak.noise} and points of shape "
+            f"{weak.event_shape}; wanted those of the field that it guides: {field.schedule}, "
+            f"{field.noise}, {field.event_shape}"
+        )
+    return weak

@@ -1,0 +1,136 @@
+"""Classifier-free guidance and autoguidance: what they are by definition, and what they cost."""
+
+import math
+
+import pytest
+import torch
+
+from diffode import sample
+from diffode.fields import (
+    VP,
+    Empirical,
+    Karras,
+    PoissonField,
+    Rectified,
+    classifier_free,
+    rescheduled,
+)
+from diffode.priors import Normal, StudentT
+from diffode.rng import Rng
+
+POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)).double()
+CLASSES = torch.arange(30) % 3
+Y = torch.tensor([0, 2, 1, 0])
+X = 2 * torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double()
+
+
+def exact(schedule, noise=None, points=POINTS):
+    return Empirical(points, schedule, noise or Normal(), labels=CLASSES)
+
+
+NORMAL = exact(Karras(0.05, 20.0))
+POISSON = PoissonField(exact(Karras(0.05, 20.0), StudentT(4.0)))
+FIELDS = {"normal": NORMAL, "rectified": exact(Rectified()), "poisson": POISSON}
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_weights_1_and_0_are_the_fields_to_the_bit_and_at_their_cost(kind):
+    inner = FIELDS[kind]
+    for weight, labels in ((1.0, Y), (0.0, None)):
+        plain = sample(inner, 4, steps=6, y=labels)
+        guided = sample(classifier_free(inner, weight), 4, steps=6, y=Y)
+        assert torch.equal(guided.x, plain.x)
+        assert guided.network_calls == plain.network_calls == plain.nfe == guided.nfe
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_other_weights_call_the_network_twice(kind):
+    for solver in ("default", "heun", "dopri5", "dopri5-rows", "ddim"):
+        drawn = sample(classifier_free(FIELDS[kind], 2.0), 4, solver, steps=6, y=Y)
+        assert drawn.network_calls == 2 * drawn.nfe
+
+
+def test_the_guided_score_is_that_of_the_product_of_powers():
+    inner, w = exact(VP()), 2.5
+    guided = classifier_free(inner, w)
+    for t in (0.02, 0.3, 1.0):
+        x = X.clone().requires_grad_()
+        log = (1 - w) * inner.log_marginal(x, t) + w * inner.log_marginal(x, t, Y)
+        (expected,) = torch.autograd.grad(log.sum(), x)
+        torch.testing.assert_close(guided.score(X, t, Y), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_an_interval_is_guided_inside_and_plain_outside_and_counted():
+    guided = classifier_free(NORMAL, 3.0, (0.2, 2.0))
+    everywhere = classifier_free(NORMAL, 3.0)
+    for t, on in ((0.1, False), (0.2, True), (1.0, True), (2.0, True), (5.0, False)):
+        expected = (everywhere if on else NORMAL).posterior(X, t, Y)
+        for got, wanted in zip(guided.posterior(X, t, Y), expected, strict=True):
+            assert torch.equal(got, wanted)
+        assert guided.calls(torch.tensor(t)) == 1 + on
+    drawn = sample(guided, 4, "heun", steps=10, y=Y)
+    assert drawn.nfe < drawn.network_calls < 2 * drawn.nfe
+    assert guided.calls_per_evaluation == 2
+
+
+def test_rows_on_both_sides_of_an_edge_are_each_their_own():
+    guided = classifier_free(NORMAL, 3.0, (0.2, 2.0))
+    t = torch.tensor([0.1, 1.0, 0.5, 9.0])
+    whole = guided.denoise(X, t, Y)
+    for i in range(4):
+        torch.testing.assert_close(
+            guided.denoise(X[i : i + 1], t[i], Y[i : i + 1]), whole[i : i + 1]
+        )
+    zero = classifier_free(NORMAL, 0.0, (0.2, 2.0))
+    assert (zero.calls(t), zero.calls(t[:1]), zero.calls(t[1:3])) == (2, 1, 1)
+
+
+def test_guidance_up_to_infinity_is_on_where_no_signal_is_left():
+    guided = classifier_free(exact(Rectified()), 2.0, (0.3, math.inf))
+    assert guided.calls(torch.tensor(guided.span[0], dtype=torch.float64)) == 2
+
+
+def test_a_weaker_field_takes_the_nulls_place():
+    weak = exact(NORMAL.schedule, points=POINTS + 0.3)
+    guided = classifier_free(NORMAL, 1.5, weak=weak)
+    expected = weak.denoise(X, 1.0, Y) + 1.5 * (
+        NORMAL.denoise(X, 1.0, Y) - weak.denoise(X, 1.0, Y)
+    )
+    torch.testing.assert_close(guided.denoise(X, 1.0, Y), expected)
+    assert sample(guided, 4, steps=5).network_calls == 10  # and no label is needed
+
+
+def test_each_row_of_a_poisson_flow_is_guided_at_its_own_level():
+    start = POISSON.start(4, Rng(0))
+    guided = classifier_free(POISSON, 3.0, (0.2, 2.0)).bind(start.field.q)
+    own = 0.5 * start.field.q / math.sqrt(4.0)
+    t = torch.tensor(0.5, dtype=torch.float64)
+    expected = classifier_free(POISSON.inner, 3.0, (0.2, 2.0)).denoise(X, own, Y)
+    torch.testing.assert_close(guided.denoise(X, t, Y), expected)
+
+
+def test_calls_follow_to_another_clock():
+    guided = classifier_free(NORMAL, 3.0, (0.2, 2.0))
+    other = rescheduled(guided, "logsnr")
+    assert [other.calls(torch.tensor(v).log()) for v in (0.1, 1.0)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"weight": math.nan}, "wanted a finite number"),
+        ({"weight": "much"}, "wanted a finite number"),
+        ({"weight": 2, "interval": (2.0, 1.0)}, "0 <= lo < hi"),
+        ({"weight": 2, "interval": 3.0}, "0 <= lo < hi"),
+        ({"weight": 2, "weak": exact(VP())}, "wanted those of the field"),
+        ({"weight": 2, "weak": POISSON}, "wanted those of the field"),
+    ],
+)
+def test_what_is_no_guidance_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        classifier_free(NORMAL, **arguments)
+
+
+def test_guidance_to_nothing_is_refused():
+    with pytest.raises(ValueError, match="got no labels y"):
+        sample(classifier_free(NORMAL, 2.0), 4, steps=5)
