@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_count, as_labels, as_state, transformed
-from diffode.fields.base import AffineField, expand_like
+from diffode.doors import Numbers, as_count, as_state
+from diffode.fields.base import expand_like
 from diffode.fields.kernels import (
     Points,
     Queries,
@@ -26,28 +25,15 @@ from diffode.fields.kernels import (
     log_kernel_sums,
     squared_distances,
 )
+from diffode.fields.labelled import Labelled, normalised_log
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical, is_normal
 from diffode.rng import Rng
 
-__all__ = ["Empirical", "choose", "normalised_log", "squared_distances"]
+__all__ = ["Empirical", "squared_distances"]
 
 
-def normalised_log(weights: Tensor | None, count: int) -> Tensor:
-    """The logarithms of weights scaled to sum to 1 (equal if None), shape (count,), float64."""
-    if weights is None:
-        return torch.full((count,), -math.log(count), dtype=torch.float64)
-    as_state(weights, name="weights")  # refuses what is no numbers
-    w = torch.as_tensor(weights, dtype=torch.float64)
-    if w.shape != (count,) or not bool((w >= 0).all()) or not 0 < float(w.sum()) < math.inf:
-        raise ValueError(
-            f"got weights of shape {tuple(w.shape)}; wanted {count} non-negative numbers, finite "
-            "and not all 0"
-        )
-    return (w / w.sum()).log()
-
-
-class Empirical(AffineField):
+class Empirical(Labelled):
     r"""The exact field of a data set, :math:`E[x_0|x] = \sum_i w_i y_i`, w a softmax.
 
     A call takes the data in chunks, so that memory does not grow with it. Squared distances are
@@ -88,7 +74,6 @@ class Empirical(AffineField):
         data = as_state(data, name="data")
         if data.ndim < 2:
             raise ValueError(f"got data of shape {tuple(data.shape)}; wanted (M, *event)")
-        labels = as_labels(labels, len(data))
         noise = noise or Normal()
         if bandwidth and not is_normal(noise):
             raise ValueError("a bandwidth needs Normal() noise; use Mixture for StudentT noise")
@@ -100,7 +85,9 @@ class Empirical(AffineField):
         off = mean if centre is None else mean - centre
         total = log_w.exp() @ squares - off.square().sum()
         std = math.sqrt(max(float(total), 0.0) / points.shape[1] + bandwidth**2)
-        super().__init__(schedule, noise, mean.to(data.dtype).view(data.shape[1:]), std)
+        super().__init__(
+            schedule, noise, mean.to(data.dtype).view(data.shape[1:]), std, log_w, labels
+        )
         self.bandwidth = bandwidth
         if resident:
             self.register_buffer("points", points)
@@ -109,24 +96,11 @@ class Empirical(AffineField):
         self.register_buffer("wide", points.double() if keep_float64 else None, persistent=False)
         self.register_buffer("centre", centre)
         self.register_buffer("squares", squares)
-        self.register_buffer("log_weights", log_w)
-        self.register_buffer("labels", labels)
-        known = class_log_weights = None
-        if labels is not None:
-            known, index = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-            w = log_w.new_zeros(len(known)).index_add(0, index.to(log_w.device), log_w.exp())
-            known, class_log_weights = known[w > 0], w[w > 0].log()
-        self.register_buffer("_known", known, persistent=False)
-        self.register_buffer("_class_log_weights", class_log_weights, persistent=False)
 
     points: Tensor
     centre: Tensor | None
     wide: Tensor | None
     squares: Tensor
-    log_weights: Tensor
-    labels: Tensor | None
-    _known: Tensor | None
-    _class_log_weights: Tensor | None
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -142,10 +116,10 @@ class Empirical(AffineField):
         jitter, noise = alpha * self.bandwidth**2 / spread.square(), sigma / spread.square()
         return near + expand_like(jitter, x) * rest, expand_like(noise, x) * rest
 
-    def sample(self, n: int, rng: Rng) -> Tensor:
-        """Draw n points of the law, shape (n, *event)."""
+    def sample(self, n: int, rng: Rng, y: Numbers | int | None = None) -> Tensor:
+        """Draw n points of the law, or of the class of each label, shape (n, *event)."""
         n = as_count(n, "n")
-        index = choose(self.log_weights, n, rng).to(self.points.device)
+        index = self._draw(n, rng, y).to(self.points.device)
         x = self.points[index].to(self.log_weights.device)
         if self.bandwidth:
             x = x + self.bandwidth * rng.normal("exact/jitter", x.shape, x.dtype, x.device)
@@ -159,9 +133,7 @@ class Empirical(AffineField):
         y = self.as_labels(y, len(x))
         queries = Queries(x.flatten(1), alpha, spread, self.noise, y)
         log = log_kernel_sums(self._points(), queries)
-        if y is not None:
-            assert self._known is not None and self._class_log_weights is not None  # by as_labels
-            log = log - self._class_log_weights[torch.searchsorted(self._known, y)]
+        log = log - self._log_share(y)
         return (log + self.noise.log_norm(dim) - dim * spread.log()).to(x)
 
     def _points(self) -> Points:
@@ -171,26 +143,3 @@ class Empirical(AffineField):
 
     def _spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return (sigma.square() + (alpha * self.bandwidth).square()).sqrt()
-
-    def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
-        """Labels of classes that have points, with a weight above 0."""
-        y = as_labels(y, rows)
-        if y is None:
-            return None
-        if self._known is None:
-            raise ValueError("got labels y, but this field was built without labels")
-        if not transformed():
-            known = torch.isin(y, self._known)
-            if not bool(known.all()):
-                raise ValueError(
-                    f"label {int(y[~known][0])} has no points of any weight in this field's data; "
-                    f"its labels are {', '.join(map(str, self._known[:20].tolist()))}"
-                )
-        return y
-
-
-def choose(log_weights: Tensor, n: int, rng: Rng) -> Tensor:
-    """Draw n indices with these log-probabilities."""
-    edges = log_weights.exp().cumsum(0)
-    u = rng.uniform("exact/component", (n,), device=log_weights.device)
-    return torch.searchsorted(edges, u * edges[-1]).clamp_max(len(edges) - 1)

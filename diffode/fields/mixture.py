@@ -15,9 +15,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from diffode.doors import as_count, as_state
-from diffode.fields.base import AffineField
-from diffode.fields.exact import choose, normalised_log
+from diffode.doors import Numbers, as_count, as_state
+from diffode.fields.labelled import Labelled, normalised_log
 from diffode.fields.scales import Scales
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical, is_normal, is_student
@@ -28,7 +27,7 @@ _FLOOR = -64.0  # of logits under their largest: smaller weights make slow denor
 _TINY = 1e-13  # alpha / sigma and sigma / alpha below it change nothing in float64
 
 
-class Mixture(AffineField):
+class Mixture(Labelled):
     r"""The exact field of a mixture of Gaussians, :math:`x_0 \sim \sum_k w_k N(m_k, \Sigma_k)`.
 
     With Student-t noise the integral over the noise's scale is exact to about 1e-13. Draws of
@@ -40,10 +39,12 @@ class Mixture(AffineField):
         stds: shape (M,) isotropic, (M, \*event) diagonal, or (M, N, N) covariance matrices.
         schedule: alpha, sigma and the span.
         noise: `Normal()` or `StudentT(dof)`.
+        labels: a class for each component, shape (M,); then y selects the components of its class.
 
     Raises:
         TypeError: noise of another law.
-        ValueError: shapes that do not fit, or a covariance that is not positive semi-definite.
+        ValueError: shapes or labels that do not fit, or a covariance that is not positive
+            semi-definite.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Mixture(AffineField):
         stds: Tensor,
         schedule: Schedule,
         noise: Spherical | None = None,
+        labels: Numbers | None = None,
     ) -> None:
         means, stds = as_state(means, name="means"), as_state(stds, name="stds")
         if means.ndim < 2:
@@ -69,14 +71,14 @@ class Mixture(AffineField):
         log_w = normalised_log(weights, count)
         flat = means.flatten(1).double()
         basis, variances = _principal(stds.double(), means)
-        w = log_w.exp().to(means.device)
-        mean = w @ flat
+        log_w = log_w.to(means.device)
+        mean = log_w.exp() @ flat
         spread = (flat - mean).square().mean(1) + variances.mean(1)
-        super().__init__(schedule, noise, mean.to(means).view(event), float((w @ spread).sqrt()))
+        std = float((log_w.exp() @ spread).sqrt())
+        super().__init__(schedule, noise, mean.to(means).view(event), std, log_w, labels)
         self.register_buffer("means", flat)
         self.register_buffer("variances", variances)
         self.register_buffer("basis", basis)
-        self.register_buffer("log_weights", log_w.to(means.device))
         self._times = dim // variances.shape[1]  # coordinates that share a variance
         self._widest = float(variances.max())
         self._reach = float(flat.norm(dim=1).max())
@@ -85,39 +87,42 @@ class Mixture(AffineField):
     means: Tensor
     variances: Tensor
     basis: Tensor | None
-    log_weights: Tensor
+
+    _parts = "components"
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x]."""
-        x = self._unlabelled(x, y)
-        parts = [p[1:] for p in self._by_rows(x, t)]
+        x = self.as_state(x)
+        parts = [p[1:] for p in self._by_rows(x, t, self.as_labels(y, len(x)))]
         x0, n = (torch.cat(v).to(x).view_as(x) for v in zip(*parts, strict=True))
         return x0, n
 
     def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
-        """The log-density of x_t at each row of x, in nats, shape (B,)."""
-        x = self._unlabelled(x, y)
-        return torch.cat([p[0] for p in self._by_rows(x, t)]).to(x)
+        """The log-density of x_t, given its class y if labels are given, in nats, shape (B,)."""
+        x = self.as_state(x)
+        labels = self.as_labels(y, len(x))
+        log = torch.cat([p[0] for p in self._by_rows(x, t, labels)])
+        return (log - self._log_share(labels)).to(x)
 
-    def sample(self, n: int, rng: Rng) -> Tensor:
-        """Draw n points of the law, shape (n, *event)."""
+    def sample(self, n: int, rng: Rng, y: Numbers | int | None = None) -> Tensor:
+        """Draw n points of the law, or of the class of each label, shape (n, *event)."""
         n = as_count(n, "n")
-        k = choose(self.log_weights, n, rng)
+        k = self._draw(n, rng, y)
         z = rng.normal("exact/normal", (n, self.means.shape[1]), torch.float64, self.means.device)
         z = z * self.variances[k].sqrt()
         if self.basis is not None:
             z = torch.einsum("bij,bj->bi", self.basis[k], z)
         return (self.means[k] + z).to(self.mean).view(n, *self.event_shape)
 
-    def _unlabelled(self, x: Tensor, y: Tensor | int | None) -> Tensor:
-        if y is not None:
-            raise ValueError("got labels y, but a Mixture has none")
-        return self.as_state(x)
+    def _by_rows(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The log-density (b,) and the means of x_0 and n (b, N), by blocks of rows.
 
-    def _by_rows(self, x: Tensor, t: Tensor | float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The log-density (b,) and the means of x_0 and n (b, N), by blocks of rows."""
+        With labels the density is that of the row's class, times the weight of the class.
+        """
         alpha, sigma = (v.reshape(-1, 1).expand(len(x), 1) for v in self.level(t, x))
         alpha = torch.maximum(alpha, _TINY * sigma)
         u, rho = x.flatten(1).double() / alpha, (sigma / alpha).clamp_min(_TINY)
@@ -136,21 +141,28 @@ class Mixture(AffineField):
             c = u[k] - self.means[:, None]  # components, rows, coordinates
             if self.basis is not None:
                 c = c @ self.basis
+            others = None if y is None else self._others(y[k])
             if self._scales is None:
-                log, weights, pull, push = self._given_normal(c, rho[k])
+                log, weights, pull, push = self._given_normal(c, rho[k], others)
             else:
                 parts = tables or map(self._table, blocks)
-                log, weights, pull, push = self._given_scales(c, rho[k], self._scales, parts)
+                log, weights, pull, push = self._given_scales(
+                    c, rho[k], self._scales, parts, others
+                )
             x0 = weights.T @ self.means + self._back(pull * self.variances[:, None] * c)
             log = log - dim * (alpha[k, 0].log() + math.log(2 * math.pi) / 2)
             yield log, x0, self._back(push / rho[k] * c)
 
-    def _given_normal(self, c: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _given_normal(
+        self, c: Tensor, rho: Tensor, others: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What `_given_scales` returns, for noise of one scale."""
         noise = rho.square()
         inverse = 1 / (self.variances[:, None] + noise)
         fit = (self._times * inverse.log() - self._squares(c) * inverse).sum(2)
         logits = fit / 2 + self.log_weights[:, None]
+        if others is not None:
+            logits = logits.masked_fill(others, -math.inf)
         log = torch.logsumexp(logits, 0)
         weights = (logits - log).exp()
         pull = weights[:, :, None] * inverse
@@ -174,6 +186,7 @@ class Mixture(AffineField):
         rho: Tensor,
         scales: Scales,
         tables: Iterable[tuple[Tensor, Tensor, Tensor]],
+        others: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sums over the noise's scale, node block by node block.
 
@@ -182,6 +195,7 @@ class Mixture(AffineField):
             rho: sigma / alpha, shape (b, 1).
             scales: the law of the scale.
             tables: of each block of nodes.
+            others: the components that are not of the row's class, shape (M, b).
 
         Returns:
             The log-density of x / alpha (b,) up to its power of 2 pi, the components' weights
@@ -194,6 +208,8 @@ class Mixture(AffineField):
             inverse = factors[:, :, : squares.shape[2]]
             logits = torch.baddbmm(fixed[:, None], squares, inverse.mT, alpha=-0.5)
             logits = logits.add_(scales.log_density(rho.log() - w))
+            if others is not None:
+                logits = logits.masked_fill_(others[:, :, None], -math.inf)
             new_top = torch.maximum(top, logits.detach().amax((0, 2))[:, None])
             weights = logits.sub_(new_top).clamp_min_(_FLOOR).exp_()
             decay = (top - new_top).exp()
