@@ -46,6 +46,16 @@ def test_an_option_of_one_value_is_given_once(command, capsys):
 
 
 @pytest.mark.parametrize(
+    "command",
+    [name for name, made in COMMANDS.items() if any(p.name == "target" for p in made.params)],
+)
+def test_commands_on_a_target_have_the_same_options_behind_their_own(command):
+    names = [p.name for p in COMMANDS[command].params]
+    last = [name for name in names if name in ("device", "trust", "out")]
+    assert names[0] == "target" and last in (["device", "trust"], ["device", "trust", "out"])
+
+
+@pytest.mark.parametrize(
     ("given", "what"),
     [
         ("encode x x --set rtol=1 --set rtol=2", "rtol"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +14,16 @@ from diffode.cli.shared import (
     AxesAs,
     Background,
     Columns,
-    Device,
     Grey,
     LabelColumn,
     Levels,
     Nfe,
+    OnTarget,
+    OnWeights,
     Resize,
     Scale,
     SolverOptions,
     Steps,
-    Target,
     Trust,
     Weights,
     app,
@@ -114,10 +115,9 @@ class Train:
 
 
 @command("sample", "sampling:command")
-class Sample:
+class Sample(OnWeights):
     """Draw samples of a trained field."""
 
-    target: Target
     n: Annotated[
         int | None,
         typer.Option("--samples", "--n", help="how many in all [64, or as --per-class]", min=1),
@@ -139,17 +139,13 @@ class Sample:
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
     ] = None
     assignments: SolverOptions = None
-    weights: Weights = "ema"
-    device: Device = "auto"
-    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png")
 
 
 @command("fit-grid", "fitting:command")
-class FitGrid:
+class FitGrid(OnTarget):
     """Fit the times of a solver to a trained field."""
 
-    target: Target
     solver: Annotated[
         str,
         typer.Option(
@@ -162,19 +158,16 @@ class FitGrid:
     weights: Annotated[bool, typer.Option("--weights", help="fit the weights too")] = False
     assignments: SolverOptions = None
     parameters: Weights = "ema"
-    device: Device = "auto"
-    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json")
 
 
 @command("likelihood", "likelihood:command")
-class Likelihood:
+class Likelihood(OnWeights):
     """Print the likelihood card of a run.
 
     It states nats, bits per dimension, and what they hold.
     """
 
-    target: Target
     data: Annotated[str, typer.Option(help="test, train, or a .npy/.npz file")] = "test"
     n: Annotated[int, typer.Option("--points", "--n", help="at most, of all classes", min=1)] = 200
     trace: Annotated[str, typer.Option(help="exact, hutchinson or hutch++")] = "exact"
@@ -189,60 +182,44 @@ class Likelihood:
     levels: Levels = None
     seed: Annotated[int, typer.Option(help="of points, dequantisation and probes", **SEEDS)] = 0
     assignments: SolverOptions = None
-    weights: Weights = "ema"
-    device: Device = "auto"
-    trust: Trust = False
     out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None
     values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Carry(OnWeights):
+    """What both ways between data and prior are told."""
+
+    solver: Annotated[
+        str | None,
+        typer.Option(
+            help="see diffode solvers [dopri5 at 1e-7; with --nfe or --steps the default]",
+            autocompletion=completing.solvers,
+        ),
+    ] = None
+    nfe: Nfe = None
+    steps: Steps = None
+    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
+    assignments: SolverOptions = None
+
+
 @command("encode", "encoding:encode_command")
-class Encode:
+class Encode(Carry):
     """Carry points to the prior.
 
     It says what the way there and back loses.
     """
 
-    target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
-    solver: Annotated[
-        str | None,
-        typer.Option(
-            help="see diffode solvers [dopri5 at 1e-7; with --nfe or --steps the default]",
-            autocompletion=completing.solvers,
-        ),
-    ] = None
-    nfe: Nfe = None
-    steps: Steps = None
-    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
-    assignments: SolverOptions = None
-    weights: Weights = "ema"
-    device: Device = "auto"
-    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz")
 
 
 @command("decode", "encoding:decode_command")
-class Decode:
+class Decode(Carry):
     """Carry latents to the data."""
 
-    target: Target
     file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")]
-    solver: Annotated[
-        str | None,
-        typer.Option(
-            help="see diffode solvers [dopri5 at 1e-7; with --nfe or --steps the default]",
-            autocompletion=completing.solvers,
-        ),
-    ] = None
-    nfe: Nfe = None
-    steps: Steps = None
-    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
     final: Annotated[str, typer.Option(help="none, or denoise")] = "none"
-    assignments: SolverOptions = None
-    weights: Weights = "ema"
-    device: Device = "auto"
-    trust: Trust = False
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png")
 
 

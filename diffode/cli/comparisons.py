@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from diffode.cli import completing
-from diffode.cli.shared import SEEDS, Device, Levels, Nfe, SolverOptions, Target, Trust, Weights
+from diffode.cli.shared import SEEDS, Levels, Nfe, OnTarget, OnWeights, SolverOptions, Trust
 from diffode.cli.stated import command
 
 
 @command("eval", "evaluating:command")
-class Evaluate:
+class Evaluate(OnWeights):
     """Measure samples beside real data.
 
     What is measured: distances, shares, copying, classes, paths.
@@ -22,7 +22,6 @@ class Evaluate:
     out over processes (give it --samples: torchrun takes --n for its own).
     """
 
-    target: Target
     n: Annotated[
         int,
         typer.Option("--samples", "--n", help="at most as many as there are training points"),
@@ -50,9 +49,6 @@ class Evaluate:
         bool, typer.Option("--likelihood", help="bits per dimension too (slow)")
     ] = False
     levels: Levels = None
-    weights: Weights = "ema"
-    device: Device = "auto"
-    trust: Trust = False
     out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None
 
 
@@ -134,7 +130,7 @@ class Features:
 
 
 @command("check", "checking:command")
-class Check:
+class Check(OnTarget):
     """Check a field and name its likely mistake.
 
     The field is yours or a run's; the exit code is 1 where a check fails.
@@ -143,9 +139,6 @@ class Check:
     whatever they do. A run or a checkpoint is data, and nothing in it is run without --trust.
     """
 
-    target: Target
     data: Annotated[
         str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
     ] = None
-    device: Device = "auto"
-    trust: Trust = False

@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.commands import Decode, Encode
+from diffode.cli.commands import Carry, Decode, Encode
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
@@ -93,7 +93,7 @@ def decode_command(asked: Decode) -> None:
 
 
 def _settings(
-    asked: Encode | Decode, field: Field, options: dict[str, Any], back: bool = False
+    asked: Carry, field: Field, options: dict[str, Any], back: bool = False
 ) -> dict[str, Any]:
     """How points are moved, and with ``back`` the same both ways."""
     counted = (asked.nfe, asked.steps, asked.grid) != (None,) * 3

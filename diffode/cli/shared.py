@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -19,13 +19,6 @@ app = App(
     rich_markup_mode=None,
 )
 
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="TARGET",
-        help="a run, a checkpoint, or code, which is run: file.py:name or package.module:name",
-    ),
-]
 Trust = Annotated[
     bool, typer.Option("--trust", help="run the code that the run names, as a recipe's file")
 ]
@@ -40,7 +33,6 @@ Levels = Annotated[
     typer.Option(help="how many gray levels the data have, or N:LOW:HIGH [looked for]"),
 ]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Scale = Annotated[
     str | None, typer.Option(help="units to learn in: pixels, standard or none [auto]")
 ]
@@ -62,6 +54,28 @@ Background = Annotated[
     str | None, typer.Option(help="the colour behind transparent pixels [white]")
 ]
 SEEDS: Any = {"min": 0, "max": 2**64 - 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnTarget:
+    """What a command that works on a TARGET is told."""
+
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="a run, a checkpoint, or code, which is run: file.py:name or package.module:name",
+        ),
+    ]
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"
+    trust: Trust = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnWeights(OnTarget):
+    """The same, where averaged and raw weights can be told apart."""
+
+    weights: Weights = "ema"
 
 
 def given_once(name: str, place: Value | None, option: Value | None) -> Value | None:

@@ -1,5 +1,7 @@
 """A command is stated once: a class whose attributes are its arguments and options.
 
+A command that has options in common with others inherits them.
+
 The class needs no torch, so that ``--help`` and completion answer at once. The function that does
 the work takes an object of it, and is imported when the command runs.
 """
@@ -7,9 +9,9 @@ the work takes an object of it, and is imported when the command runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, get_annotations
 from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 from diffode.cli.shared import app
@@ -42,9 +44,22 @@ def command(name: str, work: str) -> Callable[[type[Asked]], type[Asked]]:
                 default=Parameter.empty if f.default is MISSING else f.default,
                 annotation=hints[f.name],
             )
-            for f in fields(kind)  # type: ignore[arg-type]
+            for f in _in_order(kind)
         ])  # fmt: skip
         app.command(name)(carry_out)
         return kind
 
     return register
+
+
+def _in_order(kind: type) -> list[Field[Any]]:
+    """As ``--help`` shows them: what it wants, what it may be told itself, and what it shares.
+
+    ``out`` and what follows it come last.
+    """
+    stated = {f.name: f for f in fields(kind)}
+    own, *shared = (get_annotations(part) for part in kind.__mro__)
+    names, end = list(own), list(own).index("out") if "out" in own else len(own)
+    names[end:end] = [name for part in shared for name in part]
+    wanted = [name for name, f in stated.items() if f.default is MISSING]
+    return [stated[name] for name in dict.fromkeys(wanted + names)]
