@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from diffode import __version__
-from diffode.cli import commands, comparisons, lists  # noqa: F401  # they register themselves
+from diffode.cli import commands, comparisons, lists, moves  # noqa: F401  # they register themselves
 from diffode.cli.failing import explained, fail, warnings_as_lines
 from diffode.cli.reading import reading_shown
 from diffode.cli.shared import app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -138,6 +137,9 @@ class Sample(OnWeights):
     grid: Annotated[
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
     ] = None
+    temperature: Annotated[
+        float, typer.Option(help="draw a normal prior so many times as wide")
+    ] = 1.0
     assignments: SolverOptions = None
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("samples.png")
 
@@ -184,43 +186,6 @@ class Likelihood(OnWeights):
     assignments: SolverOptions = None
     out: Annotated[Path | None, typer.Option(help="the card as a .json file")] = None
     values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Carry(OnWeights):
-    """What both ways between data and prior are told."""
-
-    solver: Annotated[
-        str | None,
-        typer.Option(
-            help="see diffode solvers [dopri5 at 1e-7; with --nfe or --steps the default]",
-            autocompletion=completing.solvers,
-        ),
-    ] = None
-    nfe: Nfe = None
-    steps: Steps = None
-    grid: Annotated[str | None, typer.Option(help="a kind of time grid")] = None
-    assignments: SolverOptions = None
-
-
-@command("encode", "encoding:encode_command")
-class Encode(Carry):
-    """Carry points to the prior.
-
-    It says what the way there and back loses.
-    """
-
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
-    out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz")
-
-
-@command("decode", "encoding:decode_command")
-class Decode(Carry):
-    """Carry latents to the data."""
-
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="latents, .npy or .npz")]
-    final: Annotated[str, typer.Option(help="none, or denoise")] = "none"
-    out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("decoded.png")
 
 
 @app.command()

@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.commands import Carry, Decode, Encode
+from diffode.cli.moves import Carry, Decode, Encode
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs

@@ -44,6 +44,7 @@ def command(asked: Sample) -> None:
             batch=250,
             grid=asked.grid,
             progress=bar.advance,
+            temperature=asked.temperature,
         )
     title = _title(asked, target, chosen, drawn.nfe)
     x = model_units(drawn.x.cpu(), target.field.scaling)
@@ -59,5 +60,6 @@ def _title(asked: Sample, target: Target, solver: Solver | None, nfe: int) -> st
     """What a picture says of its samples: where they come from, and how."""
     how = [] if solver is None else [repr(solver)]
     how += [] if asked.grid is None else [f"grid {asked.grid}"]
+    how += [] if asked.temperature == 1 else [f"temperature {asked.temperature:g}"]
     how += [f"{counted(nfe, 'evaluation')} each", f"seed {asked.seed}"]
     return f"{target.called}\n{', '.join(how)}; nothing selected"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from diffode.doors import Numbers, as_count, as_final
-from diffode.fields.base import AffineField, Field
+from diffode.fields.base import AffineField, Field, Start
+from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
 from diffode.sampling.choosing import choose
@@ -35,6 +38,7 @@ def sample(
     grid: str | Path | FittedGrid | None = None,
     progress: Callable[[int], None] | None = None,
     first: int = 0,
+    temperature: float = 1.0,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     r"""Draw samples: points of the prior, moved to the data's end of the field's span.
@@ -66,11 +70,15 @@ def sample(
             favourite.
         progress: called with the number of samples that are done after each batch.
         first: the number i of the first sample, to draw a part of a larger set.
+        temperature: T > 0 moves the draw x of a normal prior to m + T (x - m), m the prior's mean.
+            The samples of data that are one Gaussian are then T times as wide about their mean;
+            for other data there is no such rule, and the law is not p^(1/T).
         options: of the named solver, such as ``rtol``.
 
     Raises:
         ValueError: a count, label or option that does not fit.
-        TypeError: a solver that cannot use the field.
+        TypeError: a solver that cannot use the field, or a temperature for a prior that is not
+            normal.
     """
     n, first, seed = as_count(n, "n", 1), as_count(first, "first"), as_count(seed, "seed")
     nfe, steps, batch = (
@@ -81,6 +89,7 @@ def sample(
         raise ValueError(f"got first={first}, n={n}; samples count from 0 to 2^32 - 1")
     y = field.as_labels(y, n)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
+    temperature = as_temperature(temperature, field)
     choice = choose(field, solver, nfe, steps, grid, final, options)
     solver, times, to_zero_noise = choice.solver, choice.times, choice.to_zero_noise
     parts = []
@@ -89,7 +98,7 @@ def sample(
             index = torch.arange(rows.start, rows.stop)
             labels = None if y is None else y[index].to(field.device)
             rng = Rng(seed).rows(first + index)
-            start = field.start(len(index), rng, labels)
+            start = _warmed(field.start(len(index), rng, labels), temperature)
             end = solver(start.field, start.x, times, labels, rng, path, to_zero_noise)
             if final == "denoise" and not to_zero_noise:
                 end = denoised(start.field, end, labels)
@@ -97,6 +106,41 @@ def sample(
                 raise ValueError(_overspent(solver, end.nfe, nfe))
             parts.append(replace(end, latent=start.field.latent(start.x)))
     return in_data_units(field, concatenated(parts))
+
+
+def as_temperature(temperature: float, field: Field) -> float:
+    """A temperature that a field's prior has a meaning for.
+
+    Raises:
+        ValueError: no positive finite number.
+        TypeError: another temperature than 1, for a prior that is not normal.
+    """
+    try:
+        value = float(temperature)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"got temperature {temperature!r:.40}; wanted a positive finite number, 1 for the "
+            "prior as it is"
+        )
+    if value != 1 and field.prior is not None and not is_normal(field.prior):
+        raise TypeError(
+            f"got temperature {value:g} for a flow that starts from {field.prior}; it scales a "
+            "normal prior alone: a start under heavy-tailed noise says by its length how noisy "
+            "it is, not how far it is from the mean"
+        )
+    return value
+
+
+def _warmed(start: Start, temperature: float) -> Start:
+    """A start m + T (x - m), and itself for T = 1."""
+    prior = start.field.prior
+    if temperature == 1 or prior is None:
+        return start
+    x = start.x.double()
+    loc = prior.loc.to(x) if isinstance(prior.loc, Tensor) else prior.loc
+    return Start((loc + temperature * (x - loc)).to(start.x), start.field)
 
 
 def _overspent(solver: Solver, spent: int, nfe: int) -> str:
