@@ -33,6 +33,7 @@ from diffode.fields.schedules import (
 from diffode.fields.wrapped import Wrapped
 
 if TYPE_CHECKING:
+    from diffode.fields.conditioning import Conditioned, conditioned
     from diffode.fields.critics import CriticBank
     from diffode.fields.divergences import Divergence, get_divergence
     from diffode.fields.guidance import ClassifierFree, classifier_free
@@ -42,9 +43,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClassifierFree": "guidance",
+    "Conditioned": "conditioning",
     "CriticBank": "critics",
     "Divergence": "divergences",
     "classifier_free": "guidance",
+    "conditioned": "conditioning",
     "get_divergence": "divergences",
     "DiscriminatorGuided": "guided",
     "discriminator_guided": "guided",
@@ -60,6 +63,7 @@ __all__ = [
     "VP",
     "AffineField",
     "ClassifierFree",
+    "Conditioned",
     "Cosine",
     "CriticBank",
     "DataPrediction",
@@ -92,6 +96,7 @@ __all__ = [
     "VelocityPrediction",
     "Wrapped",
     "classifier_free",
+    "conditioned",
     "discriminator_guided",
     "get_divergence",
     "rescheduled",

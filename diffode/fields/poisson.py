@@ -87,9 +87,10 @@ class PoissonField(Wrapped):
 
     def rows(self, index: Tensor) -> PoissonField:
         """The field of these rows of the batch, each with its own q."""
+        other = super().rows(index)
         if self.q is None:
-            return self
-        other = self.copied()
+            return other
+        other = other.copied()
         try:
             other.q = self.q[index]
         except (IndexError, TypeError):

@@ -98,7 +98,7 @@ def sample(
             index = torch.arange(rows.start, rows.stop)
             labels = None if y is None else y[index].to(field.device)
             rng = Rng(seed).rows(first + index)
-            start = _warmed(field.start(len(index), rng, labels), temperature)
+            start = _warmed(field.rows(index).start(len(index), rng, labels), temperature)
             end = solver(start.field, start.x, times, labels, rng, path, to_zero_noise)
             if final == "denoise" and not to_zero_noise:
                 end = denoised(start.field, end, labels)

@@ -1,0 +1,90 @@
+r"""What was observed, :math:`y = H x_0 + s_y e`, in the data's units and in a field's."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from diffode.data.scaling import Scaling
+from diffode.doors import Numbers, as_state
+from diffode.fields.base import AffineField
+from diffode.fields.linear import LinearOperator
+from diffode.fields.reschedule import Rescheduled
+from diffode.fields.wrapped import Wrapped
+
+
+class Observation(NamedTuple):
+    """What is known, in the units of a field.
+
+    Attributes:
+        operator: H, of points in the field's units.
+        target: y less H of the units' shift, shape (*observed) or (B, *observed), float64.
+        noise: s_y.
+    """
+
+    operator: LinearOperator
+    target: Tensor
+    noise: float
+
+
+def observed(
+    field: AffineField, operator: LinearOperator, observation: Numbers, noise: float
+) -> Observation:
+    r"""An observation in the units of a field, from one in those of the data.
+
+    Arguments:
+        field, operator, observation, noise: as for `conditioned`.
+
+    Raises:
+        ValueError: shapes that do not fit, an observation that is not finite, noise that is not
+            positive, or a field in a state that is not the data's.
+    """
+    if operator.event_shape != field.event_shape:
+        raise ValueError(
+            f"got an operator of points of shape {operator.event_shape} for a field of points of "
+            f"shape {field.event_shape}"
+        )
+    if _centred(field):
+        raise ValueError("got a field on another clock; condition the field, then reschedule it")
+    y = _as_observation(observation, operator).double().to(field.device)
+    if not isinstance(noise, float | int) or not 0 < noise < math.inf:
+        raise ValueError(
+            f"got noise {noise!r:.40}; wanted the observation's standard deviation, a positive "
+            "finite number; for an exact observation take a small one"
+        )
+    operator = operator.to(field.device)
+    if field.scaling is None:
+        return Observation(operator, y, float(noise))
+    return Observation(*_in_model_units(operator, y, field.scaling), float(noise))
+
+
+def _in_model_units(
+    operator: LinearOperator, y: Tensor, scaling: Scaling
+) -> tuple[LinearOperator, Tensor]:
+    """With x = w u + b, y = H(w u) + H b + noise: the operator of u, and y less H b."""
+    shift = scaling.shift.to(y).expand(1, *operator.event_shape)
+    return operator.scaled(scaling.width), y - operator(shift)[0]
+
+
+def _as_observation(observation: Numbers, operator: LinearOperator) -> Tensor:
+    y, shape = as_state(observation, name="observation"), operator.observed_shape
+    if y.shape != shape and y.shape[1:] != shape:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(
+            f"got an observation of shape {tuple(y.shape)}; wanted ({wanted}), what the operator "
+            f"{operator} gives, or (B, {wanted})"
+        )
+    if not bool(y.isfinite().all()):
+        raise ValueError("got an observation that is not finite; leave unseen numbers out")
+    return y
+
+
+def _centred(field: object) -> bool:
+    """Whether a field's E[x_0 | x] is that of another state than the data."""
+    while isinstance(field, Wrapped):
+        if isinstance(field, Rescheduled):
+            return True
+        field = field.inner
+    return False
