@@ -14,11 +14,11 @@ Seen from z > 0 a ring has no inside, and every line ends on it.
 Reference: Poisson Flow Generative Models (Xu et al., 2022), https://arxiv.org/abs/2209.11178.
 """
 
-import argparse
 import math
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor
 
 from diffode.fields import Empirical, Field, Karras
@@ -53,7 +53,8 @@ def fall(field: Field, steps: int) -> Tensor:
     return get_solver("heun")(field, x, times, path=True).path
 
 
-def main(out: str | Path = ".", steps: int = 200) -> Path:
+def main(out: Path = Path("."), steps: int = 200) -> Path:
+    """Write a picture into the folder OUT."""
     probe = torch.tensor([[0.3, 0.2]], dtype=torch.float64)
     print(f"at (0.3, 0.2) in the plane, |E| = {float(InPlane().velocity(probe, 0).norm()):.0e}")
     print(f"at (0.3, 0.2) and z = 0.1, dx/dz = {WITH_Z.velocity(probe, 0.1)[0].tolist()}")
@@ -68,12 +69,10 @@ def main(out: str | Path = ".", steps: int = 200) -> Path:
         plot_lines(ax, path[:, home], by_angle(path[-1, home]))
         ax.scatter(*path[-1, ~home].T, s=16, color=canvas.INK)
         ax.set_title(title, size=14)
-    canvas.save(figure, file := Path(out) / "collapse.png")
+    canvas.save(figure, file := out / "collapse.png")
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

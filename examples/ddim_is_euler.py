@@ -14,10 +14,10 @@ Poisson flow (D = 1 is PFGM), so DDIM samples it unchanged.
 Reference: DDIM (Song et al., 2021), https://arxiv.org/abs/2010.02502, eq. 12 and section 4.3.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor
 
 from diffode.data import load
@@ -47,7 +47,8 @@ def compare(field: AffineField, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     return ddim, torch.stack(euler), rho
 
 
-def main(out: str | Path = ".", steps: int = 12) -> Path:
+def main(out: Path = Path("."), steps: int = 12) -> Path:
+    """Write a picture into the folder OUT."""
     figure = canvas.figure(1400, 780)
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 0.98))
     for ax, (name, field) in zip(figure.subplots(1, 2), FIELDS.items(), strict=True):
@@ -67,12 +68,10 @@ def main(out: str | Path = ".", steps: int = 12) -> Path:
         canvas.plane(ax, torch.zeros(2), 3.6)
     names = (f"DDIM, {25 * steps} steps", f"DDIM, {steps} steps", "Euler's method, the same steps")
     figure.legend(ax.lines[::24], names, loc="outside lower center", ncols=3, frameon=False)
-    canvas.save(figure, file := Path(out) / "ddim_is_euler.png")
+    canvas.save(figure, file := out / "ddim_is_euler.png")
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

@@ -13,11 +13,11 @@ a line, psi = sum_k w_k angle(x - y_k, z) / pi, does not change along it: that c
 Reference: Xu et al. (2022), Poisson Flow Generative Models, https://arxiv.org/abs/2209.11178.
 """
 
-import argparse
 import math
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor
 
 from diffode.fields import Empirical, Karras, PoissonField
@@ -46,7 +46,8 @@ def flux(x: Tensor, z: Tensor) -> Tensor:
     return (torch.atan2(z[..., None], x[..., None] - CHARGES[:, 0]) * WEIGHTS).sum(-1) / math.pi
 
 
-def main(out: str | Path = ".", steps: int = 300) -> Path:
+def main(out: Path = Path("."), steps: int = 300) -> Path:
+    """Write a picture into the folder OUT."""
     x, z = field_lines(steps)
     home = (x[-1, :, None] - CHARGES[:, 0]).abs().argmin(1)
     change = float((flux(x, z) - flux(x[0], z[0])).abs().max())
@@ -68,12 +69,10 @@ def main(out: str | Path = ".", steps: int = 300) -> Path:
         far.axline((mean, 0), slope=math.tan(angle), color=canvas.INK, lw=0.7, dashes=(4, 6))
     near.set_title("Near: charges of 30, 10, 40 and 20 % send out that share of all lines")
     far.set_title("Far: the lines are those of one charge at the mean (dashed)")
-    canvas.save(figure, file := Path(out) / "field_lines.png")
+    canvas.save(figure, file := out / "field_lines.png")
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

@@ -13,12 +13,12 @@ Reference: MonoFlow (Yi et al., 2023), https://arxiv.org/abs/2302.01075.
 
 from __future__ import annotations
 
-import argparse
 import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import typer
 from torch import Tensor
 
 from diffode import Rng, build, sample, train
@@ -110,7 +110,8 @@ def animated(paths: dict[str, Tensor], file: Path) -> None:
     print(f"wrote {file}")
 
 
-def main(out: str | Path = ".", steps: int = 800, animate: bool = False) -> Path:
+def main(out: Path = Path("."), steps: int = 800, animate: bool = False) -> Path:
+    """Write a picture into the folder OUT."""
     paths = {"particles": particles(2 * steps)}
     paths["generator"], several = generator(steps)
     figure = canvas.figure(1500, 640)
@@ -121,7 +122,7 @@ def main(out: str | Path = ".", steps: int = 800, animate: bool = False) -> Path
             drawn(ax, path[k * (FRAMES // (COLUMNS - 1))], f"{name}, {k} of {COLUMNS - 1}", colour)
     for name, found in several.items():
         print(f"32 steps of {name}: {found.ratio:.2f} times epsilon v, cosine {found.cosine:.2f}")
-    canvas.save(figure, file := Path(out) / "gan_as_flow.png")
+    canvas.save(figure, file := out / "gan_as_flow.png")
     print(f"wrote {file}")
     if animate:
         animated(paths, file.with_suffix(".gif"))
@@ -129,7 +130,4 @@ def main(out: str | Path = ".", steps: int = 800, animate: bool = False) -> Path
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    parser.add_argument("--animate", action="store_true", help="write a GIF too")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

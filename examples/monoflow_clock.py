@@ -13,12 +13,12 @@ References: MonoFlow (Yi et al., 2023), https://arxiv.org/abs/2302.01075; Goodfe
 https://arxiv.org/abs/1406.2661, section 3 (why to turn the loss round).
 """
 
-import argparse
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
@@ -54,7 +54,8 @@ def divergence(name: str, start: float, times: NDArray[np.float64]) -> NDArray[n
     return (m**2 + np.exp(2 * log_s) - 1) / 2 - log_s
 
 
-def main(out: str | Path = ".", steps: int = 300) -> Path:
+def main(out: Path = Path("."), steps: int = 300) -> Path:
+    """Write a picture into the folder OUT."""
     figure = canvas.figure(1500, 640)
     figure.set_layout_engine("constrained")
     times = np.geomspace(1e-13, 1e13, steps)
@@ -72,12 +73,10 @@ def main(out: str | Path = ".", steps: int = 300) -> Path:
         ax.set(xlabel="t", ylabel="KL(q | p)", ylim=(1e-4, 40))
         ax.spines[["top", "right"]].set_visible(False)
     ax.legend(loc="lower left", frameon=False)
-    canvas.save(figure, file := Path(out) / "monoflow_clock.png")
+    canvas.save(figure, file := out / "monoflow_clock.png")
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

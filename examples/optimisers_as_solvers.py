@@ -15,10 +15,10 @@ References: ODE-GAN (Qin et al., 2020), https://arxiv.org/abs/2010.15040; Barret
 (2021), https://arxiv.org/abs/2009.11162.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor
 
 from diffode.analysis import GameFlow, penalised
@@ -66,7 +66,8 @@ def gaps(steps: int) -> dict[str, list[float]]:
     return found
 
 
-def main(out: str | Path = ".", steps: int = 120) -> Path:
+def main(out: Path = Path("."), steps: int = 120) -> Path:
+    """Write a picture into the folder OUT."""
     figure = canvas.figure(1500, 700)
     figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2)
@@ -88,12 +89,10 @@ def main(out: str | Path = ".", steps: int = 120) -> Path:
     right.set_title("Gradient descent follows a loss with a penalty on its gradient")
     right.spines[["top", "right"]].set_visible(False)
     right.legend()
-    canvas.save(figure, file := Path(out) / "optimisers_as_solvers.png")
+    canvas.save(figure, file := out / "optimisers_as_solvers.png")
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

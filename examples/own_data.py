@@ -8,12 +8,12 @@ draws rows of the labels that it is given. `Panel` measures them against the row
 figure says little alone, so that of as many real rows stands beside it: the best there is.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,7 +44,8 @@ def agreement(data: Dataset, x: Tensor, labels: Tensor) -> Estimate:
     return class_accuracy(data.train_labels[nearest], labels)
 
 
-def main(out: str | Path = ".", steps: int = 1000) -> Path:
+def main(out: Path = Path("."), steps: int = 1000) -> Path:
+    """Write a picture into the folder OUT."""
     run = diffode.fit("edm", rows(), labels=True, steps=steps, batch=256, width=96)
     data = run.dataset
     labels = data.labels(len(data.test))  # each class in its share
@@ -69,12 +70,10 @@ def main(out: str | Path = ".", steps: int = 1000) -> Path:
         canvas.plane(ax, torch.zeros(2), 2.2)
     handles = ax.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
-    canvas.save(figure, file := Path(out) / "own_data.png")
+    canvas.save(figure, file := out / "own_data.png")
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)

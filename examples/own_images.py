@@ -7,12 +7,12 @@ several sizes and formats, a sub-folder for each class. Put the path of your own
 ``left_out``. `fit` trains on them with their labels, and `sample` draws of those it is given.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 from PIL import Image, ImageDraw
 
 import diffode
@@ -43,7 +43,8 @@ def make(folder: Path, each: int = 200, seed: int = 0) -> Path:
     return folder
 
 
-def main(out: str | Path = ".", steps: int = 800) -> Path:
+def main(out: Path = Path("."), steps: int = 800) -> Path:
+    """Write a picture into the folder OUT."""
     with tempfile.TemporaryDirectory() as place:
         data = as_dataset(make(Path(place) / "shapes"), resize=SIDE)
     print(data, *data.notes, *data.left_out, sep="\n")
@@ -54,12 +55,10 @@ def main(out: str | Path = ".", steps: int = 800) -> Path:
     names = [f"{name}, {kind}" for name in data.class_names for kind in ("yours", "drawn")]
     title = f"Images of a folder, and images drawn of each class after {steps} steps"
     x, y = torch.cat((data.train[torch.cat(rows)], drawn)), torch.cat((2 * labels, 2 * labels + 1))
-    image_sheet(x, file := Path(out) / "own_images.png", title, y, names)
+    image_sheet(x, file := out / "own_images.png", title, y, names)
     print(f"wrote {file}")
     return file
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=".", help="folder of the picture")
-    main(**vars(parser.parse_args()))
+    typer.run(main)
