@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from weakref import WeakKeyDictionary
 
@@ -116,29 +116,16 @@ def data_stats(x: Samples) -> Stats:
         total += require_finite(part).sum(0).cpu()
         norms += float(part.norm(dim=1).sum())
     mean = total / count
-    squares, second = 0.0, torch.zeros(n, n if n <= _LARGEST_BASIS else 1, dtype=torch.float64)
+    squares, second = 0.0, _none(n)
     for part in _flat(x):
         u = part.cpu() - mean
         squares += float(u.square().sum())
-        if n <= _LARGEST_BASIS:
-            second += u.T @ u
-        else:
-            second[:, 0] += spectral(u.view(-1, *x.shape[1:]), None).square().sum(0)
-    if not squares:
-        raise ValueError(_NO_VARIANCE)
-    basis, spectrum = None, second[:, 0] / count
-    if n <= _LARGEST_BASIS:
-        basis = torch.linalg.eigh(second / count)[1].float()
-        rows = (spectral(part.cpu() - mean, basis).square().sum(0) for part in _flat(x))
-        spectrum = sum(rows, torch.zeros_like(mean)) / count
-    return Stats(
-        mean=mean.float().view(x.shape[1:]),
-        std=math.sqrt(squares / (count * n)),
-        spectrum=spectrum.float(),
-        basis=basis,
-        norm=norms / count,
-        count=count,
-    )
+        second += _second(u, x.shape[1:])
+    stats = _stats(x, mean, squares / (count * n), second / count, norms)
+    if stats.basis is None:
+        return stats
+    rows = (spectral(part.cpu() - mean, stats.basis).square().sum(0) for part in _flat(x))
+    return replace(stats, spectrum=(sum(rows, torch.zeros_like(mean)) / count).float())
 
 
 def _streamed(x: Source) -> Stats:
@@ -147,37 +134,47 @@ def _streamed(x: Source) -> Stats:
     .. math:: m = c + d, \qquad C = E[(x - c)(x - c)^T] - d d^T, \qquad d = E[x - c].
     """
     n, count, shape, sums, norms, squares = width(x), len(x), x.shape[1:], Sums(x), 0.0, 0.0
-    exact, near, total = n <= _LARGEST_BASIS, x[:1].flatten().double(), torch.zeros(n).double()
-    second = torch.zeros(n, n if exact else 1, dtype=torch.float64)
+    near, total, second = x[:1].flatten().double(), torch.zeros(n).double(), _none(n)
     for part in _flat(x):
         sums.add(require_finite(part))
         norms += float(part.norm(dim=1).sum())
         u = part - near
         total += u.sum(0)
         squares += float(u.square().sum())
-        if exact:
-            second += u.T @ u
-        else:
-            second[:, 0] += spectral(u.view(-1, *shape), None).square().sum(0)
+        second += _second(u, shape)
     keep(x, sums)
     d = total / count
-    variance = squares / count - float(d.square().sum())
+    variance = (squares / count - float(d.square().sum())) / n
+    return _stats(x, near + d, variance, second / count - _second(d[None], shape), norms)
+
+
+def _none(n: int) -> Tensor:
+    """The second moments of no rows of N values: a matrix, or a column beyond 1,024."""
+    return torch.zeros(n, n if n <= _LARGEST_BASIS else 1, dtype=torch.float64)
+
+
+def _second(u: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The second moments of rows u (B, N), summed: u^T u, or the squares on the axes (N, 1)."""
+    if u.shape[1] <= _LARGEST_BASIS:
+        return u.T @ u
+    return spectral(u.view(-1, *shape), None).square().sum(0)[:, None]
+
+
+def _stats(x: Samples, mean: Tensor, variance: float, second: Tensor, norms: float) -> Stats:
+    """The statistics by their moments: of a value about the mean, and as `_second` has them."""
     if not variance > 0:
         raise ValueError(_NO_VARIANCE)
-    basis = None
-    if exact:
-        second = second / count - torch.outer(d, d)
+    basis, spectrum = None, second[:, 0]
+    if len(second) <= _LARGEST_BASIS:
         basis = torch.linalg.eigh(second)[1].float()
         spectrum = (basis.double() * (second @ basis.double())).sum(0)
-    else:
-        spectrum = second[:, 0] / count - spectral(d.view(1, *shape), None)[0].square()
     return Stats(
-        mean=(near + d).float().view(shape),
-        std=math.sqrt(variance / n),
+        mean=mean.float().view(x.shape[1:]),
+        std=math.sqrt(variance),
         spectrum=spectrum.clamp_min(0).float(),
         basis=basis,
-        norm=norms / count,
-        count=count,
+        norm=norms / len(x),
+        count=len(x),
     )
 
 
