@@ -47,64 +47,9 @@ OPTIONS = ("width", "depth", "multipliers", "attention", "patch", "dropout")
 """What networks may be told beside shapes, see `diffode.recipes.compose.make_given`."""
 
 
-def resolutions(height: int, width: int) -> int:
-    """Resolutions of a U-Net: halved until the shorter side is at most 8, and at least once."""
-    return max(2, 1 + math.ceil(math.log2(min(height, width) / 8)))
-
-
-def mlp(
-    event_shape: Sequence[int],
-    *,
-    conditions: int,
-    classes: int | None,
-    extra: int,
-    width: int = 512,
-    depth: int = 4,
-) -> MLP:
-    """A residual MLP, for any events: width 512, depth 4."""
-    return MLP(event_shape, width, depth, conditions, classes, extra)
-
-
-def unet(
-    event_shape: Sequence[int],
-    *,
-    conditions: int,
-    classes: int | None,
-    extra: int,
-    width: int = 32,
-    depth: int = 1,
-    multipliers: str | None = None,
-    attention: int = 1,
-    dropout: float = 0.0,
-) -> UNet:
-    """A compact U-Net, for images (C, H, W): width 32 at full resolution, depth 1."""
-    n = resolutions(*event_shape[1:]) if len(event_shape) == 3 else 1  # UNet refuses the rest
-    usual = [min(2**k, 4) for k in range(n)]
-    factors = usual if multipliers is None else [int(k) for k in multipliers.split(",")]
-    sizes = width, factors, depth
-    return UNet(event_shape, *sizes, conditions, classes, extra, attention, dropout)
-
-
-def dit(
-    event_shape: Sequence[int],
-    *,
-    conditions: int,
-    classes: int | None,
-    extra: int,
-    width: int = 256,
-    depth: int = 8,
-    patch: int | None = None,
-    dropout: float = 0.0,
-) -> DiT:
-    """A transformer on patches, for images (C, H, W): width 256, depth 8, 256 patches at most."""
-    sides = event_shape[1:] or [1]  # DiT refuses what is no image
-    patch = patch or min([2 ** max(0, math.ceil(math.log2(max(sides) / 16))), *sides])
-    return DiT(event_shape, width, depth, patch, conditions, classes, extra, dropout)
-
-
-registry.register("network", "mlp", mlp)
-registry.register("network", "unet", unet)
-registry.register("network", "dit", dit)
+registry.register("network", "mlp", MLP)
+registry.register("network", "unet", UNet)
+registry.register("network", "dit", DiT)
 
 
 def kind_for(event_shape: Sequence[int], kind: str = "auto") -> str:

@@ -92,7 +92,8 @@ class DiT(Network):
         event_shape: (channels, height, width) of one image.
         width: channels of a patch, a multiple of 4.
         depth: number of blocks.
-        patch: the side of a patch in pixels.
+        patch: the side of a patch in pixels; None is the least power of two with which there are
+            at most 256 patches.
         conditions: how many conditioning numbers come with a sample.
         classes: number of labels, or None.
         extra: how many scalars to return beside the output, from the mean over the patches.
@@ -110,12 +111,13 @@ class DiT(Network):
         event_shape: Sequence[int],
         width: int = 256,
         depth: int = 8,
-        patch: int = 2,
+        patch: int | None = None,
         conditions: int = 1,
         classes: int | None = None,
         extra: int = 0,
         dropout: float = 0.0,
     ) -> None:
+        patch = patch or _usual_patch(event_shape[1:])
         _require_fit(tuple(event_shape), width, patch)
         super().__init__(event_shape, width, conditions, classes, extra)
         self.width, self.depth, self.patch, self.dropout = width, depth, patch, dropout
@@ -143,6 +145,11 @@ class DiT(Network):
         out = rearrange(self.outer(h), "b (m n) (c p q) -> b c (m p) (n q)", **places)
         out = out[:, :, :height, :width].contiguous()
         return out, None if self.pooled is None else self.pooled(h.mean(1))
+
+
+def _usual_patch(sides: Sequence[int]) -> int:
+    """The side of a patch with which a side has 16 patches at most."""
+    return min([1 << max(0, math.ceil(math.log2(max(sides, default=1) / 16))), *sides])
 
 
 def _require_fit(shape: tuple[int, ...], width: int, patch: int) -> None:

@@ -128,7 +128,8 @@ class UNet(Network):
     Arguments:
         event_shape: (channels, height, width) of one image.
         width: channels that the multipliers multiply.
-        multipliers: channels at each resolution as multiples of the width, the finest first.
+        multipliers: channels at each resolution as multiples of the width, the finest first, also
+            as text, "1,2,2"; None is 1, 2, 4, 4, ... until the shorter side is 8 or less.
         depth: residual blocks of a stage; the coarsest has one more.
         conditions: how many conditioning numbers come with a sample.
         classes: number of labels, or None.
@@ -145,7 +146,7 @@ class UNet(Network):
         self,
         event_shape: Sequence[int],
         width: int = 32,
-        multipliers: Sequence[int] = (1, 2),
+        multipliers: str | Sequence[int] | None = None,
         depth: int = 1,
         conditions: int = 1,
         classes: int | None = None,
@@ -153,11 +154,12 @@ class UNet(Network):
         attention: int = 1,
         dropout: float = 0.0,
     ) -> None:
-        _require_fit(tuple(event_shape), len(multipliers), attention)
+        factors = _multipliers(tuple(event_shape), multipliers)
+        _require_fit(tuple(event_shape), len(factors), attention)
         super().__init__(event_shape, 4 * width, conditions, classes, extra)
-        self.width, self.multipliers, self.depth = width, tuple(multipliers), depth
+        self.width, self.multipliers, self.depth = width, factors, depth
         self.attention, self.dropout = attention, dropout
-        channels = [width * k for k in multipliers]
+        channels = [width * k for k in factors]
 
         def stage(k: int, blocks: int = depth) -> Stage:
             attend = k >= len(channels) - attention
@@ -192,13 +194,21 @@ class UNet(Network):
         return out, None if self.pooled is None else self.pooled(low.mean(dim=(2, 3)))
 
 
-def _require_fit(shape: tuple[int, ...], resolutions: int, attention: int) -> None:
-    """Refuse events that are no images, and options that ask for more than there is in one."""
+def _multipliers(shape: tuple[int, ...], given: str | Sequence[int] | None) -> tuple[int, ...]:
+    """Those that are given, or for as many resolutions as suit an image, two at least."""
     if len(shape) != 3:
         raise ValueError(
             f"a U-Net wants events (channels, height, width), got {shape}; "
             "use an MLP, or reshape the data to images"
         )
+    if given is None:
+        halvings = max(1, math.ceil(math.log2(min(shape[1:]) / 8)))
+        return tuple(min(2**k, 4) for k in range(1 + halvings))
+    return tuple(int(k) for k in (given.split(",") if isinstance(given, str) else given))
+
+
+def _require_fit(shape: tuple[int, ...], resolutions: int, attention: int) -> None:
+    """Refuse options that ask for more than there is in an image."""
     most = max(2, 1 + math.ceil(math.log2(min(shape[1:]))))
     if resolutions > most:
         raise ValueError(
