@@ -41,7 +41,8 @@ def test_an_option_of_one_value_is_given_once(command, capsys):
     arguments = ["x"] * sum(p.param_type_name == "argument" for p in COMMANDS[command].params)
     for option in (o for c, o in OPTIONS if c == command and not (o.multiple or o.is_flag)):
         for second in option.opts:
-            given = [command, *arguments, option.opts[0], "1", f"{second}=1"]
+            more = ["1"] * (option.nargs - 1)
+            given = [command, *arguments, option.opts[0], "1", *more, f"{second}=1", *more]
             assert f"{'/'.join(option.opts)} twice; give it once" in refused(capsys, *given)
 
 

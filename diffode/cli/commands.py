@@ -14,6 +14,7 @@ from diffode.cli.shared import (
     Background,
     Columns,
     Grey,
+    Guided,
     LabelColumn,
     Levels,
     Nfe,
@@ -114,7 +115,7 @@ class Train:
 
 
 @command("sample", "sampling:command")
-class Sample(OnWeights):
+class Sample(Guided, OnWeights):
     """Draw samples of a trained field."""
 
     n: Annotated[

@@ -8,12 +8,21 @@ from typing import Annotated
 import typer
 
 from diffode.cli import completing
-from diffode.cli.shared import SEEDS, Levels, Nfe, OnTarget, OnWeights, SolverOptions, Trust
+from diffode.cli.shared import (
+    SEEDS,
+    Guided,
+    Levels,
+    Nfe,
+    OnTarget,
+    OnWeights,
+    SolverOptions,
+    Trust,
+)
 from diffode.cli.stated import command
 
 
 @command("eval", "evaluating:command")
-class Evaluate(OnWeights):
+class Evaluate(Guided, OnWeights):
     """Measure samples beside real data.
 
     What is measured: distances, shares, copying, classes, paths.

@@ -28,6 +28,7 @@ from diffode.likelihood.dequantisation import Quantisation, prepared
 from diffode.likelihood.transport import Transport
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation, evaluated
+from diffode.runs.guiding import Guidance, guidance_of
 from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.shards import Drawn, draw
 from diffode.runs.targets import Target, resolve
@@ -37,6 +38,7 @@ from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
 POINTS = 200  # whose likelihood is measured
+_NO_LABELS = "its field does not say how many labels it has (classes)"
 
 
 def command(asked: Evaluate) -> None:
@@ -44,7 +46,11 @@ def command(asked: Evaluate) -> None:
     if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
     _place(asked.device)
+    guidance = _guidance(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    if guidance is not None:
+        target = guidance.of(target)
+        guidance.require_labels(target.classes is not None, _NO_LABELS)
     field, labels = target.field.eval(), target.classes is not None
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     dataset = _dataset(target, asked.data)
@@ -56,7 +62,7 @@ def command(asked: Evaluate) -> None:
     spaces, own = named("feature", asked.features), named("metric", asked.metric) or []
     panel = Panel(dataset, asked.n, spaces, labels=labels, metrics=own)
     y = dataset.labels(panel.count) if labels else None
-    drawing = _drawing(asked, target, chosen, y)
+    drawing = _drawing(asked, target, chosen, y, guidance)
     home = target.folder or asked.out or Path()
     parts = require_writable(home / "eval" / "parts" / drawing)
     name = f"{chosen.name}-{'own' if asked.nfe is None else asked.nfe}"
@@ -70,14 +76,33 @@ def command(asked: Evaluate) -> None:
     metrics = evaluated(drawn, panel)
     card, refused = _card(asked, target, dataset, told) if asked.likelihood else (None, "")
     settings = _settings(asked, target, dataset, chosen, drawn)
+    settings["guidance"] = None if guidance is None else guidance.asdict()
     by_class = panel.by_class(drawn.x, drawn.y)
-    result = Evaluation(target.title(dataset), settings, panel, metrics, card, by_class)
+    title = target.title(dataset) + ("" if guidance is None else f", {guidance}")
+    result = Evaluation(title, settings, panel, metrics, card, by_class)
     _finish(result, drawn, folder)
     if refused:
         raise ValueError(refused)
 
 
-def _drawing(asked: Evaluate, target: Target, solver: Solver, y: Tensor | None) -> str:
+def _guidance(asked: Evaluate) -> Guidance | None:
+    """The guidance that is asked for.
+
+    Raises:
+        ValueError: with a likelihood, which is of the field as it was trained.
+    """
+    found = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust)
+    if found is not None and asked.likelihood:
+        raise ValueError(
+            "got --likelihood and --guidance; a likelihood is of the field as it was trained: "
+            "leave one of the two away"
+        )
+    return found
+
+
+def _drawing(
+    asked: Evaluate, target: Target, solver: Solver, y: Tensor | None, guidance: Guidance | None
+) -> str:
     """The key of all that decides the samples."""
     field = target.field
     about: list[object] = [key_of_values(*field.state_dict().values()), repr(field), solver.name]
@@ -86,6 +111,7 @@ def _drawing(asked: Evaluate, target: Target, solver: Solver, y: Tensor | None) 
     things = {} if target.plan is None else target.plan.named
     if code := admission.origins({**things, "solver": asked.solver or target.solver}):
         about.append(code)
+    about += [] if guidance is None else [guidance.key]
     if target.checkpoint is None:  # code, which may change while its tensors do not
         about.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
     return key_of(about)
@@ -128,6 +154,7 @@ def _settings(
         "solver_options": pairs(asked.assignments),
         "nfe_allowed": asked.nfe,
         "nfe": drawn.nfe,
+        "network_calls": drawn.network_calls,
         "unfinished": drawn.unfinished,
         "shortfall": drawn.shortfall(),
         "seed": asked.seed,

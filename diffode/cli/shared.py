@@ -78,6 +78,24 @@ class OnWeights(OnTarget):
     weights: Weights = "ema"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Guided:
+    """How a field is guided; `diffode.runs.guiding` looks at it."""
+
+    guidance: Annotated[
+        float | None,
+        typer.Option(metavar="W", help="1 is the field as it is, more leads further to the label"),
+    ] = None
+    interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LO HI", help="guide between these noise levels sigma/alpha alone"),
+    ] = None
+    weak: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="guide away from this weaker run, not from no label"),
+    ] = None
+
+
 def given_once(name: str, place: Value | None, option: Value | None) -> Value | None:
     """What was given by its place or by its option.
 

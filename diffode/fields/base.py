@@ -74,6 +74,7 @@ class Field(Tables, metaclass=SeenThrough):
             its gradient: the second derivative is then 0 almost everywhere.
         classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
             (unconditional). None where the field does not say.
+        unconditional: whether it takes no labels; False where the field does not say.
         scaling: from the data's units to those of the field; None where they are the same.
         calls_per_evaluation: the most calls of a network that an evaluation takes: 1, and 2 under
             guidance. `calls` says it for a time.
@@ -85,6 +86,7 @@ class Field(Tables, metaclass=SeenThrough):
     sampling_defaults: SamplingDefaults | None = None
     smooth: bool = True
     classes: int | None = None
+    unconditional: bool = False
     scaling: Scaling | None = None
     calls_per_evaluation: int = 1
 

@@ -24,6 +24,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from diffode.data.scaling import same_units
 from diffode.doors import as_time, transformed
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.poisson import PoissonField
@@ -38,11 +39,12 @@ class ClassifierFree(Wrapped):
         weight: w, any finite number. 1 and 0 cost one evaluation of the network, others two.
         interval: (lo, hi): guidance is on where lo <= sigma / alpha <= hi, and elsewhere w = 1;
             None is everywhere.
-        weak: the reference, which is told y too; None is the field itself without a label.
+        weak: the reference, which is told y too if it knows labels; None is the field itself
+            without a label.
 
     Raises:
-        ValueError: a weight or an interval that are no numbers to use, or a weaker field of
-            another path.
+        ValueError: a weight or an interval that are no numbers to use, a field that knows no
+            labels, or a weaker field of another path, of other units or of other labels.
         TypeError: a weaker field without E[x_0 | x].
     """
 
@@ -60,6 +62,11 @@ class ClassifierFree(Wrapped):
         self.weak = None if weak is None else _on_the_path(weak, field)
         if weak is not None:
             self.smooth = field.smooth and weak.smooth
+        elif field.unconditional:
+            raise ValueError(
+                "got a field that knows no labels, and guidance is towards one; train it with "
+                "labels, or give a weaker field to guide it away from"
+            )
 
     @property
     def calls_per_evaluation(self) -> int:  # type: ignore[override]
@@ -118,7 +125,7 @@ class ClassifierFree(Wrapped):
     def _reference(self, x: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.weak is None:
             return self.inner.posterior(x, t)
-        return self.weak.posterior(x, t, y)
+        return self.weak.posterior(x, t, None if self.weak.unconditional else y)
 
     def rows(self, index: Tensor) -> Self:
         """The field of these rows of the batch, its reference too."""
@@ -130,10 +137,10 @@ class ClassifierFree(Wrapped):
         other.weak = weak  # type: ignore[assignment]
         return other
 
-    def _describe(self) -> list[str]:
-        where = [] if self.interval is None else [f"for rho in {list(self.interval)}"]
-        by = [] if self.weak is None else [f"from {type(self.weak).__name__}"]
-        return [*super()._describe(), " ".join([f"guidance {self.weight:g}", *by, *where])]
+    def changes(self) -> list[str]:
+        """What this field and those inside it change, in words, the innermost first."""
+        weak = None if self.weak is None else type(self.weak).__name__
+        return [*super().changes(), in_words(self.weight, self.interval, weak)]
 
 
 def classifier_free(
@@ -154,12 +161,12 @@ def classifier_free(
             weights extrapolate. Ho and Salimans write 1 + w.
         interval: (lo, hi): guidance for lo <= sigma / alpha <= hi alone.
         weak: a weaker field of the same path, for autoguidance: the same network trained for a
-            shorter time, or a smaller one.
+            shorter time, or a smaller one. It is told the label too, unless it knows none.
 
     Raises:
         TypeError: a field without E[x_0 | x].
-        ValueError: a weight or an interval that are no numbers to use, or a weaker field of
-            another path.
+        ValueError: a weight or an interval that are no numbers to use, a field that knows no
+            labels, or a weaker field of another path, of other units or of other labels.
 
     References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al.
     (2024), https://arxiv.org/abs/2406.02507, eq. 3.
@@ -169,6 +176,21 @@ def classifier_free(
         return ClassifierFree(field, weight, interval, weak)
     inner = ClassifierFree(field.inner, weight, interval, _plane(weak))
     return PoissonField(inner, field.q, field.radius, field.max_radius)
+
+
+def in_words(weight: float, interval: tuple[float, float] | None, weak: str | None) -> str:
+    """Guidance in words, as pictures and tables name it.
+
+    Arguments:
+        weight, interval: as for `classifier_free`.
+        weak: what the weaker field is called; None where there is none.
+    """
+    parts = [f"guidance {weight:g}"]
+    parts += [] if weak is None else [f"away from {weak}"]
+    parts += (
+        [] if interval is None else [f"at rho {float(interval[0]):g} to {float(interval[1]):g}"]
+    )
+    return " ".join(parts)
 
 
 def require_affine(field: object) -> None:
@@ -233,5 +255,15 @@ def _on_the_path(weak: AffineField, field: AffineField) -> AffineField:
             f"got a weaker field on {weak.schedule} with noise {weak.noise} and points of shape "
             f"{weak.event_shape}; wanted those of the field that it guides: {field.schedule}, "
             f"{field.noise}, {field.event_shape}"
+        )
+    if not same_units(weak.scaling, field.scaling):
+        raise ValueError(
+            f"got a weaker field in units {weak.scaling}; wanted those of the field that it "
+            f"guides: {field.scaling}"
+        )
+    if None not in (weak.classes, field.classes) and weak.classes != field.classes:
+        raise ValueError(
+            f"got a weaker field of {weak.classes} labels; wanted {field.classes}, as the field "
+            "that it guides has, or none"
         )
     return weak

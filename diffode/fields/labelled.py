@@ -43,6 +43,7 @@ class Labelled(AffineField):
     ) -> None:
         super().__init__(schedule, noise, mean, std)
         labels = as_labels(labels, len(log_weights), name=self._parts)
+        self.unconditional = labels is None
         self.register_buffer("log_weights", log_weights)
         self.register_buffer("labels", labels)
         known = shares = None

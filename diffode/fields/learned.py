@@ -58,6 +58,7 @@ class Learned(AffineField):
         self.flip_label = flip_label
         self.network, self.prediction = network, prediction
         self.classes = getattr(network, "classes", None)
+        self.unconditional = getattr(network, "classes", 0) is None  # as diffode's networks say it
 
     def output(
         self,

@@ -36,6 +36,7 @@ class Wrapped(AffineField):
             schedule or inner.schedule, inner.noise, own_mean if mean is None else mean, std
         )
         self.inner, self.smooth, self.classes = inner, inner.smooth, inner.classes
+        self.unconditional = inner.unconditional
         self.sampling_defaults = inner.sampling_defaults
 
     inner: AffineField
@@ -100,8 +101,12 @@ class Wrapped(AffineField):
         """Labels that the inner field knows."""
         return self.inner.as_labels(y, rows)
 
+    def changes(self) -> list[str]:
+        """What this field and those inside it change, in words, the innermost first."""
+        return self.inner.changes() if isinstance(self.inner, Wrapped) else []
+
     def _describe(self) -> list[str]:
-        return [*super()._describe(), f"around {type(self.inner).__name__}"]
+        return [*super()._describe(), f"around {type(self.inner).__name__}", *self.changes()]
 
 
 def _affine(field: object) -> AffineField:

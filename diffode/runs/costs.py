@@ -29,6 +29,12 @@ def spent(folder: Path) -> dict[str, Any]:
     return {"steps": logged[-1][0], "seconds": logged[-1][0] * statistics.mean(paces)}
 
 
+def each_took(nfe: float, network_calls: float) -> str:
+    """What a sample took: its evaluations, and its calls of the network where these are others."""
+    said = f"{nfe:g} evaluation{'' if nfe == 1 else 's'} each"
+    return said if network_calls == nfe else f"{said}, {network_calls:g} network calls"
+
+
 def reset_peak_memory() -> None:
     """Start anew what `peak_memory` tells, where the system can."""
     if torch.cuda.is_available():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffode.fields.guidance import in_words
 from diffode.files import write_text
 from diffode.inputs import brief
 from diffode.likelihood.card import LikelihoodCard
@@ -16,6 +17,7 @@ from diffode.markup import words
 from diffode.metrics.estimates import FEWEST, Estimate, figure, mean
 from diffode.metrics.labels import ClassFigures
 from diffode.metrics.panel import Panel
+from diffode.runs.costs import each_took
 from diffode.runs.shards import Drawn
 from diffode.solvers.status import refusal
 from diffode.tables import Table
@@ -99,12 +101,14 @@ class Evaluation:
             "by class: samples drawn with each label, the share of them that the classifier gives "
             "it, and its share of all; real data are the reference"
         ]
+        guided = f"{in_words(**s['guidance'])}, " if s.get("guidance") else ""
         none = [f"no error is stated for fewer than {FEWEST} points, but of shares"]
         return [
             *filter(None, [short]),
             *(f"no {name}: {why}" for name, why in self.refused().items()),
-            f"{p['count']} samples with {s['solver']}, {s['nfe']:g} evaluations each, seed "
-            f"{s['seed']}, {s['weights']} weights of {s['checkpoint']}",
+            f"{p['count']} samples with {s['solver']}, "
+            f"{each_took(s['nfe'], s.get('network_calls', s['nfe']))}, {guided}seed {s['seed']}, "
+            f"{s['weights']} weights of {s['checkpoint']}",
             f"reference {p['reference_hash']}: {p['reference']}; floor: {p['floor']}",
             f"feature spaces: {spaces}; Gaussian kernel of {width}",
             "Gaussian fit: draws of a Gaussian with the training data's mean and covariance, what "

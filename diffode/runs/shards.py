@@ -40,7 +40,7 @@ class Drawn:
         q: the augmented radius of each, for a Poisson flow, or None.
         straight: chord over length of the paths of the first part, or None where paths were not
             kept at three times at least.
-        status, nfe_per_row: of each sample, as in a `diffode.solvers.Solution`.
+        status, nfe_per_row, calls_per_row: of each sample, as in a `diffode.solvers.Solution`.
         seconds: that drawing took, all processes together.
     """
 
@@ -50,12 +50,18 @@ class Drawn:
     straight: Tensor | None
     status: Tensor
     nfe_per_row: Tensor
+    calls_per_row: Tensor
     seconds: float
 
     @property
     def nfe(self) -> float:
         """The evaluations of the field that a sample took, the mean."""
         return float(self.nfe_per_row.double().mean())
+
+    @property
+    def network_calls(self) -> float:
+        """The calls of the network that a sample took, the mean."""
+        return float(self.calls_per_row.double().mean())
 
     @property
     def unfinished(self) -> int:
@@ -135,6 +141,7 @@ def _write(
     if drawn.path is not None and len(drawn.path) > 2:
         arrays["straight"] = straight(model_units(drawn.path, field.scaling))
     arrays |= {"nfe_per_row": drawn.nfe_per_row, "status": drawn.status}
+    arrays |= {"calls_per_row": drawn.calls_per_row}
     known = {k: v.cpu().numpy() for k, v in arrays.items() if v is not None}
     seconds = np.array(time.perf_counter() - began)
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -169,13 +176,15 @@ def _gather(paths: list[Path], spans: list[tuple[int, int]]) -> Drawn:
         found = [part[name] for part in parts if name in part]
         return torch.cat(found) if found else None
 
-    x = torch.cat([part["x"] for part in parts])
+    x, nfe = (torch.cat([part[name] for part in parts]) for name in ("x", "nfe_per_row"))
+    calls = joined("calls_per_row")
     return Drawn(
         x=x,
         y=joined("y"),
         q=joined("q"),
         straight=joined("straight"),
         status=with_lost(torch.cat([part["status"] for part in parts]), x),
-        nfe_per_row=torch.cat([part["nfe_per_row"] for part in parts]),
+        nfe_per_row=nfe,
+        calls_per_row=nfe if calls is None else calls,  # an older version guided nothing
         seconds=float(sum(float(part["seconds"]) for part in parts)),
     )

@@ -55,6 +55,11 @@ class Solution:
     network_calls: int = 0
 
     @property
+    def calls_per_row(self) -> Tensor:
+        """The network calls of each row, float64, shape (B,): as its share of the evaluations."""
+        return self.nfe_per_row.double() * (self.network_calls / max(self.nfe, 1))
+
+    @property
     def q(self) -> Tensor | None:
         """The latent's augmented radius of each row of a Poisson flow, shape (B,)."""
         return None if self.latent is None else self.latent.q

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.wrapped import Wrapped
 from diffode.files import write_text
 from diffode.inputs import read_text
 from diffode.options import problem
@@ -89,6 +90,11 @@ class FittedGrid(BaseModel):
         Raises:
             ValueError: its span or its velocities at the probe points differ.
         """
+        if isinstance(field, Wrapped) and (changes := field.changes()):
+            raise ValueError(
+                f"this grid was fitted to a field as it was trained, not to one with "
+                f"{', '.join(changes)}; name a kind of grid"
+            )
         probe, own = torch.tensor(probe_of(field)), torch.tensor(self.probe)
         same = (self.times[0], self.times[-1]) == tuple(field.span)
         if not same or not torch.allclose(probe, own, rtol=1e-3):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from diffode import sample
+from diffode.data.scaling import Scaling
 from diffode.fields import (
     VP,
     Empirical,
@@ -134,3 +135,33 @@ def test_what_is_no_guidance_is_refused(arguments, words):
 def test_guidance_to_nothing_is_refused():
     with pytest.raises(ValueError, match="got no labels y"):
         sample(classifier_free(NORMAL, 2.0), 4, steps=5)
+
+
+def test_a_weaker_field_that_knows_no_labels_is_told_none():
+    weak = Empirical(POINTS + 0.3, NORMAL.schedule)
+    guided = classifier_free(NORMAL, 1.5, weak=weak)
+    expected = 1.5 * NORMAL.denoise(X, 1.0, Y) - 0.5 * weak.denoise(X, 1.0)
+    torch.testing.assert_close(guided.denoise(X, 1.0, Y), expected)
+
+
+@pytest.mark.parametrize("wrapped", [lambda f: f, lambda f: rescheduled(f, "logsnr")])
+def test_a_field_that_knows_no_labels_is_not_guided_to_one(wrapped):
+    with pytest.raises(ValueError, match="got a field that knows no labels"):
+        classifier_free(wrapped(Empirical(POINTS, Karras())), 2.0)
+
+
+def test_a_weaker_field_of_other_units_or_labels_is_refused():
+    weak, field = exact(NORMAL.schedule), exact(NORMAL.schedule)
+    weak.scaling = Scaling.pixels()
+    with pytest.raises(ValueError, match=r"in units pixels: 0 \.\.\. 255 .*; wanted .*None"):
+        classifier_free(field, 2.0, weak=weak)
+    weak.scaling, weak.classes, field.classes = None, 4, 3
+    with pytest.raises(ValueError, match="a weaker field of 4 labels; wanted 3"):
+        classifier_free(field, 2.0, weak=weak)
+
+
+def test_a_field_says_how_it_is_guided_wherever_that_stands():
+    guided = classifier_free(POISSON, 2.0, (0.5, math.inf))
+    assert "guidance 2 at rho 0.5 to inf" in repr(guided)
+    assert "guidance 2 away from Empirical" in repr(classifier_free(NORMAL, 2.0, weak=NORMAL))
+    assert "guidance 2 at rho 0.5" in repr(rescheduled(guided, "theta"))

@@ -1,0 +1,161 @@
+"""Guidance as commands ask for it: looked at, told in words, and put around a field.
+
+The options stand once, in `diffode.cli.shared`, and a command calls `guidance_of` with them. A
+new kind of guidance is a further attribute of `Guidance`, and a line in its ``field``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from diffode.data.fingerprint import Fingerprint
+from diffode.fields import AffineField, Field, classifier_free
+from diffode.fields.guidance import as_interval, as_weight, in_words, require_affine
+from diffode.nn.embeddings import needs_labels
+from diffode.runs.keys import key_of_values
+from diffode.runs.targets import Target, resolve
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How a field is guided, see `diffode.fields.classifier_free`.
+
+    Attributes:
+        weight: w.
+        interval: the noise levels sigma / alpha between which it is on; None is everywhere.
+        weak: the weaker TARGET that it leads away from; None is the field without a label.
+
+    Raises:
+        ValueError: a weight or an interval that are no numbers to use.
+    """
+
+    weight: float
+    interval: tuple[float, float] | None = None
+    weak: Target | None = None
+
+    def __post_init__(self) -> None:
+        as_weight(self.weight)
+        as_interval(self.interval)
+
+    def field(self, field: Field, name: str, data: Fingerprint | None = None) -> AffineField:
+        """The field, guided.
+
+        Arguments:
+            field: a trained one, or code's.
+            name: of the field, for messages.
+            data: what tells the data that it was trained on from others, where that is known.
+
+        Raises:
+            TypeError: a field without E[x_0 | x].
+            ValueError: a field that knows no labels or no null label, or a weaker field that
+                does not fit it.
+        """
+        require_affine(field)
+        assert isinstance(field, AffineField)
+        if self.weak is None:
+            _require_null(field, name)
+            return classifier_free(field, self.weight, self.interval)
+        self._require_data(name, data)
+        weak = self.weak.field.to(field.device)
+        try:
+            require_affine(weak)
+            assert isinstance(weak, AffineField)
+            return classifier_free(field, self.weight, self.interval, weak)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--weak {self.weak.name}: {error}") from None
+
+    def of(self, target: Target) -> Target:
+        """A TARGET with its field guided.
+
+        Raises:
+            TypeError, ValueError: as `field`.
+        """
+        data = None if target.plan is None else target.plan.fingerprint
+        return replace(target, field=self.field(target.field, target.name, data))
+
+    def require_labels(self, labelled: bool, advice: str) -> None:
+        """Refuse guidance towards labels where there are none.
+
+        Arguments:
+            labelled: whether samples are drawn with labels.
+            advice: what to do.
+
+        Raises:
+            ValueError: no labels, and no weaker field.
+        """
+        if self.weak is None and not labelled:
+            raise ValueError(
+                f"got --guidance {self.weight:g} without a label to guide to; {advice}"
+            )
+
+    def asdict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        weak = None if self.weak is None else self.weak.name
+        ends = [v if math.isfinite(v) else str(v) for v in self.interval or ()]  # JSON has no inf
+        return {"weight": self.weight, "interval": ends or None, "weak": weak}
+
+    @property
+    def key(self) -> list[Any]:
+        """What decides the samples, the weaker field's numbers included."""
+        weak = None if self.weak is None else key_of_values(*self.weak.field.state_dict().values())
+        return [self.weight, self.interval, weak]
+
+    def __str__(self) -> str:
+        return in_words(self.weight, self.interval, None if self.weak is None else self.weak.name)
+
+    def _require_data(self, name: str, data: Fingerprint | None) -> None:
+        """Refuse a weaker run that was trained on other data, where both are known."""
+        assert self.weak is not None
+        own = None if self.weak.plan is None else self.weak.plan.fingerprint
+        if own is None or data is None or not (differs := data.differs(own)):
+            return
+        raise ValueError(
+            f"--weak {self.weak.name} was trained on other data than {name}, which differ in "
+            f"{differs}; give a weaker run of the same data"
+        )
+
+
+def guidance_of(
+    weight: float | None,
+    interval: tuple[float, float] | None,
+    weak: str | None,
+    trust: bool = False,
+) -> Guidance | None:
+    """The guidance that options ask for; None where they ask for none.
+
+    Arguments:
+        weight, interval, weak: what stands behind ``--guidance``, ``--interval``, ``--weak``.
+        trust: whether code that the weaker run names may be run.
+
+    Raises:
+        ValueError: an interval or a weaker field without a weight, or one that does not fit.
+    """
+    if weight is not None:
+        found = Guidance(weight, interval)
+        return found if weak is None else replace(found, weak=resolve(weak, trust=trust))
+    for option, value in (("--interval", interval), ("--weak", weak)):
+        if value is not None:
+            raise ValueError(
+                f"got {option} without --guidance, which it is for; give --guidance 2, for example"
+            )
+    return None
+
+
+def _require_null(field: AffineField, name: str) -> None:
+    """Refuse a network that cannot be asked without a label.
+
+    Raises:
+        ValueError: one that knows no labels, or was trained without the null label.
+    """
+    if field.unconditional:
+        raise ValueError(
+            f"got --guidance, but {name} was trained without labels; train it with --labels, or "
+            "give --weak TARGET, a weaker field to guide it away from"
+        )
+    if needs_labels(field):
+        raise ValueError(
+            f"got --guidance, but {name} was trained with label_drop=0 and has no null label to "
+            "guide it away from; train it with label_drop=0.1, or give --weak TARGET"
+        )
