@@ -75,9 +75,9 @@ def test_labels_may_be_texts_or_numbers_without_names(tmp_path):
     pq.write_table(table(12, [2, 0] * 6, None, label="kind"), path)
     assert load(path).classes is None
     assert load(path, label="kind").classes == 3
-    pq.write_table(table(12, [2, None] * 6, None), path)
+    pq.write_table(table(12, [-1, None] * 6, None), path)
     found = load(path)
-    assert found.classes is None and "no classes: 6 rows have no label" in found.notes
+    assert found.classes is None and "no classes: no row to train on has a label" in found.notes
     pq.write_table(table(12, key="other"), path)
     assert load(path).class_names == ("0", "1", "2")
 
@@ -86,7 +86,7 @@ def test_labels_may_be_texts_or_numbers_without_names(tmp_path):
     "labels, options, said",
     [
         ([0.5] * 12, {}, "whole numbers"),
-        ([3] * 12, {}, "got the label 3; there are 3"),
+        ([3] * 12, {}, "has the label 3; there are 3"),
         ([0] * 12, {"label": "kind"}, "no column 'kind'"),
         ([0] * 12, {"columns": ("label",)}, "as the column of images"),
         ([0] * 12, {"columns": ("x", "y")}, "as the column of images"),
@@ -219,3 +219,50 @@ def test_without_the_package_the_hub_is_not_asked(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert run(["data", "hf:me/pets"]) == 2
     assert "pip install 'diffode[hub]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, None] * 4, r"row 2' has no label \(4 of 12 rows have none\); give each"),
+        ([0, 1, -1] * 4, "row 2' has no label"),
+        (["a", "b", " "] * 4, "row 2' has no label"),
+        ([0, 1, -2] * 4, "row 2' has the label -2; wanted whole numbers"),
+        ([0, 3, 1] * 4, "row 1' has the label 3; there are 3 classes at most"),
+    ],
+)
+def test_a_row_without_a_sound_label_is_named(tmp_path, labels, said):
+    pq.write_table(table(12, labels), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=said):
+        load(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes", "classes"),
+    [
+        ({"train": [0, 1] * 10, "test": [-1] * 6, "validation": [1, 0]}, (20, 2), 2),
+        ({"train": [0, 1] * 10, "test": [None] * 6}, (18, 2), 2),
+        ({"train": [None] * 20, "test": [0, 1]}, (20, 2), None),
+    ],
+)
+def test_a_part_without_labels_is_left_alone_beside_one_that_has_some(
+    tmp_path, parts, sizes, classes
+):
+    """So has the hub the part of a contest that is to be guessed."""
+    for part, labels in parts.items():
+        names = None if classes is None else NAMES[:classes]
+        pq.write_table(table(len(labels), labels, names), tmp_path / f"{part}-0.parquet")
+    found = load(tmp_path)
+    assert (len(found.train), len(found.test), found.classes) == (*sizes, classes)
+    said = "left alone: test, where no row" if classes else "no classes: no row to train on"
+    assert any(note.startswith(said) for note in found.notes)
+
+
+@pytest.mark.parametrize("column", [[b"x"], {"image": {"bytes": b"x"}, "label": 1}])
+def test_images_within_other_columns_are_not_passed_over(tmp_path, column):
+    """The numbers beside them would be learned as if they were all."""
+    made = pa.table({"images": [column] * 20, "label": list(range(20))})
+    pq.write_table(made, tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"column .images. holds .* one in each row"):
+        load(tmp_path / "t.parquet")
+    assert load(tmp_path / "t.parquet", columns=("label",)).event_shape == (1,)

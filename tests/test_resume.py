@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -169,6 +170,28 @@ def test_python_refuses_other_options_too(tmp_path):
     with pytest.raises(ValueError, match=r"their values changed; then 50 rows, .* now 50 rows"):
         go(x * 1.1, resume=tmp_path, steps=6)
     assert len(go(resume=tmp_path, steps=6, log_every=1)) == 2
+
+
+def test_what_stands_beside_the_samples_is_of_the_data_too(tmp_path):
+    from diffode.runs.building import build
+    from diffode.training import Batch
+    from diffode.training.trainer import train
+
+    @dataclass(frozen=True)
+    class Pairs(Batch):
+        noise: torch.Tensor | None = None
+
+    x = load("moons").train[:50]
+
+    def go(data, steps, **places):
+        objective = build("edm", (2,), width=8, depth=1)
+        return list(train(objective, data, steps=steps, batch=8, device="cpu", **places))
+
+    go(Pairs(x, noise=x), 4, out=tmp_path)
+    for other in (Pairs(x, noise=x.flip(0)), Pairs(x)):
+        with pytest.raises(ValueError, match="their noise changed"):
+            go(other, 6, resume=tmp_path)
+    assert len(go(Pairs(x, noise=x.clone()), 6, resume=tmp_path)) == 2
 
 
 def test_more_steps_begin_the_schedule_anew(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from diffode.data import load
+from diffode.data.source import Source
 from diffode.rng import Rng
 from diffode.runs.building import build
 from diffode.testing import check_objective
@@ -250,8 +251,22 @@ def test_what_belongs_to_a_sample_stays_with_it():
     go(objective, Pairs(X, (X > 0)[:, 0].long(), 3 * X), accumulate=2)
     go(plain, (X, (X > 0)[:, 0].long()), accumulate=2)
     assert_same(numbers(objective), numbers(plain))
-    with pytest.raises(ValueError, match="got 50 samples and 9 rows of noise"):
+    with pytest.raises(
+        ValueError, match=r"got 50 samples and noise of shape \(9, 2\); wanted a row"
+    ):
         go(objective, Pairs(X, noise=X[:9]))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (Pairs(X, noise=[0.0] * len(X)), "got noise of type list beside samples; wanted a tensor"),
+        (Pairs(Source(X.numpy())), r"a Source as x of a Pairs.* source\[:\], or the pair"),
+    ],
+)
+def test_a_batch_holds_tensors(data, said):
+    with pytest.raises(TypeError, match=said):
+        go(Recorder(), data)
 
 
 def test_the_kit_checks_an_objective_of_ones_own():

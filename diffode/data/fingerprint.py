@@ -7,6 +7,7 @@ last bits of its sines.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,8 @@ class Split:
         mean, std: of all its values.
         sums: the weighted sums of its values.
         labels: those of its labels, or None.
+        beside: those of each tensor that stands beside the samples, by its name; None where it
+            was not looked for.
     """
 
     rows: int
@@ -36,16 +39,20 @@ class Split:
     std: float
     sums: tuple[float, ...]
     labels: tuple[float, ...] | None = None
+    beside: Mapping[str, tuple[float, ...]] | None = None
 
     @classmethod
-    def of(cls, x: Samples, y: Tensor | None = None) -> Split:
-        """The numbers of samples (M, *event) and of their labels (M,)."""
+    def of(
+        cls, x: Samples, y: Tensor | None = None, beside: Mapping[str, Tensor] | None = None
+    ) -> Split:
+        """The numbers of samples (M, *event), of their labels (M,), and of tensors beside them."""
         found = sums_of(x)
         labels = None if y is None else sums_of(y.reshape(len(y), 1)).weighted
-        return cls(len(x), found.mean, found.std, found.weighted, labels)
+        others = {name: sums_of(value).weighted for name, value in (beside or {}).items()}
+        return cls(len(x), found.mean, found.std, found.weighted, labels, others)
 
     def differs(self, other: Split) -> str | None:
-        """What is not the same in another split, if anything: rows, values or labels."""
+        """What is not the same in another split, if anything: rows, values, labels, or others."""
         if self.rows != other.rows:
             return "number of rows"
         root = max(1, self.rows) ** 0.5
@@ -55,7 +62,7 @@ class Split:
             return "labels"
         if self.labels is not None and not _close(self.labels, other.labels or (), root):
             return "labels"
-        return None
+        return None if self.beside is None else _changed(self.beside, other.beside or {})
 
     def __str__(self) -> str:
         marks = f"{self.sums[0]:.6g}" + (f", labels {self.labels[0]:.6g}" if self.labels else "")
@@ -103,6 +110,17 @@ def _units(scaling: Scaling | None) -> tuple[float, ...] | None:
         return None
     both = torch.stack([value.flatten() for value in scaling.tensors().values()])
     return tuple((both @ weights(both.shape[1], 0)).tolist())
+
+
+def _changed(
+    one: Mapping[str, tuple[float, ...]], other: Mapping[str, tuple[float, ...]]
+) -> str | None:
+    """The name of what stands beside two sets and is not the same, if anything."""
+    for name in sorted({*one, *other}):
+        known = one.get(name, ())
+        if not _close(known, other.get(name, ()), max(map(abs, known), default=0.0)):
+            return name
+    return None
 
 
 def _close(one: tuple[float, ...], two: tuple[float, ...], scale: float) -> bool:

@@ -27,7 +27,7 @@ class Kinds:
     """The classes of rows.
 
     Attributes:
-        rows: the name of each row's class.
+        rows: the name of each row's class; "" of one that is in no split.
         names: of all classes in order; None takes those of the rows, in the order of their bytes.
     """
 
@@ -36,9 +36,9 @@ class Kinds:
 
     def numbered(self) -> tuple[Tensor, tuple[str, ...]]:
         """Labels 0, 1, ... of the rows, and the names."""
-        names = self.names or tuple(sorted(set(self.rows), key=str.encode))
+        names = self.names or tuple(sorted({*self.rows} - {""}, key=str.encode))
         number = {name: k for k, name in enumerate(names)}
-        return torch.tensor([number[name] for name in self.rows]), names
+        return torch.tensor([number.get(name, -1) for name in self.rows]), names
 
 
 def assembled(

@@ -139,35 +139,81 @@ def dataset(
     reading.require(f"a table of images, {quoted(name)}", *OPTIONS, "columns", "label")
     table = Table(pieces)
     taken = take(f"read the images of {name}", table, Look.of(reading), once=True)
-    parts, _ = split([_split_of(piece.name) for piece in pieces for _ in range(piece.size)])
-    kinds, notes = kinds_of([table.labels[place] for place in taken.places], columns)
-    parts = None if parts is None else [parts[place] for place in taken.places]
+    where = [_split_of(piece.name) for piece in pieces for _ in range(piece.size)]
+    where = [where[place] for place in taken.places]
+    labels = [table.labels[place] for place in taken.places]
+    silent = _silent([path[0] for path in where], labels)
+    kept, _ = split([path for path in where if path[0] not in silent])
+    part = iter(kept or ["train"] * len(where))
+    parts = ["" if path[0] in silent else next(part) for path in where]
+    kinds, notes = kinds_of(labels, columns, parts, lambda k: table.name(taken.places[k]))
+    notes += [f"left alone: {name}, where no row has a {columns.label}" for name in silent]
     return assembled(name, taken, reading, kinds=kinds, parts=parts, notes=notes, seed=seed)
 
 
-def kinds_of(labels: Sequence[Any], columns: Columns) -> tuple[Kinds | None, list[str]]:
+def _silent(splits: Sequence[str], labels: Sequence[Any]) -> list[str]:
+    """The splits without a label, where that to train on has some."""
+    heard = {name for name, label in zip(splits, labels, strict=True) if not _lacks(label)}
+    return sorted({*splits} - heard) if "train" in heard else []
+
+
+def kinds_of(
+    labels: Sequence[Any], columns: Columns, parts: Sequence[str], name: Callable[[int], str]
+) -> tuple[Kinds | None, list[str]]:
     """The class of each row, and what is to be said of it.
 
+    Arguments:
+        labels: what stands in each row.
+        columns: what the table has.
+        parts: "train", "test", or "" for a row that is in neither.
+        name: what a row is called.
+
     Raises:
-        ValueError: labels that are neither whole numbers nor texts, or that have no name.
+        ValueError: labels that are neither whole numbers nor texts, or that have no name, or rows
+            without one beside others.
     """
     if columns.label is None:
         could = ", ".join(columns.others)
         return None, [f"no classes; label=NAME takes one of {could}"] if could else []
-    lacking = sum(label is None or label == -1 for label in labels)
+    if all(_lacks(label) for label, part in zip(labels, parts, strict=True) if part == "train"):
+        return None, [f"no classes: no row to train on has a {columns.label}"]
+    used = {k: labels[k] for k, part in enumerate(parts) if part}
+    lacking = [k for k, label in used.items() if _lacks(label)]
     if lacking:
-        return None, [f"no classes: {lacking} rows have no {columns.label}"]
-    if all(isinstance(label, str) for label in labels):
-        return Kinds(labels), []
-    if not all(isinstance(label, int) and label >= 0 for label in labels):
         raise ValueError(
-            f"got labels as {quoted(labels[0])} in the column {quoted(columns.label)}; wanted "
-            "whole numbers 0, 1, ... or texts"
+            f"{quoted(name(lacking[0]))} has no {columns.label} ({len(lacking)} of {len(used)} "
+            f"rows have none); give each row its {columns.label}, or take such rows away"
         )
-    names = columns.names or tuple(map(str, range(min(max(labels) + 1, len(labels)))))
-    if max(labels) >= len(names):
-        raise ValueError(f"got the label {max(labels)}; there are {len(names)} classes at most")
-    return Kinds([names[label] for label in labels], names), []
+    names = None if all(isinstance(v, str) for v in used.values()) else _names(used, columns, name)
+    called = {k: str(v) if names is None else names[v] for k, v in used.items()}
+    return Kinds([called.get(k, "") for k in range(len(labels))], names), []
+
+
+def _names(
+    labels: dict[int, Any], columns: Columns, name: Callable[[int], str]
+) -> tuple[str, ...]:
+    """What the classes 0, 1, ... of labels that are numbers are called."""
+    for k, label in labels.items():
+        if not isinstance(label, int) or label < 0:
+            raise ValueError(
+                f"{quoted(name(k))} has the {columns.label} {quoted(label)}; wanted whole numbers "
+                "0, 1, ... or texts in all rows"
+            )
+    last = max(labels, key=labels.__getitem__)
+    names = columns.names or tuple(map(str, range(min(labels[last] + 1, len(labels)))))
+    if labels[last] >= len(names):
+        raise ValueError(
+            f"{quoted(name(last))} has the {columns.label} {labels[last]}; there are "
+            f"{len(names)} classes at most"
+        )
+    return names
+
+
+def _lacks(label: object) -> bool:
+    """Whether a cell holds no label: nothing, a blank text, or the -1 of the hub."""
+    if isinstance(label, str):
+        return not label.strip()
+    return label is None or (isinstance(label, int) and label == -1)
 
 
 def _split_of(name: str) -> Parts:

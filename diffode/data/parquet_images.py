@@ -113,6 +113,12 @@ def _holds_bytes(kind: Any) -> bool:  # noqa: ANN401
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
+def within_others(kind: Any) -> bool:  # noqa: ANN401
+    """Whether a type of arrow has bytes within lists or structures."""
+    inner = [kind.field(k).type for k in range(kind.num_fields)]
+    return any(_holds_bytes(one) or within_others(one) for one in inner)
+
+
 def _classes(schema: Any) -> dict[str, tuple[str, ...]]:  # noqa: ANN401
     """The columns that the metadata of the hub call classes, with the names of these."""
     found = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))

@@ -95,7 +95,10 @@ def dataset(pictures: Pictures, name: str, reading: Reading, seed: int = 0) -> D
     if pictures.labels is None:
         return assembled(name, taken, reading, seed=seed)
     labels = [_plain(pictures.labels[place]) for place in taken.places]
-    kinds, notes = kinds_of(labels, Columns("image", "label"))
+    parts = ["train"] * len(labels)
+    kinds, notes = kinds_of(
+        labels, Columns("image", "label"), parts, lambda k: pictures.name(taken.places[k])
+    )
     return assembled(name, taken, reading, kinds=kinds, notes=notes, seed=seed)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from diffode.data.arrays import Given, split
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
-from diffode.data.parquet_images import opened
+from diffode.data.parquet_images import opened, within_others
 from diffode.data.reading import Reading
 from diffode.inputs import brief, quoted, require_file
 from diffode.options import suggest
@@ -187,6 +187,12 @@ def _of_file(path: Path, reading: Reading) -> Table:
     schema = file.schema_arrow
     kinds = {field.name: field.type for field in schema}
     numbers = [n for n, k in kinds.items() if types.is_integer(k) or types.is_floating(k)]
+    for name, kind in kinds.items():
+        if reading.columns is None and within_others(kind):
+            raise ValueError(
+                f"column {quoted(name)} holds {kind}; images are taken from a column with one in "
+                "each row, as bytes or {bytes, path}; to learn numbers say --columns"
+            )
     taken = chosen(schema.names, numbers, reading)
     others = [name for name in kinds if name not in (*numbers, reading.label)]
     for name in taken:

@@ -50,6 +50,7 @@ def _batch(data: Data) -> Batch | Streamed:
     """Data in any of their forms as one batch.
 
     Raises:
+        TypeError: a batch of something else than tensors.
         ValueError: a tuple that is no pair, or a tensor with another number of rows.
     """
     if isinstance(data, tuple) and len(data) != 2:
@@ -57,10 +58,27 @@ def _batch(data: Data) -> Batch | Streamed:
     if not isinstance(data, Batch):
         x, y = data if isinstance(data, tuple) else (data, None)
         return Streamed(x, y) if isinstance(x, Source) else Batch(x, y)
-    for name, tensor in vars(data).items():
-        if name != "y" and tensor is not None and len(tensor) != len(data):
-            raise ValueError(f"got {len(data)} samples and {len(tensor)} rows of {name}")
+    if isinstance(vars(data)["x"], Source):
+        raise TypeError(
+            f"got a Source as x of a {type(data).__name__}, which holds tensors; wanted its rows, "
+            "source[:], or the pair (source, labels) alone"
+        )
+    for name, value in beside(data).items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise TypeError(f"got {name} of type {kind} beside samples; wanted a tensor")
+        if value.ndim == 0 or len(value) != len(data):
+            shape = tuple(value.shape)
+            raise ValueError(
+                f"got {len(data)} samples and {name} of shape {shape}; wanted a row for each"
+            )
     return data
+
+
+def beside(data: Batch | Streamed) -> dict[str, Any]:
+    """What samples hold for each of them beside their label, by its name."""
+    held = vars(data).items()
+    return {name: value for name, value in held if name not in ("x", "y") and value is not None}
 
 
 def accelerator_for(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped

@@ -28,7 +28,7 @@ from diffode.training.learner import Learner, Start
 from diffode.training.objective import Objective
 from diffode.training.record import Record, TrainState
 from diffode.training.schedule import TrainingOptions
-from diffode.training.setup import Data, accelerator_for, checked, require_equal_pieces
+from diffode.training.setup import Data, accelerator_for, beside, checked, require_equal_pieces
 from diffode.training.suitability import warn_of
 from diffode.training.transforms import Transform
 from diffode.training.update import NotFinite, Updates
@@ -133,7 +133,7 @@ def train(
         steps=steps,
         since=start.since(steps) if since is None else since,
     )
-    split = Split.of(samples.x, samples.y) if out or resume else None
+    split = Split.of(samples.x, samples.y, beside(samples)) if out or resume else None
     start.require(objective, options, split)
     learner = Learner(objective, phases, options, accelerator.device, start)
     updates = Updates(learner, Batches(samples, batch, seed, transform), accelerator, workers)
