@@ -125,7 +125,7 @@ def test_other_labels_are_refused_in_a_line(named, tmp_path, capsys, given):
 @pytest.mark.usefixtures("no_samples")
 def test_a_field_without_a_null_label_is_asked_for_labels(strict, tmp_path, capsys):
     line = refused(capsys, "sample", strict, "--out", tmp_path / "x.npz")
-    assert "trained with label_drop=0 and draws nothing without a label; give --label" in line
+    assert "draws nothing without a label; give --label" in line
 
 
 @pytest.mark.parametrize("given", [["--label", "all"], ["--per-class", "3"], ["--label", "1"]])

@@ -32,8 +32,8 @@ def classes_to_draw(
     if label is None and per_class is None:
         if needs_labels(target.field):
             raise ValueError(
-                f"{target.name} was trained with label_drop=0 and draws nothing without a label; "
-                "give --label, or --per-class for all of them"
+                f"{target.name} draws nothing without a label; give --label, or --per-class for "
+                "all of them"
             )
         return SAMPLES if n is None else n, None
     option = "--per-class" if label is None else f"--label {brief(label, 80)}"

@@ -33,13 +33,14 @@ from diffode.fields.schedules import (
 from diffode.fields.wrapped import Wrapped
 
 if TYPE_CHECKING:
+    from diffode.fields.classified import ClassifierGuided, classifier_guided
     from diffode.fields.conditioning import Conditioned, conditioned
     from diffode.fields.critics import CriticBank
     from diffode.fields.divergences import Divergence, get_divergence
     from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.monoflow import Mobility, MonoFlow
-    from diffode.fields.ratios import ExactRatio, Frozen, GaussianFlow
+    from diffode.fields.ratios import ExactClassifier, ExactRatio, Frozen, GaussianFlow
 
 _HOMES = {
     "ClassifierFree": "guidance",
@@ -48,11 +49,14 @@ _HOMES = {
     "Divergence": "divergences",
     "classifier_free": "guidance",
     "conditioned": "conditioning",
+    "ClassifierGuided": "classified",
+    "classifier_guided": "classified",
     "get_divergence": "divergences",
     "DiscriminatorGuided": "guided",
     "discriminator_guided": "guided",
     "Mobility": "monoflow",
     "MonoFlow": "monoflow",
+    "ExactClassifier": "ratios",
     "ExactRatio": "ratios",
     "Frozen": "ratios",
     "GaussianFlow": "ratios",
@@ -63,6 +67,7 @@ __all__ = [
     "VP",
     "AffineField",
     "ClassifierFree",
+    "ClassifierGuided",
     "Conditioned",
     "Cosine",
     "CriticBank",
@@ -71,6 +76,7 @@ __all__ = [
     "DiscriminatorGuided",
     "Divergence",
     "Empirical",
+    "ExactClassifier",
     "ExactRatio",
     "Field",
     "Frozen",
@@ -96,6 +102,7 @@ __all__ = [
     "VelocityPrediction",
     "Wrapped",
     "classifier_free",
+    "classifier_guided",
     "conditioned",
     "discriminator_guided",
     "get_divergence",

@@ -127,11 +127,20 @@ class Empirical(Labelled):
 
     def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """The log-density of x_t, given its class y if labels are given, in nats, shape (B,)."""
+        return self._log_density(x, t, y)
+
+    def log_potential(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
+        """The log of the potential of x_t, see `Labelled.log_potential`, in nats, shape (B,)."""
+        return self._log_density(x, t, y, potential=True) + 2 * self.level(t, x)[1].log().to(x)
+
+    def _log_density(
+        self, x: Tensor, t: Tensor | float, y: Tensor | int | None, potential: bool = False
+    ) -> Tensor:
         x = self.as_state(x)
         alpha, sigma = self.level(t, x)
         spread, dim = self._spread(alpha, sigma), self.points.shape[1]
         y = self.as_labels(y, len(x))
-        queries = Queries(x.flatten(1), alpha, spread, self.noise, y)
+        queries = Queries(x.flatten(1), alpha, spread, self.noise, y, potential)
         log = log_kernel_sums(self._points(), queries)
         log = log - self._log_share(y)
         return (log + self.noise.log_norm(dim) - dim * spread.log()).to(x)

@@ -93,9 +93,7 @@ class ClassifierFree(Wrapped):
         """Whether guidance is on at time t, shape () or (B,)."""
         if self.interval is None:
             return torch.ones_like(t, dtype=torch.bool)
-        low, high = self.interval
-        rho = self.schedule.rho(t)
-        return (rho >= low) & (rho <= high)
+        return inside(self.interval, self.schedule.rho(t))
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -237,6 +235,12 @@ def as_interval(interval: tuple[float, float] | None) -> tuple[float, float] | N
             f"got interval {interval!r:.40}; wanted two noise levels sigma / alpha, 0 <= lo < hi"
         )
     return low, high
+
+
+def inside(interval: tuple[float, float] | None, rho: Tensor) -> Tensor:
+    """Whether noise levels sigma / alpha lie in an interval, its ends included."""
+    low, high = (0.0, math.inf) if interval is None else interval
+    return (rho >= low) & (rho <= high)
 
 
 def _plane(weak: AffineField | None) -> AffineField | None:

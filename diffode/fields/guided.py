@@ -38,7 +38,7 @@ from diffode.fields.poisson import PoissonField
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_normal, is_student
 
-_MAX_RHO = 999.0
+MAX_RHO = 999.0
 _DAMPING = 1 / 25
 
 
@@ -64,7 +64,7 @@ class DiscriminatorGuided(Wrapped):
         field: AffineField,
         critic: nn.Module,
         weight: float = 1.0,
-        max_rho: float = _MAX_RHO,
+        max_rho: float = MAX_RHO,
     ) -> None:
         if not math.isfinite(weight) or not max_rho > 0:
             raise ValueError(f"got weight {weight}, max_rho {max_rho}; wanted finite and > 0")
@@ -109,7 +109,7 @@ class DiscriminatorGuided(Wrapped):
 
 
 def discriminator_guided(
-    field: AffineField, critic: nn.Module, weight: float = 1.0, max_rho: float = _MAX_RHO
+    field: AffineField, critic: nn.Module, weight: float = 1.0, max_rho: float = MAX_RHO
 ) -> AffineField:
     """Steer a field by the gradient of a log-ratio d(x, t), every solver and likelihood included.
 

@@ -117,6 +117,7 @@ class Queries(NamedTuple):
         alpha, sigma: the noise level, each of shape () or (B,), float64.
         noise: the law whose radial density g is the kernel, taken without its ``log_norm``.
         labels: a class for each query, shape (B,): points of other classes have no weight.
+        potential: take the potential of the law's density for a kernel, not the density.
     """
 
     x: Tensor
@@ -124,6 +125,7 @@ class Queries(NamedTuple):
     sigma: Tensor
     noise: Spherical
     labels: Tensor | None = None
+    potential: bool = False
 
     def blocks(self, size: int) -> Iterator[Queries]:
         """The same in parts of this many queries, alpha and sigma of shape (b, 1)."""
@@ -131,7 +133,7 @@ class Queries(NamedTuple):
         for i in range(0, len(self.x), size):
             k = slice(i, i + size)
             labels = None if self.labels is None else self.labels[k]
-            yield Queries(self.x[k], alpha[k], sigma[k], self.noise, labels)
+            yield Queries(self.x[k], alpha[k], sigma[k], self.noise, labels, self.potential)
 
 
 def kernel_means(points: Points, queries: Queries) -> Tensor:
@@ -194,7 +196,8 @@ class _Logits:
     """
 
     def __init__(self, points: Points, queries: Queries) -> None:
-        x, alpha, sigma, self.noise, self.labels = queries
+        x, alpha, sigma, noise, self.labels, potential = queries
+        self.log_kernel = noise.log_potential if potential else noise.log_radial
         u, rate = points.from_centre(x.double(), alpha), 1 / sigma.square()
         self.query = 2 * alpha * rate * u
         self.base = u.square().sum(1, keepdim=True) * rate
@@ -205,7 +208,7 @@ class _Logits:
     def __call__(self, product: Tensor, points: Points, margin: Tensor | float = 0.0) -> Tensor:
         """The logits (B, c), of squared distances over sigma^2 that are smaller by a margin."""
         r2 = torch.addcmul(self.base - margin, self.factor, points.squares).sub_(product)
-        logits = self.noise.log_radial(r2.clamp_min_(0), self.dim).add_(points.log_prior)
+        logits = self.log_kernel(r2.clamp_min_(0), self.dim).add_(points.log_prior)
         if self.labels is None or points.labels is None:
             return logits
         return logits.where(self.labels[:, None] == points.labels, -math.inf)

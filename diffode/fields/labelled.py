@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_labels, as_state, transformed
+from diffode.doors import Numbers, as_labels, as_state, transformed, unwritten
 from diffode.fields.base import AffineField
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
@@ -59,6 +59,46 @@ class Labelled(AffineField):
     labels: Tensor | None
     _known: Tensor | None
     _log_shares: Tensor | None
+
+    def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
+        """The log-density of x_t, given its class y if labels are given, in nats, shape (B,)."""
+        raise unwritten(self, "log_marginal")
+
+    def log_potential(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
+        r"""The log of the potential of x_t, given its class, in nats, shape (B,).
+
+        It is the density of x_t with each scale s of the noise weighted by its square,
+
+        .. math:: \Phi(x) = p(x) \, E[s^2 | x], \qquad
+                  x - \alpha E[x_0 | x] = - E[s^2 | x] \, \nabla \log \Phi(x).
+
+        Normal noise has the scale sigma alone; Student-t noise is a mixture over scales.
+
+        Raises:
+            TypeError: a field that does not know it for its noise.
+        """
+        raise TypeError(
+            f"the potential of a {type(self).__name__} under {self.noise} noise is not known; use "
+            "Empirical"
+        )
+
+    @property
+    def class_log_weights(self) -> Tensor:
+        """The log-probability of each label, shape (K,).
+
+        Raises:
+            ValueError: no labels, or one of 0 to K - 1 that no part of any weight has.
+        """
+        if self._known is None or self._log_shares is None:
+            raise ValueError("this field was built without labels")
+        missing = torch.arange(int(self._known[-1]) + 1, device=self._known.device)
+        missing = missing[~torch.isin(missing, self._known)]
+        if len(missing):
+            raise ValueError(
+                f"label {int(missing[0])} has no {self._parts} of any weight; number those that "
+                "have from 0"
+            )
+        return self._log_shares
 
     def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
         """Labels of classes that have a weight above 0."""

@@ -1,6 +1,7 @@
 r"""Exact critics: log-ratios in closed form, the oracles of the flows that learn theirs.
 
 `ExactRatio` is the difference of two known log-densities, such as those of two `Mixture` fields.
+`ExactClassifier` is the classifier of a field with labels.
 `GaussianFlow` is the one case in which the law that a MonoFlow makes is known at every time:
 between Gaussians with h(d) = d each axis keeps to a Gaussian,
 
@@ -14,7 +15,7 @@ the marginals of the Ornstein-Uhlenbeck process, that is of Langevin dynamics.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 
 from diffode.doors import as_state, as_time
 from diffode.fields.base import expand_like
+from diffode.fields.labelled import Labelled
 from diffode.fields.tables import Tables
-from diffode.priors import Normal, Spherical
+from diffode.priors import Normal, Spherical, is_normal, is_student
 
 
 class Law(Protocol):
@@ -80,6 +82,49 @@ class ExactRatio(nn.Module):
         """The log-ratio at (x, t), shape (B,)."""
         x = as_state(x, self.event_shape)
         return _log(self.p, x, t) - _log(self.q, x, t)
+
+
+class ExactClassifier(nn.Module):
+    r"""The exact classifier of a field with labels, for `classifier_guided`.
+
+    It tells the logarithms of :math:`w_y p_y(x)`, the densities of the classes with their weights.
+    For Student-t noise those are potentials, and beside them stands :math:`\log E[s^2 | x, y]`, s
+    the scale of the noise, for each class.
+
+    Arguments:
+        law: an exact field with labels, `Empirical` or, for normal noise, `Mixture`; its schedule
+            does not matter.
+
+    Raises:
+        ValueError: a field without labels, or a label without points.
+        TypeError: noise that is neither normal nor Student-t.
+    """
+
+    smooth = True
+
+    def __init__(self, law: Labelled) -> None:
+        super().__init__()
+        if not (is_normal(law.noise) or is_student(law.noise)):
+            raise TypeError(f"the noise is {law.noise}; wanted Normal or StudentT")
+        self.law, self.noise, self.event_shape = law, law.noise, tuple(law.event_shape)
+        self.classes = len(law.class_log_weights)
+
+    def forward(self, u: Tensor, rho: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """The logits (B, K) at u = x / alpha and rho = sigma / alpha; for Student-t a pair."""
+        u = as_state(u, self.event_shape).double()
+        t = self.law.schedule.time(rho.double())
+        alpha = self.law.schedule.alpha(t)
+        x = expand_like(alpha, u) * u
+        log_p = self._of_each(self.law.log_marginal, x, t)
+        if is_normal(self.noise):
+            return log_p
+        log_potential = self._of_each(self.law.log_potential, x, t)
+        return log_potential, log_potential - log_p - 2 * alpha.log()[:, None]
+
+    def _of_each(self, log: Callable[..., Tensor], x: Tensor, t: Tensor) -> Tensor:
+        """A logarithm of each class with the class's weight, shape (B, K)."""
+        logs = torch.stack([log(x, t, k) for k in range(self.classes)], 1)
+        return logs + self.law.class_log_weights.to(logs)
 
 
 class GaussianFlow(Tables):

@@ -50,6 +50,11 @@ class Labels(nn.Embedding):
     def __init__(self, classes: int, width: int) -> None:
         super().__init__(classes + 1, width)
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it has no null label."""
+        return not self.null
+
     def forward(self, y: Tensor | None) -> Tensor:
         """The rows of labels y (B,), shape (B, width); of None the null label's, shape (width,).
 
@@ -82,8 +87,9 @@ def without_null(network: nn.Module) -> None:
 
 
 def needs_labels(network: nn.Module) -> bool:
-    """Whether a network, or a field around it, has no null label to stand for "no label"."""
-    return any(isinstance(m, Labels) and not m.null for m in network.modules())
+    """Whether a network or a field cannot go without labels: it says so, or a part of it does."""
+    own = getattr(network, "needs_labels", None)
+    return any(map(needs_labels, network.children())) if own is None else bool(own)
 
 
 class Embedding(nn.Module):

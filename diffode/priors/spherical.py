@@ -56,6 +56,16 @@ class Spherical:
         """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
         raise unwritten(self, "log_norm")
 
+    def log_potential(self, r2: Tensor, dim: int) -> Tensor:
+        r"""Log of the potential of ``log_radial`` at squared radius ``r2``, without ``log_norm``.
+
+        .. math:: \Phi(r) = \int_r^\infty s \, g(s^2) \, ds
+
+        Raises:
+            TypeError: a law that does not state it.
+        """
+        raise TypeError(f"the potential of {self} noise is not known; use Normal or StudentT")
+
     def mixing(self, n: int, rng: Rng, name: str) -> Tensor | None:
         """The factor that a row's normal draw is multiplied by, shape (n,), or None for 1."""
         raise unwritten(self, "mixing")
@@ -143,6 +153,10 @@ class Normal(Spherical):
         """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
         return -dim / 2 * math.log(2 * math.pi)
 
+    def log_potential(self, r2: Tensor, dim: int) -> Tensor:
+        """The density itself, whose slope is -r times it."""
+        return self.log_radial(r2, dim)
+
     def mixing(self, n: int, rng: Rng, name: str) -> None:
         """A normal draw needs no factor."""
         return None
@@ -197,6 +211,21 @@ class StudentT(Spherical):
         growth = (half + more - 0.5) * math.log1p(more / half) - more
         growth += _stirling_rest(half + more) - _stirling_rest(half)
         return growth - more * math.log(2 * math.pi)
+
+    def log_potential(self, r2: Tensor, dim: int) -> Tensor:
+        r"""Its exponent is that of the density in two coordinates less, for N + D > 2.
+
+        .. math:: \log \Phi = \log \tfrac{D}{D+N-2} - \tfrac{D+N-2}{2} \log(1 + r^2 / D)
+
+        Raises:
+            ValueError: N + D of 2 or less, for which the integral is infinite.
+        """
+        rest = self.dof + dim - 2
+        if rest <= 0:
+            raise ValueError(
+                f"got {self} noise in {dim} coordinates; its potential is finite for N + D > 2"
+            )
+        return math.log(self.dof / rest) - rest / 2 * torch.log1p(r2 / self.dof)
 
     def mixing(self, n: int, rng: Rng, name: str) -> Tensor:
         r"""The factor :math:`\sqrt{D / \chi^2_D}` of each row, shape (n,)."""

@@ -25,8 +25,9 @@ def require_stated(field: Field, schedule: Schedule | None) -> None:
     require_complete(field)
     if needs_labels(field):
         raise ValueError(
-            "the checks go without labels, and this field was trained with label_drop=0: it has "
-            "no null label to stand for that; check one that was trained with some dropped"
+            "the checks go without labels, and this field needs them: it was trained with "
+            "label_drop=0 and has no null label, or a classifier guides it; check one that goes "
+            "without"
         )
     if schedule is not None:
         try:

@@ -1,0 +1,43 @@
+"""Points of overlapping classes, their exact fields, and a test of two samples."""
+
+import math
+
+import torch
+
+from diffode.fields import Empirical, Karras
+from diffode.rng import Rng
+
+
+def cloud(dim, classes=3, each=20, seed=0):
+    """Points of overlapping classes and their labels."""
+    g = torch.Generator().manual_seed(seed)
+    centres = 2 * torch.randn(classes, 1, dim, generator=g).double() / math.sqrt(dim)
+    x = centres + 0.3 * torch.randn(classes, each, dim, generator=g).double()
+    return x.flatten(0, 1), torch.arange(classes).repeat_interleave(each)
+
+
+def exact(schedule=None, noise=None, dim=3, labels=True):
+    x, y = cloud(dim)
+    return Empirical(x, schedule or Karras(0.05, 100.0), noise, labels=y if labels else None)
+
+
+def noisy(field, t, n=24):
+    """Points x_t of the data, and labels that are not theirs."""
+    x = field.corrupt(field.sample(n, Rng(0)).double(), t, Rng(1))[0]
+    return x, torch.arange(n) % 3
+
+
+def p_value(a, b, permutations=400):
+    """Of the energy distance between two samples, under permutations of their rows."""
+    both = torch.cat((a, b))
+    d, n = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist"), len(a)
+    g = torch.Generator().manual_seed(0)
+    orders = [torch.arange(len(both))]
+    orders += [torch.randperm(len(both), generator=g) for _ in range(permutations)]
+
+    def energy(order):
+        i, j = order[:n], order[n:]
+        return float(2 * d[i][:, j].mean() - d[i][:, i].mean() - d[j][:, j].mean())
+
+    first, *rest = map(energy, orders)
+    return sum(e >= first for e in rest) / permutations

@@ -1,0 +1,214 @@
+"""Guidance by exact classifiers: at weight 1 the field without labels is that of the class."""
+
+import pytest
+import torch
+
+from diffode import log_prob, sample, solvers
+from diffode.fields import (
+    VP,
+    Cosine,
+    Empirical,
+    ExactClassifier,
+    Karras,
+    Mixture,
+    PoissonField,
+    Rectified,
+    classifier_free,
+    classifier_guided,
+    rescheduled,
+)
+from diffode.priors import Normal, StudentT
+from diffode.solvers import get_solver
+from diffode.testing import CHECKS, check_field
+from tests.clouds import cloud, exact, noisy, p_value
+from tests.quick import quick
+from tests.wrappers import Told
+
+LEVELS = (0.05, 0.3, 1.0, 3.0, 20.0, 100.0)
+
+
+def miss(guided, field, x, t, y):
+    """The error of a guided field, as a share of what the label changes."""
+    expected = field.denoise(x, t, y)
+    change = (expected - field.denoise(x, t)).norm(dim=1).mean()
+    return float((guided.denoise(x, t, y) - expected).norm(dim=1).mean() / change)
+
+
+@pytest.mark.parametrize("schedule", [VP(), Karras(0.05, 100.0), Rectified(), Cosine()], ids=repr)
+def test_normal_noise(schedule):
+    """On every schedule by one classifier, of another one's field."""
+    field = exact(schedule)
+    guided = classifier_guided(field, ExactClassifier(exact()))
+    for level in LEVELS:
+        t = schedule.time(torch.tensor(level, dtype=torch.float64))
+        x, y = noisy(field, t)
+        assert miss(guided, field, x, t, y) < 1e-9
+        torch.testing.assert_close(
+            guided.velocity(x, t, y), field.velocity(x, t, y), rtol=1e-9, atol=1e-9
+        )
+        torch.testing.assert_close(
+            guided.score(x, t, y), field.score(x, t, y), rtol=1e-9, atol=1e-9
+        )
+
+
+def test_mixtures_under_normal_noise():
+    means, stds = (
+        torch.randn(4, 3, generator=torch.Generator().manual_seed(5)).double(),
+        torch.ones(4),
+    )
+    law = Mixture(torch.arange(1.0, 5.0), means, stds / 3, VP(), labels=torch.tensor([0, 1, 1, 2]))
+    guided = classifier_guided(law, ExactClassifier(law))
+    for t in (0.05, 0.3, 1.0):
+        x, y = noisy(law, t)
+        assert miss(guided, law, x, t, y) < 1e-9
+
+
+CASES = [(dof, dim) for dof in (1.0, 3.0, 128.0) for dim in (2, 16, 64)]
+
+
+@pytest.mark.parametrize(("dof", "dim"), CASES)
+def test_student_t_noise(dof, dim):
+    field = exact(noise=StudentT(dof), dim=dim)
+    guided = classifier_guided(field, ExactClassifier(field))
+    for level in LEVELS:
+        x, y = noisy(field, level)
+        assert miss(guided, field, x, level, y) < 1e-8
+
+
+def test_many_degrees_of_freedom_are_normal_noise():
+    guided = classifier_guided(
+        exact(noise=StudentT(1e6)), ExactClassifier(exact(noise=StudentT(1e6)))
+    )
+    for level in LEVELS:
+        x, y = noisy(exact(), level)
+        assert miss(guided, exact(), x, level, y) < 1e-5
+
+
+@pytest.mark.parametrize("noise", [Normal(), StudentT(1.0), StudentT(8.0)], ids=repr)
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0, 4.0])
+def test_the_weight_means_what_it_means_without_a_classifier(noise, weight):
+    field = exact(noise=noise)
+    by = classifier_guided(field, ExactClassifier(field), weight)
+    free = classifier_free(field, weight)
+    for level in LEVELS:
+        x, y = noisy(field, level)
+        expected = free.posterior(x, level, y)
+        for got, wanted in zip(by.posterior(x, level, y), expected, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-7)
+
+
+def test_the_potential_is_one_of_the_flow():
+    """x - E[x_0 | x] is the mean squared scale times the slope of -log Phi, at any alpha."""
+    for schedule, noise in ((VP(), None), (Rectified(), StudentT(3.0))):
+        field = exact(schedule, noise)
+        for t in (0.2, 0.6, 0.9):
+            x, y = noisy(field, t)
+            x.requires_grad_()
+            log = field.log_potential(x, t, y)
+            (slope,) = torch.autograd.grad(log.sum(), x)
+            square = (log - field.log_marginal(x, t, y)).exp().detach()
+            x = x.detach()
+            alpha = field.level(t, x)[0]
+            torch.testing.assert_close(
+                x + square[:, None] * slope, alpha * field.denoise(x, t, y), rtol=1e-9, atol=1e-9
+            )
+
+
+def test_a_network_is_not_asked_for_labels_and_calls_are_counted():
+    x, _ = cloud(3)
+    plain = Empirical(x, Karras(0.05, 100.0))  # refuses labels
+    classifier = ExactClassifier(exact())
+    guided = classifier_guided(plain, classifier, 2.0, (0.2, 2.0))
+    assert [guided.calls(torch.tensor(t)) for t in (0.1, 0.2, 1.0, 2.0, 5.0)] == [1, 2, 2, 2, 1]
+    y = torch.tensor([0, 1, 2, 0])
+    drawn = sample(guided, 4, "heun", steps=10, y=y)
+    assert drawn.nfe < drawn.network_calls < 2 * drawn.nfe
+    whole = sample(classifier_guided(plain, classifier, 2.0), 4, "heun", steps=10, y=y)
+    assert whole.network_calls == 2 * whole.nfe
+    off = sample(classifier_guided(plain, classifier, 0.0), 4, steps=6, y=y)
+    assert torch.equal(off.x, sample(plain, 4, steps=6).x) and off.network_calls == off.nfe
+
+
+def test_rows_at_levels_of_their_own_are_each_their_own():
+    field = exact(noise=StudentT(3.0))
+    guided = classifier_guided(field, ExactClassifier(field), 2.0, (0.2, 2.0))
+    t, (x, y) = torch.tensor([0.1, 1.0, 0.5, 9.0]).double(), noisy(field, 1.0, 4)
+    whole = guided.denoise(x, t, y)
+    for i in range(4):
+        torch.testing.assert_close(
+            guided.denoise(x[i : i + 1], t[i], y[i : i + 1]), whole[i : i + 1]
+        )
+    assert torch.equal(whole[0], field.denoise(x, t)[0])
+
+
+def test_guidance_is_off_where_no_signal_is_left():
+    field = exact(Rectified())
+    guided = classifier_guided(field, ExactClassifier(field))
+    x, y = noisy(field, 1.0)
+    assert torch.equal(guided.velocity(x, 1.0, y), field.velocity(x, 1.0))
+    assert guided.calls(torch.tensor(1.0, dtype=torch.float64)) == 1
+
+
+INNER = {
+    "normal": exact(VP()),
+    "student": exact(Karras(0.05, 20.0), StudentT(4.0)),
+    "hemisphere": PoissonField(exact(Karras(0.05, 20.0), StudentT(4.0))),
+}
+
+
+def guided_by_exact(kind, weight=1.0):
+    field = INNER[kind]
+    law = field.inner if kind == "hemisphere" else field
+    return classifier_guided(field, ExactClassifier(law), weight)
+
+
+@pytest.mark.filterwarnings("ignore:Functional iteration did not converge")
+@pytest.mark.parametrize("name", quick(solvers.names(), *range(0, len(solvers.names()), 4)))
+@pytest.mark.parametrize("kind", ["normal", "hemisphere"])
+def test_every_solver_draws_the_class_or_refuses(kind, name):
+    solver, y = get_solver(name), torch.tensor([0, 2, 1, 0])
+    if solver.adaptive:
+        solver = get_solver(name, rtol=0.03, atol=0.03)
+
+    def drawn(field):
+        try:
+            return sample(field, 4, solver, steps=6, y=y).x
+        except (TypeError, ValueError) as error:
+            return str(error)
+
+    got, expected = drawn(guided_by_exact(kind)), drawn(INNER[kind])
+    if isinstance(expected, str):
+        assert got == expected
+    else:
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+@pytest.mark.parametrize("kind", ["normal", "student"])
+def test_the_likelihood_is_the_class_s(kind, trace):
+    x, y = cloud(3, each=2)
+    nats = [
+        log_prob(field, x, trace, solver="rk4", steps=6, y=y, probes=2).nats
+        for field in (guided_by_exact(kind), INNER[kind])
+    ]
+    torch.testing.assert_close(*nats, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", INNER)
+def test_it_keeps_the_contract(kind):
+    field = guided_by_exact(kind, 2.0)
+    assert len(check_field(Told(field, 1))) == len(CHECKS)
+    assert "guidance 2 by ExactClassifier" in repr(field)
+    moved = rescheduled(field, "theta") if kind != "hemisphere" else field
+    assert sample(moved, 3, steps=4, y=torch.tensor([0, 1, 2])).x.isfinite().all()
+
+
+def test_samples_of_a_guided_poisson_flow_are_the_class_s():
+    """A permutation test of the energy distance, of hemisphere starts against the class."""
+    x, y = cloud(2, each=60)
+    field = Empirical(x, Karras(0.02, 40.0), StudentT(1.0), labels=y)
+    guided = PoissonField(classifier_guided(field, ExactClassifier(field)))
+    for label in (0, 2):
+        drawn = sample(guided, 60, nfe=40, y=label, seed=3).x.double()
+        assert p_value(drawn, x[y == label]) > 0.05
+        assert p_value(drawn, x[y == 1]) < 0.01

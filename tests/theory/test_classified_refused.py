@@ -1,0 +1,83 @@
+"""What a classifier cannot guide, or cannot guide to, is refused in a line."""
+
+import math
+
+import pytest
+import torch
+
+from diffode import sample
+from diffode.fields import VP, Empirical, ExactClassifier, classifier_guided
+from diffode.priors import Spherical, StudentT
+from tests.clouds import exact, noisy
+
+
+class Third(Spherical):
+    """A law of which no potential is known."""
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda f: classifier_guided(f, ExactClassifier(f), math.nan), "wanted a finite number"),
+        (lambda f: classifier_guided(f, ExactClassifier(f), 1, (2, 1)), "0 <= lo < hi"),
+        (
+            lambda f: classifier_guided(f, ExactClassifier(exact(noise=StudentT(3.0)))),
+            r"classifier of events \(3,\) under StudentT\(dof=3\) noise; wanted .* Normal\(\)",
+        ),
+        (
+            lambda f: classifier_guided(
+                exact(noise=StudentT(4.0)), ExactClassifier(exact(noise=StudentT(3.0)))
+            ),
+            r"under StudentT\(dof=3\) noise; wanted .* StudentT\(dof=4\)",
+        ),
+        (
+            lambda f: classifier_guided(f, ExactClassifier(exact(dim=2))),
+            r"classifier of events \(2,\)",
+        ),
+        (
+            lambda f: classifier_guided(exact(noise=StudentT(1.0), dim=1), ExactClassifier(f)),
+            "known where N \\+ D is above 2",
+        ),
+        (lambda f: ExactClassifier(exact(labels=False)), "built without labels"),
+        (
+            lambda f: ExactClassifier(Empirical(torch.eye(2), VP(), labels=torch.tensor([0, 2]))),
+            "label 1 has no points of any weight",
+        ),
+        (
+            lambda f: sample(classifier_guided(f, ExactClassifier(f)), 4, steps=3),
+            "got no labels y for a field that a classifier guides",
+        ),
+        (
+            lambda f: sample(classifier_guided(f, ExactClassifier(f)), 4, steps=3, y=3),
+            "got labels from 3 to 3; use 0 to 2",
+        ),
+    ],
+)
+def test_what_is_no_guidance_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make(exact())
+
+
+def test_other_noise_is_refused_by_name():
+    field = exact(noise=Third())
+    for make in (
+        lambda: classifier_guided(field, ExactClassifier(exact())),
+        lambda: ExactClassifier(field),
+    ):
+        with pytest.raises(TypeError, match=r"the noise is Third\(\)"):
+            make()
+
+
+class Lone(torch.nn.Module):
+    """A classifier that says nothing of itself, and gives logits alone."""
+
+    def forward(self, u, rho):
+        return u[:, :2] / rho[:, None]
+
+
+def test_a_classifier_of_ones_own_gives_what_the_noise_needs():
+    x, y = noisy(exact(), 1.0)
+    assert classifier_guided(exact(), Lone()).denoise(x, 1.0, y % 2).isfinite().all()
+    guided = classifier_guided(exact(noise=StudentT(4.0)), Lone())
+    with pytest.raises(TypeError, match=r"gave a Tensor; wanted the pair \(logits, log kappa\)"):
+        guided.denoise(x, 1.0, y % 2)
