@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diffode.runs.building import build
     from diffode.runs.loading import load
     from diffode.runs.run import Run, fit
-    from diffode.sampling import decode, encode, sample
+    from diffode.sampling import decode, edit, encode, interpolate, sample
     from diffode.solvers.fitting import fit_grid
     from diffode.training.checkpoint import save
     from diffode.training.trainer import train
@@ -40,9 +40,11 @@ _HOMES = {
     "build": "diffode.runs.building",
     "data_stats": "diffode.data.stats",
     "decode": "diffode.sampling.encoding",
+    "edit": "diffode.sampling.editing",
     "encode": "diffode.sampling.encoding",
     "fit": "diffode.runs.run",
     "fit_grid": "diffode.solvers.fitting",
+    "interpolate": "diffode.sampling.interpolation",
     "likelihood_card": "diffode.likelihood.card",
     "load": "diffode.runs.loading",
     "log_prob": "diffode.likelihood.density",
@@ -58,9 +60,11 @@ __all__ = [
     "build",
     "data_stats",
     "decode",
+    "edit",
     "encode",
     "fit",
     "fit_grid",
+    "interpolate",
     "likelihood_card",
     "load",
     "log_prob",

@@ -13,7 +13,7 @@ from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.solvers import Solver, get_solver, grid
 from diffode.solvers.base import Final
-from diffode.solvers.grids import zero_noise_times
+from diffode.solvers.grids import own_times, zero_noise_times
 
 if TYPE_CHECKING:  # pydantic takes a third of a second to import
     from diffode.solvers.fitted import FittedGrid
@@ -45,14 +45,25 @@ def choose(
     grid: str | Path | FittedGrid | None,
     final: Final,
     options: dict[str, Any],
+    start: float | None = None,
 ) -> Choice:
     """How samples of a field are drawn, from what `diffode.sample` is given.
+
+    Arguments:
+        field, solver, nfe, steps, grid, final, options: as `diffode.sample` is given them.
+        start: the time that the points are at, which no fitted grid is for; None is t_prior.
 
     Raises:
         ValueError: a name, a count or an option that does not fit.
         TypeError: a solver that cannot use the field.
     """
+    nfe, steps = (
+        None if value is None else as_count(value, name, 1)
+        for value, name in ((nfe, "nfe"), (steps, "steps"))
+    )
     fitted = _fitted(field, grid)
+    if fitted is not None and start is not None:
+        raise ValueError("a fitted grid is for the whole way from t_prior; give a kind of grid")
     if fitted is not None:
         own = _fitted_solver(fitted, field, solver, options, nfe, steps)
         own.check(field)
@@ -64,10 +75,10 @@ def choose(
     if final == "denoise" and chosen.reaches_zero_noise and (nfe is None or steps is None):
         assert isinstance(field, AffineField)  # by as_final
         count = chosen.steps(DEFAULT_NFE if nfe is None else nfe) if steps is None else steps
-        times_ = zero_noise_times(field, count, grid or chosen.grid)
+        times_ = zero_noise_times(field, count, grid or chosen.grid, start)
         if times_ is not None:
             return Choice(chosen, times_, True)
-    return Choice(chosen, times_for(field, chosen, nfe, steps, grid, final), False)
+    return Choice(chosen, times_for(field, chosen, nfe, steps, grid, final, start), False)
 
 
 def solver_for(
@@ -131,14 +142,16 @@ def times_for(
     steps: int | None,
     kind: str | None,
     final: Final,
+    start: float | None = None,
 ) -> Tensor:
-    """The times of a flow from t_prior to t_data.
+    """The times of a flow from t_prior to t_data, or from another time on.
 
     Arguments:
         field, solver: what is moved, and by what.
         nfe, steps: at most one of the two, as for `diffode.sample`.
         kind: of the grid; None is the solver's favourite.
         final: "denoise" leaves one evaluation for the end.
+        start: the first time; None is t_prior.
 
     Raises:
         ValueError: a count that does not fit the solver, or both.
@@ -152,15 +165,35 @@ def times_for(
                 f"{solver.name} chooses its own steps, so nfe cannot be set; give rtol and atol, "
                 "or steps for the times to report"
             )
-        return grid(field, 1 if steps is None else steps, kind or "native")
+        return grid(field, 1 if steps is None else steps, kind or "native", start)
     if field.sampling_defaults is not None:
         if nfe is None and steps is None:
-            steps = len(field.sampling_defaults.times) - 1
+            steps = len(own_times(field, start)) - 1
         kind = kind or "own"
     if steps is None:
         steps = _steps_of(solver, DEFAULT_NFE if nfe is None else nfe, final == "denoise")
     favourite = solver.grid if isinstance(field, AffineField) else "native"
-    return grid(field, steps, kind or favourite)
+    return grid(field, steps, kind or favourite, start)
+
+
+def as_start(t: float | None, field: Field) -> float | None:
+    """A time that a flow to the data can start at; None is t_prior.
+
+    Raises:
+        TypeError: something that is no number.
+        ValueError: t_data itself, or a time outside of the span.
+    """
+    if t is None:
+        return None
+    first, last = field.span
+    if isinstance(t, bool) or not isinstance(t, int | float):
+        raise TypeError(f"got a time of type {type(t).__name__}; wanted a number")
+    if not 0 < (last - t) / (last - first) <= 1:
+        raise ValueError(
+            f"got the time {t:g}; a flow to the data starts at t_prior = {first:g} or between it "
+            f"and t_data = {last:g}"
+        )
+    return float(t)
 
 
 def _steps_of(solver: Solver, nfe: int, denoises: bool) -> int:

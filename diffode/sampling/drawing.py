@@ -16,7 +16,7 @@ from diffode.fields.base import AffineField, Field, Start
 from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
-from diffode.sampling.choosing import choose
+from diffode.sampling.choosing import Choice, choose
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 
@@ -80,32 +80,71 @@ def sample(
         TypeError: a solver that cannot use the field, or a temperature for a prior that is not
             normal.
     """
-    n, first, seed = as_count(n, "n", 1), as_count(first, "first"), as_count(seed, "seed")
-    nfe, steps, batch = (
-        None if value is None else as_count(value, name, 1)
-        for value, name in ((nfe, "nfe"), (steps, "steps"), (batch, "batch"))
-    )
-    if not 0 <= first <= 2**32 - n:
-        raise ValueError(f"got first={first}, n={n}; samples count from 0 to 2^32 - 1")
+    n, seed = as_count(n, "n", 1), as_count(seed, "seed")
+    first = as_first(first, n)
     y = field.as_labels(y, n)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     temperature = as_temperature(temperature, field)
     choice = choose(field, solver, nfe, steps, grid, final, options)
-    solver, times, to_zero_noise = choice.solver, choice.times, choice.to_zero_noise
+
+    def start(rows: Tensor, rng: Rng, labels: Tensor | None) -> Start:
+        return _warmed(field.rows(rows).start(len(rows), rng, labels), temperature)
+
+    return flow(field, start, n, choice, final, nfe, seed, y, batch, path, progress, first)
+
+
+def flow(
+    field: Field,
+    start: Callable[[Tensor, Rng, Tensor | None], Start],
+    n: int,
+    choice: Choice,
+    final: Final,
+    nfe: int | None = None,
+    seed: int = 0,
+    y: Tensor | None = None,
+    batch: int | None = None,
+    path: bool = False,
+    progress: Callable[[int], None] | None = None,
+    first: int = 0,
+) -> Solution:
+    """Move n points to the data, a batch at a time.
+
+    Arguments:
+        field: whose flow and units they are.
+        start: where rows start, given their indices, their generator and their labels.
+        choice: how they are moved.
+        n, final, nfe, seed, y, batch, path, progress, first: as for `sample`, checked.
+
+    Raises:
+        ValueError: a solver that spends more than ``nfe``.
+    """
     parts = []
     with torch.no_grad():
         for rows in slices(n, batch, progress):
             index = torch.arange(rows.start, rows.stop)
             labels = None if y is None else y[index].to(field.device)
             rng = Rng(seed).rows(first + index)
-            start = _warmed(field.rows(index).start(len(index), rng, labels), temperature)
-            end = solver(start.field, start.x, times, labels, rng, path, to_zero_noise)
-            if final == "denoise" and not to_zero_noise:
-                end = denoised(start.field, end, labels)
+            x, own = start(index, rng, labels)
+            end = choice.solver(own, x, choice.times, labels, rng, path, choice.to_zero_noise)
+            if final == "denoise" and not choice.to_zero_noise:
+                end = denoised(own, end, labels)
             if nfe is not None and end.nfe > nfe:
-                raise ValueError(_overspent(solver, end.nfe, nfe))
-            parts.append(replace(end, latent=start.field.latent(start.x)))
+                raise ValueError(_overspent(choice.solver, end.nfe, nfe))
+            parts.append(replace(end, latent=own.latent(x)))
     return in_data_units(field, concatenated(parts))
+
+
+def as_first(first: int, n: int) -> int:
+    """The number of the first of n rows.
+
+    Raises:
+        TypeError: no whole number.
+        ValueError: one below 0, or so large that the last row has none.
+    """
+    first = as_count(first, "first")
+    if not 0 <= first <= 2**32 - n:
+        raise ValueError(f"got first={first}, n={n}; samples count from 0 to 2^32 - 1")
+    return first
 
 
 def as_temperature(temperature: float, field: Field) -> float:

@@ -14,7 +14,7 @@ from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
-from diffode.sampling.choosing import encoder_for, solver_for, times_for
+from diffode.sampling.choosing import as_start, encoder_for, solver_for, times_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
 from diffode.solvers.status import DONE
@@ -31,6 +31,7 @@ def encode(
     grid: str | None = None,
     batch: int | None = None,
     progress: Callable[[int], None] | None = None,
+    at: float | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     """Carry data to the prior: the same flow against its direction, from t_data to t_prior.
@@ -46,16 +47,18 @@ def encode(
         path: keep the states at all times, which are the two ends if ``steps`` states no others.
         nfe, steps, y, grid, batch, progress, options: as for `diffode.sample`, but that nothing is
             denoised and a named solver's rtol and atol are 1e-7 where they are not given.
+        at: the time to stop at, in the place of t_prior.
 
     Raises:
-        ValueError: a field without a prior, or a shape or count that does not fit.
+        ValueError: a field without a prior, or a shape, count or time that does not fit.
     """
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
     x = model_units(field.as_state(x), field.scaling)
     y = field.as_labels(y, len(x))
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3, back=True)
-    times = times_for(field, solver, nfe, steps, grid, "none").flip(0)
+    start = as_start(at, field)
+    times = times_for(field, solver, nfe, steps, grid, "none", start).flip(0)
     parts = []
     with torch.no_grad():
         for rows in slices(len(x), batch, progress):
@@ -79,6 +82,7 @@ def decode(
     grid: str | None = None,
     batch: int | None = None,
     progress: Callable[[int], None] | None = None,
+    at: float | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     """Carry latents to data: the flow from given points at t_prior, the inverse of `encode`.
@@ -90,14 +94,15 @@ def decode(
 
     Arguments:
         field: the field.
-        x: points at t_prior, shape (B, *event), or the latent of a solution.
+        x: points at t_prior, or at another time, shape (B, *event), or the latent of a solution.
         q: the augmented radius of each row of a Poisson flow, shape (B,).
         final: "none" stays at t_data, as `encode` starts there; "denoise" ends with E[x_0 | x].
         solver, path, options: as for `encode`, but that "default" is the field's own solver.
         nfe, steps, y, grid, batch, progress: as for `diffode.sample`.
+        at: the time that the points are at, in the place of t_prior.
 
     Raises:
-        ValueError: a shape, count or option that does not fit.
+        ValueError: a shape, count, time or option that does not fit.
         TypeError: q for a field that is no unbound Poisson field, or a solver or ``final`` that
             cannot use the field.
     """
@@ -116,7 +121,7 @@ def decode(
             f"got {len(points)} points and {len(radii)} values of q; pass one per point"
         )
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3)
-    times = times_for(field, solver, nfe, steps, grid, final)
+    times = times_for(field, solver, nfe, steps, grid, final, as_start(at, field))
     parts = []
     with torch.no_grad():
         for rows in slices(len(points), batch, progress):

@@ -100,7 +100,7 @@ def spacing(field: AffineField, kind: str) -> Spacing:
     return chosen
 
 
-def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
+def grid(field: Field, steps: int, kind: str = "native", start: float | None = None) -> Tensor:
     """The steps + 1 times of a grid from t_prior to t_data, both ends exact, float64.
 
     Arguments:
@@ -110,6 +110,7 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
             registered name, or the place of a `Spacing`, as ``mine.py:spacing``; or "own", the
             times that the field was made for (``Field.sampling_defaults``), evenly thinned
             out or filled in where their number differs.
+        start: the first time, in the place of t_prior.
 
     Raises:
         ValueError: an unknown kind, or fewer than one step.
@@ -120,30 +121,52 @@ def grid(field: Field, steps: int, kind: str = "native") -> Tensor:
     if steps < 1:
         raise ValueError(f"got {steps} steps; a grid has at least 1")
     if kind == "own":
-        return _own(field, steps)
-    chosen = registry.find("grid", kind, run=True)
+        return _own(field, steps, start)
+    chosen, ends = registry.find("grid", kind, run=True), _ends(field, start)
     if chosen.value is native:
-        return torch.linspace(*field.span, steps + 1, dtype=torch.float64)
+        return torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64)
     if not isinstance(field, AffineField):
         raise TypeError(
             f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
         )
-    return _spaced(field, steps, spacing(field, chosen.name), float(_rho(field)[1]))
+    return _spaced(field, ends, field.schedule.rho(ends), steps, spacing(field, chosen.name))
 
 
-def _own(field: Field, steps: int) -> Tensor:
+def _ends(field: Field, start: float | None) -> Tensor:
+    """The times that a grid goes from and to."""
+    first = field.span[0] if start is None else start
+    return torch.tensor((first, field.span[1]), dtype=torch.float64)
+
+
+def own_times(field: Field, start: float | None = None) -> Tensor:
+    """The times that a field was made for, float64; of those after ``start``, with it in front.
+
+    Raises:
+        TypeError: a field without times of its own.
+    """
     if field.sampling_defaults is None:
         raise TypeError(
             f"grid 'own' needs a field with times of its own, which {type(field).__name__} has "
             "not; use 'native'"
         )
     times = torch.tensor(field.sampling_defaults.times, dtype=torch.float64)
+    if start is None:
+        return times
+    way = field.span[1] - field.span[0]
+    first = torch.tensor([start], dtype=torch.float64)
+    return torch.cat((first, times[(times - start) * way > 0]))
+
+
+def _own(field: Field, steps: int, start: float | None) -> Tensor:
+    times = own_times(field, start)
     place = torch.arange(steps + 1, dtype=torch.float64) * ((len(times) - 1) / steps)
     left = place.floor().clamp_max(len(times) - 2).long()
     return torch.lerp(times[left], times[left + 1], place - left)
 
 
-def zero_noise_times(field: AffineField, steps: int, kind: str) -> Tensor | None:
+def zero_noise_times(
+    field: AffineField, steps: int, kind: str, start: float | None = None
+) -> Tensor | None:
     """The times of a grid whose last step ends at the data itself, rho = 0.
 
     The last time is t_data's all the same: it stands for the end. None where the grid has no such
@@ -154,22 +177,18 @@ def zero_noise_times(field: AffineField, steps: int, kind: str) -> Tensor | None
     chosen = spacing(field, kind)
     if not bool(chosen.warp(torch.zeros(1)).isfinite()):
         return None
-    times = _spaced(field, steps, chosen, 0.0)
-    beyond = field.schedule.rho(times)[-2] <= _rho(field)[1]
+    ends = _ends(field, start)
+    rho = field.schedule.rho(ends)
+    times = _spaced(field, ends, rho * torch.tensor([1.0, 0.0]), steps, chosen)
+    beyond = field.schedule.rho(times)[-2] <= rho[1]
     return None if bool(beyond) else times
 
 
-def _rho(field: AffineField) -> Tensor:
-    return field.schedule.rho(torch.tensor(field.span, dtype=torch.float64))
-
-
-def _spaced(field: AffineField, steps: int, chosen: Spacing, end: float) -> Tensor:
-    first = _rho(field)[0]
-    vanishes = float(field.schedule.alpha(torch.tensor(field.span[0]).double())) < 0.01
-    rho = torch.stack((first, torch.tensor(end, dtype=torch.float64)))
+def _spaced(field: AffineField, ends: Tensor, rho: Tensor, steps: int, chosen: Spacing) -> Tensor:
+    """Times between two ends at which rho is spaced evenly between two values."""
+    vanishes = float(field.schedule.alpha(ends[0])) < 0.01
     capped = vanishes and not chosen.bounded
     warped = chosen.warp(rho.clamp_max(_RHO_CAP) if capped else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     inner = chosen.inverse(warped[0] + (warped[1] - warped[0]) * u)[1:-1]
-    ends = torch.tensor(field.span, dtype=torch.float64)
     return torch.cat((ends[:1], field.schedule.time(inner), ends[1:]))
