@@ -38,7 +38,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except ValueError:
         raise ValueError(f"{path} does not parse: it has a value that cannot be read") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"{path} holds no table of options; see the guide")
+        raise ValueError(f"{path} holds no table of options; wanted names and values, as lr: 2e-3")
     return content
 
 

@@ -117,6 +117,22 @@ def spans(page):
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
 
 
+def installs(page):
+    """What a page has pip install, in lines to type and in sentences."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("    ")]
+    for line in [*lines, *spans(page)]:
+        for part in line.split(" #")[0].split("&&"):
+            _, install, wanted = part.partition("pip install ")
+            words = shlex.split(wanted) if install else []
+            options = {k for k, word in enumerate(words) if word == "-c"}
+            yield from (
+                word
+                for k, word in enumerate(words)
+                if not word.startswith("-") and k - 1 not in options
+            )
+
+
 def small(arguments):
     """The arguments of diffode with options that make the work small."""
     command, *given = arguments

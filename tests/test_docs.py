@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from diffode.cli.app import app
 from diffode.config_file import read_config
 from diffode.data import load
 from diffode.metrics.panel import Panel
-from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, spans, steps
+from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, installs, spans, steps
 from tests.test_idx import encoded
 
 TINY = {"steps": 2, "width": 16, "depth": 1, "batch": 16}  # of a training by a block of Python
@@ -157,6 +158,28 @@ def test_programs_in_the_running_text_exist(page):
             assert (ROOT / span.split()[1]).exists(), span
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PACKAGES = {
+    re.match(r"[\w-]+", wanted)[0].lower()
+    for wanted in [*PROJECT["dependencies"], *(w for some in EXTRAS.values() for w in some)]
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_pip_shall_install_is_known_to_the_project(page):
+    for wanted in installs(page):
+        name, extras = re.fullmatch(r"([\w.-]+)(?:\[([\w,]+)\])?", wanted).groups()
+        assert name == "." or name.lower() in PACKAGES, f"{page}: pip install {wanted}"
+        assert name in (".", "diffode") or not extras, f"{page}: pip install {wanted}"
+        assert set((extras or "dev").split(",")) <= set(EXTRAS), f"{page}: pip install {wanted}"
+
+
+def test_what_pip_shall_install_is_found_in_lines_and_in_sentences():
+    assert list(installs("README.md")) == ["torch", ".[dev]"]
+    assert list(installs("docs/data.md")) == ["diffode[parquet]", "resvg-py", "pillow"]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_names_in_the_running_text_are_there_after_import_diffode(page):
     for span in spans(page):
@@ -168,12 +191,27 @@ def test_names_in_the_running_text_are_there_after_import_diffode(page):
             exec(span, {})
 
 
+def anchors(path):
+    """What a link may end in: the headings of a page in small letters, with dashes."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_of_the_pages_lead_somewhere():
     for page in PAGES:
         path = ROOT / page
-        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            file, _, anchor = target.partition("#")
             if not target.startswith("http"):
-                assert (path.parent / target).exists(), f"{page}: {target}"
+                found = path.parent / file if file else path
+                assert found.exists(), f"{page}: {target}"
+                assert not anchor or anchor in anchors(found), f"{page}: {target}"
+
+
+def test_the_guide_leads_to_every_page():
+    text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    others = {Path(page).name for page in PAGES} - {"README.md", "guide.md"}
+    assert others <= set(re.findall(r"\]\(([^)#]+)", text))
 
 
 def test_the_python_of_the_readme_makes_what_it_says(desk):
