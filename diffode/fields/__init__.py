@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.monoflow import Mobility, MonoFlow
+    from diffode.fields.posteriors import exact_posterior, log_evidence
     from diffode.fields.ratios import ExactClassifier, ExactRatio, Frozen, GaussianFlow
 
 _HOMES = {
@@ -51,7 +52,9 @@ _HOMES = {
     "conditioned": "conditioning",
     "ClassifierGuided": "classified",
     "classifier_guided": "classified",
+    "exact_posterior": "posteriors",
     "get_divergence": "divergences",
+    "log_evidence": "posteriors",
     "DiscriminatorGuided": "guided",
     "discriminator_guided": "guided",
     "Mobility": "monoflow",
@@ -105,7 +108,9 @@ __all__ = [
     "classifier_guided",
     "conditioned",
     "discriminator_guided",
+    "exact_posterior",
     "get_divergence",
+    "log_evidence",
     "rescheduled",
 ]
 

@@ -5,37 +5,32 @@ Were the posterior of x_0 given x normal, with covariance C, then given y as wel
 .. math:: E[x_0 | x, y] = E[x_0 | x] + C H^\top S^{-1} (y - H E[x_0 | x]), \qquad
           S = H C H^\top + s_y^2.
 
-For normal noise :math:`C = (\sigma^2 / \alpha) J` with the Jacobian J of :math:`E[x_0 | x]`. Two
-ways to have S:
+For normal noise :math:`C = (\sigma^2 / \alpha) J` with the Jacobian J of :math:`E[x_0 | x]`, for
+Student-t noise a correction of it (`diffode.fields.covariance`). Two ways to have S:
 
 * PiGDM: :math:`S = r^2 H H^\top + s_y^2` with the covariance :math:`r^2 = \sigma^2 s^2 /
   (\alpha^2 s^2 + \sigma^2)` of data of one variance :math:`s^2`; one product with J.
 * TMPD: S as it is; m products, for few observed numbers.
-
-Student-t noise of D degrees of freedom is normal given its scale, which a point reveals: the
-variance has the mean :math:`(D \sigma^2 + |x - \alpha x_0|^2) / (D + N)` given x_0. That, at
-:math:`E[x_0 | x]`, takes the place of :math:`\sigma^2`.
 
 The law of x_0 given x is normal for normal data alone, so that samples of a conditioned field are
 not quite those of the law given y, however many steps are taken.
 
 References: Song et al. (2023), Pseudoinverse-guided diffusion models for inverse problems (PiGDM),
 https://openreview.net/forum?id=9_gsMA8MRKQ; Boys et al. (2023), https://arxiv.org/abs/2310.06721
-(TMPD). Student-t noise: by the argument above.
+(TMPD).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple, Self, cast, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
 
-from diffode.compiled import uncompiled
 from diffode.doors import Numbers, as_time
 from diffode.fields.base import AffineField, expand_like
+from diffode.fields.covariance import Covariance
 from diffode.fields.guidance import require_affine
 from diffode.fields.linear import LinearOperator
 from diffode.fields.observations import Observation, observed
@@ -43,9 +38,7 @@ from diffode.fields.poisson import PoissonField
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_normal, is_student
 
-_Map = Callable[[Tensor], Tensor]
 Method = Literal["pigdm", "tmpd"]
-_MAX_RHO = 999.0  # sigma / alpha beyond which J says nothing of the data
 _MOST = 64  # observed numbers that TMPD takes a product each for
 
 
@@ -127,47 +120,19 @@ class Conditioned(Wrapped):
         x = self.as_state(x)
         t = as_time(t, x)
         self._require_rows(len(x))
-        x0, vjp, n = _linearised(lambda z: self.inner.posterior(z, t, y), x)
-        scale, spread, hidden = self._variances(x, x0, t)
-
-        def covariance(u: Tensor) -> Tensor:
-            """C u: that of J, or of data of one variance where noise hides them."""
-            c, r2, without = (expand_like(v, u) for v in (scale, spread, hidden))
-            return torch.where(without.bool(), r2 * u, c * vjp(u))
-
+        x0, n, covariance = Covariance.at(self.inner, x, t, y)
         rest = self.target - self.operator(x0.double())
-        if self.method == "pigdm":
-            pull, log_fit = self._by_one_variance(rest, covariance, spread)
-        else:
-            pull, log_fit = self._by_products(rest, covariance)
+        by = self._by_one_variance if self.method == "pigdm" else self._by_products
+        pull, log_fit = by(rest, covariance)
         return Conditional(x0, n, pull.to(x), log_fit)
 
-    def _variances(self, x: Tensor, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Numbers of shape () or (B,), float64, of the covariance of x_0 given x.
-
-        Returns:
-            c, with which it is :math:`c J`; :math:`r^2`; whether noise hides the data, so that J
-            is lost in rounding.
-        """
-        alpha, sigma = self.level(t, x)
-        variance, own = sigma.square(), self.moments[1] ** 2
-        if is_student(self.noise):
-            rest = (x - expand_like(alpha, x) * x0).flatten(1).double()
-            dof, dim = self.noise.dof, rest.shape[1]
-            variance = (dof * variance + rest.square().sum(1)) / (dof + dim)
-        hidden = sigma > _MAX_RHO * alpha
-        scale = variance / alpha.where(~hidden, 1.0)
-        return scale, variance * own / (alpha.square() * own + variance), hidden
-
-    def _by_one_variance(
-        self, rest: Tensor, covariance: _Map, spread: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _by_one_variance(self, rest: Tensor, covariance: Covariance) -> tuple[Tensor, Tensor]:
         """The pull and log p(y | x) of PiGDM, from y - H E[x_0 | x]."""
-        q = self.gram.solve(rest, spread, self.observation_noise)
-        log_fit = self.gram.log_density(rest, spread, self.observation_noise)
+        q = self.gram.solve(rest, covariance.spread, self.observation_noise)
+        log_fit = self.gram.log_density(rest, covariance.spread, self.observation_noise)
         return covariance(self.operator.adjoint(q)), log_fit
 
-    def _by_products(self, rest: Tensor, covariance: _Map) -> tuple[Tensor, Tensor]:
+    def _by_products(self, rest: Tensor, covariance: Covariance) -> tuple[Tensor, Tensor]:
         """The same of TMPD."""
         rows = self.operator.rows()[:, None].expand(-1, len(rest), *self.event_shape)
         products = torch.stack([covariance(row) for row in rows], 1)  # (B, m, *event)
@@ -248,13 +213,3 @@ def _as_method(method: Method, operator: LinearOperator) -> Method:
             f"each, {_MOST} at most: use pigdm"
         )
     return method
-
-
-def _linearised(
-    posterior: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor
-) -> tuple[Tensor, _Map, Tensor]:
-    """E[x_0 | x], the product of its transposed Jacobian with (B, *event), and E[n | x]."""
-    with uncompiled():
-        x0, vjp, n = torch.func.vjp(posterior, x, has_aux=True)  # type: ignore[misc]
-    product = cast(Callable[[Tensor], tuple[Tensor]], vjp)
-    return x0, lambda u: product(u.to(x0))[0].double(), n

@@ -48,16 +48,25 @@ def observed(
         )
     if _centred(field):
         raise ValueError("got a field on another clock; condition the field, then reschedule it")
-    y = _as_observation(observation, operator).double().to(field.device)
-    if not isinstance(noise, float | int) or not 0 < noise < math.inf:
-        raise ValueError(
-            f"got noise {noise!r:.40}; wanted the observation's standard deviation, a positive "
-            "finite number; for an exact observation take a small one"
-        )
+    y, std = _as_observation(observation, operator).double().to(field.device), _as_noise(noise)
     operator = operator.to(field.device)
     if field.scaling is None:
-        return Observation(operator, y, float(noise))
-    return Observation(*_in_model_units(operator, y, field.scaling), float(noise))
+        return Observation(operator, y, std)
+    return Observation(*_in_model_units(operator, y, field.scaling), std)
+
+
+def one_observation(
+    field: AffineField, operator: LinearOperator, observation: Numbers, noise: float
+) -> Observation:
+    """The same of one observation, not one for each row.
+
+    Raises:
+        ValueError: what does not fit, or several observations.
+    """
+    seen = observed(field, operator, observation, noise)
+    if seen.target.shape != operator.observed_shape:
+        raise ValueError(f"got {len(seen.target)} observations; wanted one, of what is observed")
+    return seen
 
 
 def _in_model_units(
@@ -79,6 +88,19 @@ def _as_observation(observation: Numbers, operator: LinearOperator) -> Tensor:
     if not bool(y.isfinite().all()):
         raise ValueError("got an observation that is not finite; leave unseen numbers out")
     return y
+
+
+def _as_noise(noise: float) -> float:
+    try:
+        value = float(noise)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"got noise {noise!r:.40}; wanted the observation's standard deviation, a positive "
+            "finite number; for an exact observation take a small one"
+        )
+    return value
 
 
 def _centred(field: object) -> bool:

@@ -6,11 +6,10 @@ import torch
 from diffode.fields import operators
 from diffode.fields.operators import LinearOperator, blur, downsample, mask, matrix, operator
 
-SOURCE = torch.Generator().manual_seed(0)
 
-
-def numbers(*shape):
-    return torch.randn(*shape, generator=SOURCE, dtype=torch.float64)
+def numbers(*shape, seed=0):
+    source = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=source, dtype=torch.float64)
 
 
 MADE = [
