@@ -163,7 +163,9 @@ def test_a_network_without_a_null_label_is_guided_by_a_weaker_one_alone(
 ):
     bare = other(folder, "bare", "edm", "eight-gaussians", "--labels", "--set", "label_drop=0")
     given = ("sample", bare, "--label", 1, "--guidance", 2, "--out", tmp_path / "x.npz")
-    assert "label_drop=0 and has no null label to guide it away from" in refused(capsys, *given)
+    assert "has no null label to be guided away from, as label_drop is 0" in refused(
+        capsys, *given
+    )
     draw(bare, tmp_path / "x.npz", "--label", 1, "--guidance", 2, "--weak", labelled)
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from diffode import __version__, code
+from diffode.bench.affording import affordable
 from diffode.bench.config import BenchConfig, SolverSpec
 from diffode.bench.models import Model
 from diffode.data import Dataset
@@ -27,7 +29,10 @@ from diffode.inputs import file_word
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.panel import Panel
 from diffode.runs.costs import machine, peak_memory, reset_peak_memory
+from diffode.runs.guiding import Guidance
 from diffode.runs.keys import key_of
+from diffode.runs.plan import Plan
+from diffode.runs.run import untrained
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
 from diffode.solvers.status import LOST, SPENT, refusal
@@ -45,19 +50,22 @@ class Cell:
     Attributes:
         model: the trained field.
         solver: how it is sampled; None is the field's own way.
-        nfe: the evaluations allowed, for solvers with steps.
+        nfe: the evaluations allowed, for solvers with steps; guided, the calls of the network.
         tolerance: rtol = atol, for adaptive ones that state none.
+        guidance: how the field is guided; None is not at all.
     """
 
     model: Model
     solver: SolverSpec | None
     nfe: int | None = None
     tolerance: float | None = None
+    guidance: Guidance | None = None
 
     @property
     def label(self) -> str:
-        """The solver as tables name it."""
-        return OWN if self.solver is None else self.solver.text
+        """The solver, and the guidance, as tables name it."""
+        name = OWN if self.solver is None else self.solver.text
+        return name if self.guidance is None else f"{name}, {self.guidance}"
 
     @property
     def place(self) -> dict[str, Any]:
@@ -82,7 +90,8 @@ class Cell:
         plan = self.model.plan
         options = None if self.solver is None else self.solver.key
         spent = [self.nfe, self.tolerance, BATCH]
-        key = key_of([__version__, FORMAT, self.model.key, options, *spent, panel])
+        guidance = [] if self.guidance is None else [self.guidance.key]
+        key = key_of([__version__, FORMAT, self.model.key, options, *spent, panel, *guidance])
         stem = (
             f"{code.word(plan.field)}-{plan.seed}-{file_word(self.label)}-{self.allowance}-{key}"
         )
@@ -102,16 +111,29 @@ def cells_of(config: BenchConfig, model: Model, own_steps: int | None) -> Iterat
         for nfe in sorted({min(n, own_steps) for n in (*config.nfe, own_steps)}):
             yield Cell(model, None, nfe)
         return
-    for text in config.solvers:
+    guidances: list[Guidance | None] = [*config.guidances] or [None]
+    for text, guidance in product(config.solvers, guidances):
         spec = SolverSpec.parse(text)
         if not spec.make().adaptive:
             for nfe in config.nfe:
-                yield Cell(model, spec, nfe)
+                yield Cell(model, spec, nfe, guidance=guidance)
         elif any(key in ("rtol", "atol") for key, _ in spec.options):
-            yield Cell(model, spec)
+            yield Cell(model, spec, guidance=guidance)
         else:
             for tolerance in config.tolerances:
-                yield Cell(model, spec, None, tolerance)
+                yield Cell(model, spec, None, tolerance, guidance)
+
+
+def own_steps(config: BenchConfig, plan: Plan, dataset: Dataset) -> int | None:
+    """The steps of a field's own grid, if it has one, before it is trained.
+
+    Raises:
+        TypeError, ValueError: a field that cannot be guided as the comparison asks for.
+    """
+    field = untrained(plan, dataset).field
+    for guidance in config.guidances:
+        guidance.field(field, code.short(plan.field))
+    return None if field.sampling_defaults is None else len(field.sampling_defaults.times) - 1
 
 
 def run_cell(
@@ -129,7 +151,7 @@ def run_cell(
     figures: dict[str, Any] = cell.place | {"count": panel.count}
     y = dataset.labels(panel.count) if labels else None
     try:
-        drawn, seconds = _draw(cell, field, panel.count, y)
+        drawn, seconds = _draw(cell, _guided(cell, field), panel.count, y)
     except (TypeError, ValueError) as error:
         return figures | {"refused": " ".join(str(error).split())}, None
     x = drawn.x.cpu()
@@ -137,6 +159,7 @@ def run_cell(
     figures |= {
         "nfe": float(rows.mean()),
         "nfe_max": int(rows.max()),
+        "network_calls": float(drawn.calls_per_row.mean()),
         "unfinished": int((drawn.status == SPENT).sum()),
         "lost": int((drawn.status == LOST).sum()),
         "seconds": seconds,
@@ -157,17 +180,24 @@ def split(found: dict[str, Estimate], name: str) -> dict[str, Any]:
     return {name: known} | ({"lacking": lacking} if lacking else {})
 
 
+def _guided(cell: Cell, field: Field) -> Field:
+    if cell.guidance is None:
+        return field
+    return cell.guidance.field(field, code.short(cell.model.plan.field))
+
+
 def _draw(cell: Cell, field: Field, n: int, y: Tensor | None) -> tuple[Solution, float]:
     more = {} if cell.tolerance is None else {"rtol": cell.tolerance, "atol": cell.tolerance}
     solver = None if cell.solver is None else cell.solver.chosen(**more)
     seed, kind = cell.model.plan.seed, None if cell.solver is None else cell.solver.grid
-    few = None if y is None else y[:2]
-    sample(field, 2, solver, cell.nfe, y=few, seed=seed, grid=kind)  # warm up
+    how: dict[str, Any] = {"solver": solver, "seed": seed, "grid": kind}
+    nfe = cell.nfe and affordable(field, cell.nfe, n, y=y, batch=BATCH, **how)
+    sample(field, 2, nfe=nfe, y=None if y is None else y[:2], **how)  # warm up
     reset_peak_memory()
     if field.device.type == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
-    drawn = sample(field, n, solver, cell.nfe, y=y, seed=seed, batch=BATCH, grid=kind)
+    drawn = sample(field, n, nfe=nfe, y=y, batch=BATCH, **how)
     if field.device.type == "cuda":
         torch.cuda.synchronize()
     return drawn, time.perf_counter() - began

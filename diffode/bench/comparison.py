@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffode import code
 from diffode.bench.budgeting import budgeted
-from diffode.bench.cells import FORMAT, Cell, cells_of, run_cell, split, write_cell
+from diffode.bench.cells import FORMAT, Cell, cells_of, own_steps, run_cell, split, write_cell
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import (
     Model,
@@ -37,7 +37,6 @@ from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
 from diffode.runs.dataset import load_data, matched
 from diffode.runs.keys import key_of, key_of_values
-from diffode.runs.run import untrained
 from diffode.runs.suited import suited
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
@@ -132,8 +131,7 @@ class _Part:
 
     def _own_steps(self, field: str) -> int | None:
         plan = suited(plan_of(self.config, field, self.name, 0), self.dataset)
-        own = untrained(plan, self.dataset).field.sampling_defaults
-        return None if own is None else len(own.times) - 1
+        return own_steps(self.config, plan, self.dataset)
 
     def _model(self, field: str, seed: int) -> Model:
         plan = suited(plan_of(self.config, field, self.name, seed), self.dataset)

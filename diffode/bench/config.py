@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
 
 from diffode import admission, code, recipes, registry
 from diffode.config_file import dump
 from diffode.inputs import quoted
 from diffode.options import Count, Positive, problem
+from diffode.runs.guiding import Guidance, plain
 from diffode.solvers import Solver, stored_solver
 
 _STATED = {"field", "data", "labels", "seed", "solver", "device"}  # not of a training alone
@@ -49,6 +50,9 @@ class BenchConfig(BaseModel):
         seeds: of weights, data order and noise; samples of one seed start from the same draw.
         samples: drawn for each cell, at most as many as there are training samples.
         labels: train on the labels and draw with the training split's.
+        guidance: the weights of classifier-free guidance to compare, 1 for none; empty is not to
+            guide. Then ``nfe`` counts calls of the network, of which guidance takes two.
+        interval: the noise levels sigma / alpha between which it guides; None is everywhere.
         features: names of feature spaces; None are the usual ones of each data set.
         metrics: names of further metrics.
         seconds: the training time that every field is given instead of steps.
@@ -71,6 +75,8 @@ class BenchConfig(BaseModel):
     seeds: Annotated[list[Annotated[int, Ge(0), Lt(2**64)]], MinLen(1)] = [0]
     samples: Annotated[int, Ge(50)] = 2000
     labels: bool = False
+    guidance: list[float] = []
+    interval: tuple[float, float] | None = None
     features: list[str] | None = None
     metrics: list[str] = []
     seconds: Positive | None = None
@@ -116,7 +122,7 @@ class BenchConfig(BaseModel):
     def _trainable(cls, value: dict[str, Any]) -> dict[str, Any]:
         return _no_more_than_options(value)
 
-    @field_validator("nfe", "seeds", "tolerances")
+    @field_validator("nfe", "seeds", "tolerances", "guidance")
     @classmethod
     def _distinct(cls, value: list[Any]) -> list[Any]:
         return _once(value)
@@ -134,6 +140,22 @@ class BenchConfig(BaseModel):
                 raise ValueError(f"got options for {quoted(name)}, which is not among the fields")
         if self.budget is not None:
             self.budgeted()
+        if self.interval is not None and not self.guidance:
+            raise ValueError("got an interval without guidance, which it is for")
+        if self.guidances and not self.labels:
+            raise ValueError(
+                f"got guidance {quoted(self.guidance)} without labels to guide to; give labels = "
+                "true, or --labels"
+            )
+
+    @property
+    def guidances(self) -> list[Guidance]:
+        """How fields are guided, one after the other."""
+        return [Guidance(weight, self.interval) for weight in self.guidance]
+
+    @field_serializer("interval")
+    def _without_infinity(self, value: tuple[float, float] | None) -> list[float | str] | None:
+        return plain(value)
 
     def budgeted(self) -> tuple[SolverSpec, int | None]:
         """The solver and the evaluations of the error budget."""

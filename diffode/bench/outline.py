@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffode.bench.cells import Cell, cells_of
+from diffode.bench.cells import Cell, cells_of, own_steps
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import model_of, plan_of
 from diffode.data import Dataset
-from diffode.runs.run import load_data, untrained
+from diffode.runs.run import load_data
 from diffode.tables import Table
-
-_COLUMNS = ["data", "field", "solver", "evaluations at most", "tolerances", "seeds"]
 
 
 def outline(config: BenchConfig) -> tuple[Table, str]:
@@ -30,7 +28,9 @@ def outline(config: BenchConfig) -> tuple[Table, str]:
             rows += [_row(cells, config.seeds) for cells in by_solver.values()]
             count += sum(map(len, by_solver.values())) * len(config.seeds)
     trainings = len(config.data) * len(config.fields) * len(config.seeds)
-    return Table(_COLUMNS, rows), (
+    unit = "network calls" if config.guidance else "evaluations"
+    head = ["data", "field", "solver", f"{unit} at most", "tolerances", "seeds"]
+    return Table(head, rows), (
         f"{trainings} trainings, {count} cells of at most {config.samples} samples each"
     )
 
@@ -38,8 +38,7 @@ def outline(config: BenchConfig) -> tuple[Table, str]:
 def _cells(config: BenchConfig, field: str, name: str, dataset: Dataset) -> list[Cell]:
     """The cells of one training."""
     plan = plan_of(config, field, name, config.seeds[0])
-    own = untrained(plan, dataset).field.sampling_defaults
-    steps = None if own is None else len(own.times) - 1
+    steps = own_steps(config, plan, dataset)
     return list(cells_of(config, model_of(plan, "", Path()), steps))
 
 

@@ -61,6 +61,12 @@ class Results:
         return "\n".join([*each, f"diffode bench {merged} --out OUT"])
 
     @property
+    def unit(self) -> str:
+        """What allowances count: calls of the network, which guided fields take more of."""
+        guided = any(config.get("guidance") for config in self.configs)
+        return "network calls" if guided else "evaluations"
+
+    @property
     def pictures(self) -> list[str]:
         """The names of all pictures, each once, relative to a folder."""
         shown = [c["picture"] for c in self.cells]

@@ -51,10 +51,11 @@ class Row:
 
     Attributes:
         data, field, solver: whose they are.
-        allowed: the evaluations allowed, None for an adaptive solver.
+        allowed: the network calls allowed, None for an adaptive solver.
         tolerance: of an adaptive solver.
         seeds: how many there are.
         nfe: evaluations spent, the mean over samples and seeds.
+        calls: the network calls in them, as many where nothing is guided.
         seconds: for all samples of a cell, the mean over seeds.
         metrics: by name.
         refused: why there are none.
@@ -70,6 +71,7 @@ class Row:
     tolerance: float | None
     seeds: int
     nfe: float
+    calls: float
     seconds: float
     metrics: dict[str, Mean]
     refused: str | None
@@ -108,6 +110,7 @@ def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
         tolerance,
         seeds=len(cells),
         nfe=statistics.mean(c["nfe"] for c in whole) if whole else math.nan,
+        calls=statistics.mean(map(network_calls, whole)) if whole else math.nan,
         seconds=statistics.mean(c["seconds"] for c in whole) if whole else math.nan,
         metrics={k: Mean.of([v for v, _ in p], [e for _, e in p]) for k, p in pairs.items()},
         refused=_refusal(refused, len(cells)),
@@ -115,6 +118,12 @@ def _row(key: tuple[Any, ...], cells: list[dict[str, Any]]) -> Row:
         unfinished=sum(c["unfinished"] for c in whole),
         picture=next((c["picture"] for c in cells if c["picture"]), None),
     )
+
+
+def network_calls(cell: dict[str, Any]) -> float:
+    """The network calls of a cell's samples, the mean; older versions guided nothing."""
+    calls: float = cell.get("network_calls", cell["nfe"])
+    return calls
 
 
 def _refusal(reasons: Sequence[str], cells: int) -> str | None:
@@ -140,19 +149,22 @@ def notes(table: Sequence[Row], data: str) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def at(table: Sequence[Row], data: str, field: str, solver: str, nfe: int) -> Row | None:
-    """The row of at most these evaluations: an adaptive solver's tightest tolerance that fits."""
+def at(table: Sequence[Row], data: str, field: str, solver: str, calls: int) -> Row | None:
+    """The row of at most these network calls: an adaptive solver's tightest tolerance that fits.
+
+    Where nothing is guided they are evaluations.
+    """
     fits = [
         row
         for row in table
         if (row.data, row.field, row.solver) == (data, field, solver)
         and not row.refused
-        and row.nfe <= nfe
-        and (row.allowed is None or row.allowed == nfe or solver == "own")
+        and row.calls <= calls
+        and (row.allowed is None or row.allowed == calls or solver == "own")
     ]
-    return max(fits, key=lambda row: row.nfe, default=None)
+    return max(fits, key=lambda row: row.calls, default=None)
 
 
 def allowances(table: Sequence[Row], data: str) -> list[int]:
-    """The evaluations of a data set's columns."""
+    """The network calls of a data set's columns."""
     return sorted({r.allowed for r in table if r.data == data and r.allowed and r.solver != "own"})

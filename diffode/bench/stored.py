@@ -49,6 +49,7 @@ class CellFigures(_Machine):
     picture: str | None
     refused: str | None = None
     nfe: float = 0.0
+    network_calls: float = 0.0
     seconds: float = 0.0
     unfinished: int = 0
     metrics: dict[str, Pair] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffode.analysis.budget import ErrorBudget, budget_tables
 from diffode.bench.results import Results
-from diffode.bench.rows import Mean, Row, allowances, at, notes, rows
+from diffode.bench.rows import Mean, Row, allowances, at, network_calls, notes, rows
 from diffode.markup import words
 from diffode.tables import Table
 
@@ -22,9 +22,10 @@ class Section:
         about: what was measured, and against what.
         metric: the one of the first table.
         floor: of that metric, for real data.
-        nfe: the most evaluations of a column.
-        by_evaluations: the metric of each field and solver.
-        everything: all metrics at the most evaluations.
+        unit: what columns count, evaluations or network calls.
+        most: the most of a column.
+        by_cost: the metric of each field and solver.
+        everything: all metrics at the most.
         trainings: what decides each training.
         notes: what the tables leave out, a sentence each.
         budgets: the error budgets, if they were asked for.
@@ -36,8 +37,9 @@ class Section:
     about: str
     metric: str
     floor: str
-    nfe: int
-    by_evaluations: Table
+    unit: str
+    most: int
+    by_cost: Table
     everything: Table
     trainings: Table
     notes: list[str]
@@ -61,8 +63,9 @@ def _section(results: Results, table: Sequence[Row], data: str) -> Section:
         about=_about(reference["about"]),
         metric=metric,
         floor=_floor(reference, metric) or "none",
-        nfe=columns[-1],
-        by_evaluations=_by_evaluations(results, table, data, columns),
+        unit=results.unit,
+        most=columns[-1],
+        by_cost=_by_cost(results, table, data, columns),
         everything=_everything(results, table, data, columns[-1]),
         trainings=_trainings(results, data),
         notes=notes(table, data),
@@ -95,9 +98,7 @@ def _solvers(table: Sequence[Row], data: str) -> dict[str, list[str]]:
     return {field: list(solvers) for field, solvers in known.items()}
 
 
-def _by_evaluations(
-    results: Results, table: Sequence[Row], data: str, columns: Sequence[int]
-) -> Table:
+def _by_cost(results: Results, table: Sequence[Row], data: str, columns: Sequence[int]) -> Table:
     metric = results.references[data]["headline"]
     better = {m["name"]: m["better"] for m in results.metrics[data]}[metric]
     lines: list[list[str]] = []
@@ -122,14 +123,17 @@ def _best(column: Sequence[Row | None], metric: str, better: str) -> list[int]:
 
 
 def _everything(results: Results, table: Sequence[Row], data: str, nfe: int) -> Table:
-    """Every metric of every field with its usual solver, beside real data."""
+    """Every metric of every field with the first solver, beside real data, by guidance."""
     names = [m["name"] for m in results.metrics[data]]
     reference = results.references[data]
     lines = [["real data", *(_floor(reference, name) for name in names)]]
     for field, solvers in _solvers(table, data).items():
-        found = at(table, data, field, solvers[0], nfe)
-        if found is not None:
-            lines.append([field, *map(found.said, names)])
+        first = solvers[0].partition(", ")[0]
+        for solver in solvers:
+            name, _, guidance = solver.partition(", ")
+            found = at(table, data, field, solver, nfe)
+            if found is not None and name == first:
+                lines.append([", ".join(filter(None, (field, guidance))), *map(found.said, names)])
     return Table(["", *names], lines, marks={(0, 0): "reference"})
 
 
@@ -182,10 +186,10 @@ def _parts(section: Section) -> list[str]:
     metric, floor = section.metric, section.floor
     parts = [
         f"## {words(section.data)}",
-        words(f"{metric} by evaluations. Real data: {floor}. {section.about}."),
-        section.by_evaluations.markdown(),
+        words(f"{metric} by {section.unit}. Real data: {floor}. {section.about}."),
+        section.by_cost.markdown(),
         *([words("; ".join(section.notes) + ".")] if section.notes else []),
-        f"All metrics at {section.nfe} evaluations:",
+        f"All metrics at {section.most} {section.unit}:",
         section.everything.markdown(),
         "Trainings:",
         section.trainings.markdown(),
@@ -203,11 +207,13 @@ def _parts(section: Section) -> list[str]:
 def cells_table(results: Results) -> Table:
     """Every cell as a row, its metrics and their standard errors in columns."""
     names = list(dict.fromkeys(m["name"] for known in results.metrics.values() for m in known))
-    keys = ["data", "field", "seed", "solver", "allowed", "tolerance", "nfe", "nfe_max", "count",
-            "unfinished", "seconds", "peak_memory", "device", "model", "refused"]  # fmt: skip
+    keys = ["data", "field", "seed", "solver", "allowed", "tolerance", "nfe", "network_calls",
+            "nfe_max", "count", "unfinished", "seconds", "peak_memory", "device", "model",
+            "refused"]  # fmt: skip
     lines = []
     for cell in results.cells:
         pairs = [cell.get("metrics", {}).get(n, ("", "")) for n in names]
-        values = [*(cell.get(k) for k in keys), *(v for pair in pairs for v in pair)]
+        calls = {"network_calls": network_calls(cell)} if "nfe" in cell else {}
+        values = [*((cell | calls).get(k) for k in keys), *(v for pair in pairs for v in pair)]
         lines.append(["" if v is None else str(v) for v in values])
     return Table([*keys, *(f"{n}{tail}" for n in names for tail in ("", " stderr"))], lines)

@@ -81,7 +81,8 @@ def _given(asked: Bench) -> dict[str, Any]:
         "fields": asked.field, "data": asked.data, "solvers": asked.solver, "nfe": asked.nfe,
         "seeds": asked.seed, "steps": asked.steps, "seconds": asked.seconds,
         "samples": asked.samples, "budget": asked.budget,
-        "features": asked.features, "metrics": asked.metric,
+        "features": asked.features, "metrics": asked.metric, "labels": asked.labels,
+        "guidance": asked.guidance, "interval": asked.interval,
         "device": asked.device,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}

@@ -11,6 +11,7 @@ from diffode.cli import completing
 from diffode.cli.shared import (
     SEEDS,
     Guided,
+    Interval,
     Levels,
     Nfe,
     OnTarget,
@@ -69,8 +70,8 @@ class Bench:
 
     Without a CONFIG or an option nothing is started; what is not stated is as usual.
 
-    --field, --data, --solver, --nfe, --seed, --set, --features, --metric and --merge may be given
-    several times. What is there already is not computed again.
+    --field, --data, --solver, --nfe, --seed, --guidance, --set, --features, --metric and --merge
+    may be given several times. What is there already is not computed again.
     """
 
     first: Annotated[
@@ -95,6 +96,15 @@ class Bench:
     steps: Annotated[int | None, typer.Option(help="training steps of each", min=1)] = None
     seconds: Annotated[float | None, typer.Option(help="training time of each instead")] = None
     samples: Annotated[int | None, typer.Option(help="of each cell", min=50)] = None
+    labels: Annotated[
+        bool | None,
+        typer.Option("--labels/--no-labels", help="train on the labels and draw with them"),
+    ] = None
+    guidance: Annotated[
+        list[float] | None,
+        typer.Option(metavar="W", help="guide to the labels; then --nfe counts network calls"),
+    ] = None
+    interval: Interval = None
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="an option of the trainer or network"),

@@ -78,6 +78,12 @@ class OnWeights(OnTarget):
     weights: Weights = "ema"
 
 
+Interval = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LO HI", help="guide between these noise levels sigma/alpha alone"),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guided:
     """How a field is guided; `diffode.runs.guiding` looks at it."""
@@ -86,10 +92,7 @@ class Guided:
         float | None,
         typer.Option(metavar="W", help="1 is the field as it is, more leads further to the label"),
     ] = None
-    interval: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LO HI", help="guide between these noise levels sigma/alpha alone"),
-    ] = None
+    interval: Interval = None
     weak: Annotated[
         str | None,
         typer.Option(metavar="TARGET", help="guide away from this weaker run, not from no label"),

@@ -93,8 +93,7 @@ class Guidance:
     def asdict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         weak = None if self.weak is None else self.weak.name
-        ends = [v if math.isfinite(v) else str(v) for v in self.interval or ()]  # JSON has no inf
-        return {"weight": self.weight, "interval": ends or None, "weak": weak}
+        return {"weight": self.weight, "interval": plain(self.interval), "weak": weak}
 
     @property
     def key(self) -> list[Any]:
@@ -115,6 +114,11 @@ class Guidance:
             f"--weak {self.weak.name} was trained on other data than {name}, which differ in "
             f"{differs}; give a weaker run of the same data"
         )
+
+
+def plain(interval: tuple[float, float] | None) -> list[float | str] | None:
+    """An interval for JSON, which has no infinity."""
+    return interval and [v if math.isfinite(v) else str(v) for v in interval]
 
 
 def guidance_of(
@@ -147,7 +151,7 @@ def _require_null(field: AffineField, name: str) -> None:
     """Refuse a network that cannot be asked without a label.
 
     Raises:
-        ValueError: one that knows no labels, or was trained without the null label.
+        ValueError: one that knows no labels, or no null label.
     """
     if field.unconditional:
         raise ValueError(
@@ -156,6 +160,6 @@ def _require_null(field: AffineField, name: str) -> None:
         )
     if needs_labels(field):
         raise ValueError(
-            f"got --guidance, but {name} was trained with label_drop=0 and has no null label to "
-            "guide it away from; train it with label_drop=0.1, or give --weak TARGET"
+            f"got --guidance, but {name} has no null label to be guided away from, as label_drop "
+            "is 0; train it with label_drop=0.1, or give --weak TARGET"
         )

@@ -76,13 +76,14 @@ def _section(results: Results, section: Section) -> str:
         data=html.escape(section.data),
         about=html.escape(section.about),
         metric=html.escape(section.metric),
-        table=section.by_evaluations.html(),
-        columns="Columns are evaluations; bold are each field's best solver there and all within "
-        "its interval.",
+        table=section.by_cost.html(),
+        unit=section.unit,
+        columns=f"Columns are {section.unit}; bold are each field's best solver there and all "
+        "within its interval.",
         floor=section.floor,
         notes=html.escape("".join(f" {note}." for note in section.notes)),
         paths=_paths(results, section.data),
-        most=section.nfe,
+        most=section.most,
         everything=section.everything.html(),
         meanings="".join(
             f"<li><b>{html.escape(m['name'])}</b>: {html.escape(m['about'])}</li>"

@@ -122,7 +122,7 @@ for (const section of document.querySelectorAll("section[data-set]")) {
       points: mine.filter(r => r[by] === label).map(r => ({ x: r[cost], y: r.metrics[metric][0], half: r.metrics[metric][1] })),
     }));
     const floor = metric in results.floors[data] ? results.floors[data][metric] : null;
-    chart(section.querySelector(".chart"), lines, floor, cost === "nfe" ? "evaluations" : "seconds", metric, hidden);
+    chart(section.querySelector(".chart"), lines, floor, controls.elements.cost.selectedOptions[0].text, metric, hidden);
   }
   controls.onchange = draw;
   draw();

@@ -1,0 +1,63 @@
+"""How many evaluations so many calls of the network pay for: comparisons are at equal calls.
+
+Under guidance an evaluation may call the network twice, and in an interval of noise levels it
+depends on the time. So the evaluations are counted on a field that costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.doors import as_time
+from diffode.fields.base import Field, expand_like
+from diffode.fields.wrapped import Wrapped
+from diffode.options import counted
+from diffode.sampling.drawing import sample
+
+
+class Free(Wrapped):
+    """A field with the calls of another and none of its work: E[x_0 | x] is the data's mean."""
+
+    def posterior(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The data's mean, and the noise that is then in x."""
+        alpha, sigma = (expand_like(v, x) for v in self.level(as_time(t, x), x))
+        x0 = self.mean.to(x).expand_as(x)
+        return x0, (x - alpha * x0) / sigma.clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def affordable(field: Field, calls: int, n: int, **how: Any) -> int:  # noqa: ANN401
+    """The most evaluations that this many network calls pay for.
+
+    Arguments:
+        field: what is sampled.
+        calls: the network calls that a sample may take, at most.
+        n, how: as for `diffode.sample`, without ``nfe``; the solver has steps.
+
+    Raises:
+        ValueError: not one.
+    """
+    if field.calls_per_evaluation == 1:
+        return calls
+    assert isinstance(field, Wrapped)  # what else calls a network twice
+    few, many = calls // field.calls_per_evaluation, calls + 1
+
+    def fits(nfe: int) -> bool:
+        try:
+            return sample(Free(field), n, nfe=nfe, **how).network_calls <= calls
+        except ValueError:  # fewer than the solver takes
+            return True
+
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if fits(middle) else (few, middle)
+    if not few:
+        raise ValueError(
+            f"{counted(calls, 'network call')} cannot pay for an evaluation, which takes "
+            f"{field.calls_per_evaluation}"
+        )
+    return few
