@@ -60,6 +60,10 @@ class Labelled(AffineField):
     _known: Tensor | None
     _log_shares: Tensor | None
 
+    def sample(self, n: int, rng: Rng, y: Numbers | int | None = None) -> Tensor:
+        """Draw n points of the law, or of the class of each label, shape (n, *event)."""
+        raise unwritten(self, "sample")
+
     def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """The log-density of x_t, given its class y if labels are given, in nats, shape (B,)."""
         raise unwritten(self, "log_marginal")
