@@ -33,6 +33,8 @@ SMALL = {
     "eval": ["--nfe", "3", "--device", "cpu"],
     "likelihood": ["--points", "2", "--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
     "encode": ["--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
+    "restore": ["--nfe", "3", "--points", "2", "--device", "cpu"],
+    "inpaint": ["--nfe", "3", "--points", "2", "--device", "cpu"],
     "features": ["--set", "epochs=1"],
     "bench": [
         "--steps",

@@ -58,6 +58,7 @@ sys.exit(code)
         ("--help", ("train", "sample", "fields", "solvers", "data")),
         ("train --help", ("--resume", "KEY=VALUE", "go on with this run directory")),
         ("bench --help", ("CONFIG", "--merge", "of a training")),
+        ("restore --help", ("downsample:FACTOR", "draw", "--noise")),
         ("fields", ("poisson", "Xu et al. (2022)", "rectified", "ddim = ddpm")),
         ("solvers", ("trig", "LSODA", "dopri5-rows", "rk45 = dopri5", "default: trig")),
         ("data", ("digits", "moons", "Alpaydin", ".npz")),

@@ -10,7 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from diffode import __version__
-from diffode.cli import commands, comparisons, lists, moves  # noqa: F401  # they register themselves
+from diffode.cli import (  # they register themselves
+    commands,  # noqa: F401
+    comparisons,  # noqa: F401
+    lists,  # noqa: F401
+    moves,  # noqa: F401
+    restorations,  # noqa: F401
+)
 from diffode.cli.failing import explained, fail, warnings_as_lines
 from diffode.cli.reading import reading_shown
 from diffode.cli.shared import app

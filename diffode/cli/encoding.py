@@ -14,7 +14,7 @@ from diffode.cli.moves import Carry, Decode, Encode
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.data.points import read_array, read_points
+from diffode.data.points import read_array, read_points, unlike
 from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.files import require_writable
@@ -38,7 +38,7 @@ def encode_command(asked: Encode) -> None:
     field = target.field
     settings = _settings(asked, field, options, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
-    warn(_unlike(asked.file, x, field))
+    warn(unlike(asked.file, x, field.scaling))
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
 
@@ -104,18 +104,6 @@ def _settings(
         "grid": asked.grid,
         "batch": BATCH,
     }
-
-
-def _unlike(file: Path, x: Tensor, field: Field) -> str:
-    """What to say of images that fill next to nothing of the run's gray levels."""
-    scaling, spread = field.scaling, float(x.max() - x.min())
-    if scaling is None or scaling.kind != "pixels" or spread > float(scaling.width.max()) / 10:
-        return ""
-    low, high = float(x.min()), float(x.max())
-    return (
-        f"the points in {file} lie between {low:.3g} and {high:.3g}, and this run takes them in "
-        f"the units of its data, {scaling}; see that they are in those"
-    )
 
 
 def _mark(field: Field) -> Tensor:

@@ -24,6 +24,7 @@ def read_points(
     event_shape: tuple[int, ...],
     classes: int | None,
     scaling: Scaling | None = None,
+    wanted: str = "this field moves numbers",
 ) -> tuple[Tensor, Tensor | None]:
     """Points (B, *event) in a .npy or .npz file, and their labels for a field that knows them.
 
@@ -33,6 +34,7 @@ def read_points(
     Arguments:
         path: the file.
         event_shape, classes, scaling: of the field.
+        wanted: what a message says of numbers of this shape.
 
     Raises:
         ValueError: no readable array, one of another shape, or labels that the field has not.
@@ -44,8 +46,8 @@ def read_points(
         array = _as_events(array, event_shape)
         if array.shape[1:] != event_shape or not len(array) or array.dtype.kind not in "fiu":
             raise ValueError(
-                f"got an array of {array.dtype} and shape {array.shape}; this field moves numbers "
-                f"of shape (rows, {', '.join(map(str, event_shape))})"
+                f"got an array of {array.dtype} and shape {array.shape}; {wanted} of shape (rows, "
+                f"{', '.join(map(str, event_shape))})"
             )
         x = _as_learned(array) if scaling is None else _unchanged(array, scaling)
         if not bool(x.isfinite().all()):
@@ -56,6 +58,22 @@ def read_points(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return x, y
+
+
+def unlike(path: Path, x: Tensor, scaling: Scaling | None) -> str:
+    """What to say of images that fill next to nothing of a field's gray levels, if they do.
+
+    Arguments:
+        path, x: the file and its points.
+        scaling: of the field.
+    """
+    low, high = float(x.min()), float(x.max())
+    if scaling is None or scaling.kind != "pixels" or high - low > float(scaling.width.max()) / 10:
+        return ""
+    return (
+        f"the points in {path} lie between {low:.3g} and {high:.3g}, and this run takes them in "
+        f"the units of its data, {scaling}; see that they are in those"
+    )
 
 
 def _as_events(array: Array, event_shape: tuple[int, ...]) -> Array:

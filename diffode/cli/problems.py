@@ -1,0 +1,122 @@
+"""What the commands on inverse problems are given: observations, and what is known of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffode.cli.observing import operator_of
+from diffode.cli.outcome import warn
+from diffode.cli.restorations import Restoration
+from diffode.data.points import read_points, unlike
+from diffode.data.rows import some_rows
+from diffode.data.scaling import data_units
+from diffode.fields.base import AffineField
+from diffode.fields.linear import LinearOperator
+from diffode.rng import Rng
+from diffode.runs.targets import Target
+
+SPLITS = ("test", "train")
+POINTS = 8  # of a split, where no number is given
+_KEEPS_UNITS = ("mask:", "downsample:", "blur:")  # operators that observe gray levels
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What was observed, all in the units of the data.
+
+    Attributes:
+        operator, noise: H, and the standard deviation of the noise.
+        observed: shape (B, *observed).
+        original: the points behind, (B, *event), or None.
+        rows: which of the file's or the split's points they are, shape (B,).
+        whole: how many of these there are.
+    """
+
+    operator: LinearOperator
+    noise: float
+    observed: Tensor
+    original: Tensor | None
+    rows: Tensor
+    whole: int
+
+
+def affine(target: Target) -> AffineField:
+    """The field of a target, if it can be given an observation.
+
+    Raises:
+        TypeError: one that states no E[x_0 | x].
+    """
+    if not isinstance(target.field, AffineField):
+        raise TypeError(
+            f"{target.name} is a {type(target.field).__name__}; an observation changes "
+            "E[x_0 | x], which affine fields have"
+        )
+    return target.field
+
+
+def problem_of(asked: Restoration, target: Target, text: str, noise: float | None) -> Problem:
+    """The problem that a command states.
+
+    Arguments:
+        asked: the command.
+        target: whose points are observed.
+        text: what names the operator.
+        noise: the standard deviation of the noise; None is a hundredth of the data's.
+
+    Raises:
+        ValueError: observations, an operator or noise that do not fit.
+        TypeError: a field that cannot be given observations.
+    """
+    field = affine(target)
+    operator = operator_of(text, field.event_shape, asked.seed)
+    noise = _hundredth(field) if noise is None else noise
+    if not 0 < noise < math.inf:
+        raise ValueError(
+            f"got --noise {noise:g}; wanted a number above 0, a small one where there is none"
+        )
+    if text.startswith(_KEEPS_UNITS) and noise > (std := 100 * _hundredth(field)):
+        warn(f"the noise {noise:.3g} is larger than the data's standard deviation, {std:.3g}")
+    if asked.degrade or asked.file in SPLITS:
+        original, rows, whole = _whole_points(asked, target)
+        e = Rng(asked.seed).normal("observation", (len(rows), *operator.observed_shape))
+        observed = operator(original) + noise * e.to(original)
+        return Problem(operator, noise, observed, original, rows, whole)
+    file, hides = Path(asked.file), operator.name == "mask"
+    shape = field.event_shape if hides else operator.observed_shape
+    wanted = f"the operator {operator} is of points" if hides else f"{operator} observes numbers"
+    y, _ = read_points(file, shape, None, field.scaling, wanted)
+    if text.startswith(_KEEPS_UNITS):
+        warn(unlike(file, y, field.scaling))
+    rows = torch.arange(min(len(y), asked.n or len(y)))
+    observed = y[rows]
+    return Problem(operator, noise, operator(observed) if hides else observed, None, rows, len(y))
+
+
+def _whole_points(asked: Restoration, target: Target) -> tuple[Tensor, Tensor, int]:
+    """Points (B, *event) in the units of the data, which of all they are, and the count of all."""
+    if asked.file not in SPLITS:
+        x, _ = read_points(Path(asked.file), target.field.event_shape, None, target.field.scaling)
+        warn(unlike(Path(asked.file), x, target.field.scaling))
+        rows = torch.arange(min(len(x), asked.n or len(x)))
+        return x[rows], rows, len(x)
+    if target.plan is None:
+        raise ValueError(
+            f"{target.name} is no run, so it has no {asked.file} data; give a file, and --degrade "
+            "if it has whole points"
+        )
+    data = target.dataset()
+    parts = {"test": (data.test, data.test_labels), "train": (data.train, data.train_labels)}
+    points, labels = parts[asked.file]
+    rows = some_rows(len(points), asked.n or POINTS, labels, asked.seed)
+    return data_units(points[rows], data.scaling), rows, len(points)
+
+
+def _hundredth(field: AffineField) -> float:
+    """A hundredth of the standard deviation of a field's data, in their units."""
+    width = 1.0 if field.scaling is None else float(field.scaling.width.min())
+    return field.moments[1] * width / 100

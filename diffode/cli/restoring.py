@@ -1,0 +1,156 @@
+"""``diffode restore`` and ``diffode inpaint``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+import typer
+from torch import Tensor
+
+from diffode.cli.classes import classes_to_draw
+from diffode.cli.observing import KINDS, MASKS
+from diffode.cli.outcome import deliver
+from diffode.cli.problems import Problem, affine, problem_of
+from diffode.cli.progress import progress_bar
+from diffode.cli.restorations import Inpaint, Restoration, Restore
+from diffode.cli.shared import pairs
+from diffode.data.scaling import model_units
+from diffode.fields.conditioning import Method, conditioned
+from diffode.files import require_writable
+from diffode.options import counted
+from diffode.runs.targets import Target, resolve
+from diffode.sampling.choosing import solver_for
+from diffode.sampling.drawing import sample
+from diffode.solvers import Solution
+from diffode.viz import samples_picture
+from diffode.viz.images import is_image
+from diffode.viz.restored import restored_picture, shows
+
+SOLVER = "dpm++"  # guided by an observation, trig needs more evaluations than it to be stable
+BATCH = 100  # rows held at once
+
+
+def restore(asked: Restore) -> None:
+    """Write draws of what lies behind observations."""
+    if asked.operator is None:
+        raise ValueError(f"got no --operator; wanted {KINDS}")
+    if asked.noise is None:
+        raise ValueError(
+            "got no --noise; state the standard deviation of the noise of the observations, in "
+            "their units (gray levels 0 to 255 where the data are bytes)"
+        )
+    _carry_out(asked, asked.operator, asked.noise, asked.out)
+
+
+def inpaint(asked: Inpaint) -> None:
+    """Write draws of what a mask hides."""
+    if asked.mask is None:
+        raise ValueError(f"got no --mask; wanted {MASKS}")
+    _carry_out(asked, f"mask:{asked.mask}", asked.noise, asked.out)
+
+
+def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path) -> None:
+    if out.suffix not in (".png", ".npz"):
+        raise ValueError(f"got --out {out}; wanted a name that ends in .png or .npz")
+    if asked.method not in get_args(Method):
+        raise ValueError(f"got --method {asked.method}; wanted {' or '.join(get_args(Method))}")
+    require_writable(out.parent)
+    options = pairs(asked.assignments)
+    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    problem = problem_of(asked, target, operator, noise)
+    how, drawn = _drawn(asked, target, problem, options)
+    x = drawn.x.view(len(problem.rows), asked.draws, *target.field.event_shape)
+    some = f"{len(x)} of " if len(x) < problem.whole else ""
+    said = f"{some}{counted(problem.whole, 'observation')}, {counted(asked.draws, 'draw')} of each"
+    title = f"{target.called}: {operator}, noise {problem.noise:.3g}\n{how}; nothing selected"
+    picture = partial(_picture, target=target, problem=problem, x=x, title=title)
+    arrays = {
+        "x": drawn.x,
+        "row": problem.rows.repeat_interleave(asked.draws),
+        "observed": problem.observed,
+        "original": problem.original,
+    }
+    write = None if out.suffix == ".npz" else picture
+    deliver(out, "draws", drawn.status, drawn.nfe_per_row, write, **arrays)
+    typer.echo(f"wrote {out} ({said}, {counted(drawn.network_calls, 'network call')} each)")
+    typer.echo(_figures(problem, x))
+
+
+def _drawn(
+    asked: Restoration, target: Target, problem: Problem, options: dict[str, Any]
+) -> tuple[str, Solution]:
+    """How draws were made, in words, and the draws of each observation, one after the other."""
+    observed = problem.observed.repeat_interleave(asked.draws, 0)
+    field = conditioned(
+        affine(target), problem.operator, observed, problem.noise, cast(Method, asked.method)
+    )
+    solver = solver_for(field, asked.solver or SOLVER, options)
+    with progress_bar("restore", len(observed)) as bar:
+        drawn = sample(
+            field,
+            len(observed),
+            solver,
+            asked.nfe,
+            asked.steps,
+            asked.seed,
+            _label(asked, target),
+            batch=BATCH,
+            grid=asked.grid,
+            progress=bar.advance,
+        )
+    how = f"{asked.method}, {solver!r}, {counted(drawn.nfe, 'evaluation')} each, seed {asked.seed}"
+    return how, drawn
+
+
+def _label(asked: Restoration, target: Target) -> int | None:
+    """The class that all points are of, if one was named."""
+    _, y = classes_to_draw(asked.label, None, None, target)
+    found = [] if y is None else sorted(set(y.tolist()))
+    if len(found) > 1:
+        raise ValueError(f"got --label {asked.label}; wanted one class, which all points are of")
+    return found[0] if found else None
+
+
+def _picture(path: Path, *, target: Target, problem: Problem, x: Tensor, title: str) -> object:
+    """A column for each observation of images, or a colour for each in a scatter of points."""
+    units = partial(model_units, scaling=target.field.scaling)
+    draws, event = units(x.flatten(0, 1).cpu()).view(x.shape), x.shape[2:]
+    if not is_image(tuple(event)):
+        y = torch.arange(len(x)).repeat_interleave(x.shape[1])
+        return samples_picture(draws.flatten(0, 1), path, title=title, y=y)
+    original = None if problem.original is None else units(problem.original)
+    return restored_picture(draws, path, _as_images(problem, units), original, title)
+
+
+def _as_images(problem: Problem, units: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """What was observed as images, NaN where nothing was; None where it is none."""
+    operator, y = problem.operator.cpu(), problem.observed
+    if operator.name == "mask":
+        seen = operator.adjoint(torch.ones_like(y[:1])) > 0
+        return units(operator.adjoint(y)).where(seen, math.nan)
+    return units(y) if shows(operator.observed_shape, operator.event_shape) else None
+
+
+def _figures(problem: Problem, x: Tensor) -> str:
+    """How well draws (B, K, *event) fit the observations, and the originals where they are known.
+
+    Exact draws lie as far from the observation as the original does: the noise, on average.
+    """
+    seen = problem.operator.cpu()(x.flatten(0, 1).cpu()).view(
+        *x.shape[:2], *problem.observed.shape[1:]
+    )
+    misfit = _rms(seen - problem.observed[:, None]) / problem.noise
+    said = f"y - H x of the draws is {misfit:.3g} times the noise (rms; 1 for exact draws)"
+    if problem.original is None:
+        return said
+    gaps = x.cpu() - problem.original[:, None]
+    return f"{said}; off the originals: draws {_rms(gaps):.3g}, mean {_rms(gaps.mean(1)):.3g}"
+
+
+def _rms(x: Tensor) -> float:
+    return float(x.double().square().mean().sqrt())
