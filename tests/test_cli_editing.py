@@ -1,8 +1,16 @@
 """Temperature, `diffode interpolate` and `diffode edit` as their users meet them."""
 
-import numpy as np
+import re
 
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import diffode
 from diffode.cli.app import run
+from diffode.data import load as load_data
+from diffode.runs.loading import load
 from tests.runs import arrays, refused
 
 
@@ -24,3 +32,129 @@ def test_temperatures_that_mean_nothing_are_refused(edm, poisson, tmp_path, caps
     line = refused(capsys, "sample", poisson, "--temperature", "0.5", *out)
     assert "scales a normal prior alone" in line
     assert not (tmp_path / "x.npz").exists()
+
+
+STEPS = ["--solver", "heun", "--steps", "4", "--device", "cpu"]
+
+
+@pytest.fixture
+def images(tmp_path):
+    dataset = load_data("digits")
+    path = tmp_path / "images.npz"
+    np.savez(path, x=dataset.test[:4].numpy(), y=dataset.test_labels[:4].numpy())
+    return path
+
+
+def is_wide(path):
+    with Image.open(path) as image:
+        return image.width >= 800
+
+
+def test_random_pairs_lead_from_sample_to_sample(edm, tmp_path, capsys):
+    out, samples = tmp_path / "way.npz", tmp_path / "samples.npz"
+    asked = [str(edm), "--nfe", "5", "--seed", "3", "--device", "cpu"]
+    assert run(["interpolate", *asked, "--pairs", "2", "--count", "4", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "(2 pairs, 4 points each, 5 evaluations each)" in said.out and "8/8" in said.err
+    assert run(["sample", *asked, "--samples", "4", "--out", str(samples)]) == 0
+    way = arrays(out)
+    assert list(way) == ["x", "pair", "status"] and way["pair"].tolist() == [0] * 4 + [1] * 4
+    ends = way["x"].reshape(2, 4, 1, 8, 8)[:, [0, 3]].reshape(4, 1, 8, 8)
+    np.testing.assert_allclose(ends, arrays(samples)["x"], rtol=1e-4, atol=1e-4)
+
+
+def test_points_of_a_file_are_at_the_ends(poisson, images, tmp_path, capsys):
+    out, picture = tmp_path / "way.npz", tmp_path / "way.png"
+    asked = ["interpolate", str(poisson), str(images), "--count", "3", "--device", "cpu"]
+    tight = ["--set", "rtol=1e-5", "--set", "atol=1e-5"]
+    assert run([*asked, *tight, "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "10/10" in said.err
+    error = float(re.search(r"the ends come back to an rms error of (\S+)", said.out)[1])
+    given, way = arrays(images)["x"], arrays(out)["x"].reshape(2, 3, 1, 8, 8)
+    gap = way[:, [0, 2]].reshape(4, 1, 8, 8) - given
+    assert error == pytest.approx(np.sqrt((gap**2).mean()), rel=0.1) and error < 0.01
+    assert run([*asked, *STEPS[:4], "--out", str(picture)]) == 0
+    assert is_wide(picture)
+
+
+def test_the_classes_of_the_two_ends(poisson, tmp_path):
+    drawn = []
+    for label in ("3", "3,8"):
+        out = tmp_path / "way.npz"
+        asked = ["--pairs", "1", "--count", "4", "--nfe", "3", "--label", label, "--guidance", "2"]
+        assert run(["interpolate", str(poisson), *asked, "--out", str(out)]) == 0
+        drawn.append(arrays(out)["x"])
+    np.testing.assert_array_equal(drawn[0][:2], drawn[1][:2])
+    assert np.abs(drawn[0][2:] - drawn[1][2:]).max() > 1e-4
+
+
+def test_points_are_edited_in_their_class_or_in_others(poisson, images, tmp_path, capsys):
+    out, picture = tmp_path / "edited.npz", tmp_path / "edited.png"
+    asked = ["edit", str(poisson), str(images), "--strength", "0.4", "--device", "cpu"]
+    assert run([*asked, "--nfe", "5", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "(4 points, 5 evaluations each)" in said.out and "4/4" in said.err
+    own, given = arrays(out), arrays(images)
+    assert list(own) == ["x", "y", "status"]
+    np.testing.assert_array_equal(own["y"], given["y"])
+    x, y = torch.from_numpy(given["x"]), torch.from_numpy(given["y"])
+    expected = diffode.edit(load(poisson).field, x, 0.4, y, nfe=5).x
+    np.testing.assert_allclose(own["x"], expected, rtol=1e-4, atol=1e-4)
+    assert run([*asked, "--label", "3,8", "--guidance", "2", "--nfe", "5", "--out", str(out)]) == 0
+    assert "5 evaluations each, 10 network calls" in capsys.readouterr().out
+    assert arrays(out)["y"].tolist() == [3] * 4 + [8] * 4 and len(arrays(out)["x"]) == 8
+    assert run([*asked, "--label", "all", "--nfe", "3", "--out", str(picture)]) == 0
+    assert is_wide(picture)
+
+
+def test_a_whole_edit_is_a_sample(edm, images, tmp_path):
+    drawn = []
+    for command, *given in (["edit", str(images), "--strength", "1"], ["sample", "--n", "4"]):
+        out = tmp_path / "x.npz"
+        assert (
+            run([command, str(edm), *given, "--nfe", "4", "--seed", "2", "--out", str(out)]) == 0
+        )
+        drawn.append(arrays(out)["x"])
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_points_are_translated_without_noise(poisson, images, tmp_path):
+    out = tmp_path / "x.npz"
+    asked = ["edit", str(poisson), str(images), "--deterministic", "--device", "cpu"]
+    assert run([*asked, "--set", "rtol=1e-4", "--set", "atol=1e-4", "--out", str(out)]) == 0
+    np.testing.assert_allclose(arrays(out)["x"], arrays(images)["x"], atol=0.01)
+    assert run([*asked, *STEPS[:4], "--label", "3", "--out", str(tmp_path / "x.png")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["interpolate", "EDM", "--out", "x.gif"], "ends in .png or .npz"),
+        (["interpolate", "EDM", "--count", "1"], "got count=1; wanted 2 or more"),
+        (["interpolate", "EDM", "--count", "21"], "a picture shows 100 rows of 20 at most"),
+        (["interpolate", "EDM", "--label", "3"], "this field knows no labels"),
+        (["interpolate", "POISSON", "--label", "1,2,3"], "wanted one class, or two"),
+        (["interpolate", "POISSON", "--guidance", "2"], "without a label to guide to; give"),
+        (["interpolate", "POISSON", "FILE", "--label", "3"], "has labels (y)"),
+        (["interpolate", "EDM", "FILE", "--pairs", "3"], "--pairs, which is for random pairs"),
+        (["interpolate", "EDM", "FILE", "--seed", "3"], "--seed, which is for random pairs"),
+        (["interpolate", "EDM", "ODD"], "got 3 points; wanted pairs, an even number"),
+        (["interpolate", "EDM", "NONE"], "no such file"),
+        (["edit", "EDM", "FILE", "--strength", "0"], "got strength 0; wanted a number above 0"),
+        (["edit", "EDM", "FILE", "--strength", "2"], "got strength 2; wanted"),
+        (["edit", "EDM", "FILE", "--label", "3"], "this field knows no labels"),
+        (["edit", "EDM", "FILE", "--seed", "1", "--deterministic"], "nothing is drawn"),
+        (["edit", "EDM", "FILE", "--solver", "dopri5", "--nfe", "5"], "chooses its own steps"),
+        (["edit", "EDM", "FILE", "--nfe", "5", "--steps", "5"], "give one of the two"),
+        (["edit", "POISSON", "ODD", "--guidance", "2"], "without a label to guide to; give"),
+        (["edit", "EDM", "NONE"], "no such file"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(edm, poisson, images, tmp_path, capsys, given, message):
+    np.save(tmp_path / "odd.npy", np.zeros((3, 8, 8), np.float32))
+    known = {"EDM": edm, "POISSON": poisson, "FILE": images, "ODD": tmp_path / "odd.npy"}
+    known["NONE"] = tmp_path / "none.npy"
+    out = [] if "--out" in given else ["--out", tmp_path / "x.png"]
+    assert message in refused(capsys, *[known.get(word, word) for word in given], *out)
+    assert not (tmp_path / "x.png").exists()

@@ -36,7 +36,7 @@ def encode_command(asked: Encode) -> None:
     options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    settings = _settings(asked, field, options, back=True)
+    settings = settings_of(asked, field, options, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     warn(unlike(asked.file, x, field.scaling))
     with progress_bar("encode and back", 2 * len(x)) as bar:
@@ -72,7 +72,7 @@ def decode_command(asked: Decode) -> None:
     options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    settings = _settings(asked, field, options)
+    settings = settings_of(asked, field, options)
     z, y = read_points(asked.file, field.event_shape, target.classes)
     q = read_array(asked.file, "q")
     of = read_array(asked.file, "field")
@@ -92,7 +92,7 @@ def decode_command(asked: Decode) -> None:
     typer.echo(f"wrote {asked.out} ({len(z)} points)")
 
 
-def _settings(
+def settings_of(
     asked: Carry, field: Field, options: dict[str, Any], back: bool = False
 ) -> dict[str, Any]:
     """How points are moved, and with ``back`` the same both ways."""
