@@ -220,3 +220,13 @@ def test_two_processes_train_what_one_does(tmp_path):
     ranks = [load_file(out / f"game-{rank}") for rank in "01"]
     torch.testing.assert_close(ranks[0], ranks[1], rtol=0, atol=0)
     torch.testing.assert_close(ranks[0], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_another_training_of_an_objective_has_its_own_precision():
+    objective, seen = build("edm", (2,), width=16, depth=1), []
+    layer = next(m for m in objective.modules() if isinstance(m, nn.Linear))
+    layer.register_forward_hook(lambda _layer, _given, out: seen.append(out.dtype))
+    for precision, dtype in [("bf16", torch.bfloat16), ("no", torch.float32)] * 2:
+        seen.clear()
+        list(train(objective, X, steps=1, batch=8, device="cpu", precision=precision))
+        assert set(seen) == {dtype}

@@ -146,3 +146,4 @@ class Updates:
         """Stop reading ahead, and give the objective its own forward back."""
         self.batches.close()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        vars(self.learner.objective).pop("_is_accelerate_prepared", None)  # else never anew
