@@ -12,7 +12,7 @@ from torch import nn
 import diffode
 from diffode import encode, log_prob, sample
 from diffode.data import load
-from diffode.fields import VP, AffineField, Field, Mixture, rescheduled
+from diffode.fields import VP, AffineField, Field, Mixture, classifier_free, rescheduled
 from diffode.likelihood.card import likelihood_card
 from diffode.sampling.encoding import decode
 from diffode.training import checkpoint, data_stats
@@ -139,6 +139,23 @@ def test_a_compiled_network_samples_and_has_a_density(place):
     torch.testing.assert_close(one, two)
     one, two = (log_prob(f, x, rtol=1e-3, atol=1e-3).nats for f in fields)
     torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("name", ["edm", "poisson"])
+def test_a_compiled_network_is_guided(name):
+    fields = [
+        diffode.build(name, (2,), 3, data_stats(MOONS), width=16, depth=1).field for _ in range(3)
+    ]
+    inner = fields[0].inner if name == "poisson" else fields[0]
+    inner.network = torch.compile(inner.network, backend="eager")
+    fields[1] = torch.compile(fields[1], backend="eager")
+    drawn = [
+        sample(classifier_free(f, 2.0, (0.1, 10.0)), 5, nfe=6, y=torch.arange(5) % 3)
+        for f in fields
+    ]
+    for one in drawn[:2]:
+        torch.testing.assert_close(one.x, drawn[2].x)
+        assert one.network_calls == drawn[2].network_calls
 
 
 @pytest.mark.parametrize("kind", ["unet", "dit", "mlp"])

@@ -69,6 +69,11 @@ class ClassifierFree(Wrapped):
             )
 
     @property
+    def needs_labels(self) -> bool | None:
+        """Whether it has nothing to draw without labels; None leaves it to the fields inside."""
+        return True if self.weak is None else None
+
+    @property
     def calls_per_evaluation(self) -> int:  # type: ignore[override]
         """The most network calls that an evaluation takes."""
         return self._cost(self.weight != 0 or self.interval is not None, self.weight != 1)

@@ -26,7 +26,7 @@ def require_stated(field: Field, schedule: Schedule | None) -> None:
     if needs_labels(field):
         raise ValueError(
             "the checks go without labels, and this field needs them: it was trained with "
-            "label_drop=0 and has no null label, or a classifier guides it; check one that goes "
+            "label_drop=0 and has no null label, or it is guided to labels; check one that goes "
             "without"
         )
     if schedule is not None:

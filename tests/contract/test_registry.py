@@ -18,6 +18,7 @@ from diffode.fields import (
     MonoFlow,
     PoissonField,
     Rectified,
+    classifier_free,
     discriminator_guided,
 )
 from diffode.nn import critic_network
@@ -26,7 +27,7 @@ from diffode.runs.building import build
 from diffode.testing import CHECKS, check_field, check_objective
 from diffode.training import data_stats
 from tests.quick import quick
-from tests.wrappers import ClassifierFree
+from tests.wrappers import ClassifierFree, Told
 
 SMALL = {"width": 16, "depth": 1}
 VARIANTS = [(name, {}) for name in recipes.names()] + [
@@ -84,6 +85,8 @@ def test_recipe_on_images_with_labels(name, network):
         start.field.velocity(start.x, sum(field.span) / 2, torch.full((2,), k)) for k in (1, 2)
     )
     assert not torch.equal(one, two)
+    if isinstance(field, AffineField):
+        check_field(Told(classifier_free(field, 2.0, (0.1, 10.0)), 1))
 
 
 def torch_rng():
