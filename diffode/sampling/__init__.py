@@ -4,8 +4,10 @@ from diffode.sampling.drawing import sample
 from diffode.sampling.editing import edit, time_at
 from diffode.sampling.encoding import decode, encode, round_trip
 from diffode.sampling.interpolation import interpolate, random_pairs
+from diffode.sampling.smc import ParticleSolution, twisted
 
 __all__ = [
+    "ParticleSolution",
     "decode",
     "edit",
     "encode",
@@ -14,4 +16,5 @@ __all__ = [
     "round_trip",
     "sample",
     "time_at",
+    "twisted",
 ]
