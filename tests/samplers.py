@@ -57,10 +57,10 @@ class Gaussian(AffineField):
 
     def __init__(self, schedule, noise=None, mean=MEAN, std=STD):
         super().__init__(schedule, noise or Normal(), mean, float(std.square().mean().sqrt()))
-        self.std, self.calls = std, 0
+        self.std, self.asked = std, 0
 
     def posterior(self, x, t, y=None):
-        self.calls += 1
+        self.asked += 1
         alpha, sigma = (expand_like(v, x) for v in self.level(t, x))
         m, s = self.mean.to(x), self.std.to(x)
         if y is not None:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from diffode.doors import as_labels
 from diffode.fields import VP, Field, Karras, Mixture, Rectified
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
@@ -30,10 +31,13 @@ class Spy(Mixture):
     def __init__(self, schedule, noise=None, std=0.6, spread=1.0):
         means = spread * tensor([1.0, 0.0], [-1.0, 1.0])
         super().__init__(tensor(0.6, 0.4), means, tensor(std, std), schedule, noise)
-        self.calls = []
+        self.asked = []
+
+    def as_labels(self, y, rows):
+        return as_labels(y, rows)
 
     def posterior(self, x, t, y=None):
-        self.calls.append((float(t), y))
+        self.asked.append((float(t), y))
         return super().posterior(x, t)
 
 
@@ -64,12 +68,12 @@ def solve(name, field, steps=16, **keywords):
 def test_times_and_evaluations_are_those_of_the_solution(name):
     field = Spy(Rectified())
     solution = solve(name, field, path=True)
-    assert solution.nfe == len(field.calls) > 0
+    assert solution.nfe == len(field.asked) > 0
     assert solution.nfe_per_row.tolist() == [solution.nfe] * 3
     assert solution.t_end == field.span[1] and solution.times[0] == field.span[0]
     assert solution.path.shape == (17, 3, 2) and torch.equal(solution.path[-1], solution.x)
     assert solution.status.tolist() == [0, 0, 0] and solution.final == "none"
-    assert field.calls[0][0] == field.span[0]
+    assert field.asked[0][0] == field.span[0]
     again = solve(name, field)
     assert again.path is None and torch.equal(again.x, solution.x)
 
@@ -87,13 +91,13 @@ def test_a_budget_is_kept_and_used(name, nfe):
     """The final denoising is one of the evaluations; what is left does not pay for a step more."""
     field, solver = Spy(Karras()), get_solver(name)
     for final, spare in (("denoise", 0 if solver.reaches_zero_noise else 1), ("none", 0)):
-        field.calls.clear()
+        field.asked.clear()
         if solver.steps(nfe - spare) < 1:
             with pytest.raises(ValueError, match=rf"nfe={nfe} does not pay for one step of"):
                 sample(field, 2, name, nfe=nfe, final=final)
             continue
         solution = sample(field, 2, name, nfe=nfe, final=final)
-        assert solution.nfe == len(field.calls) <= nfe
+        assert solution.nfe == len(field.asked) <= nfe
         more = sample(field, 2, name, steps=len(solution.times), final=final)
         assert more.nfe > nfe
 
@@ -123,7 +127,7 @@ def test_no_evaluation_lies_outside_the_span(name, std, spread, schedule):
     field = Spy(schedule, std=std, spread=spread)
     x = field.prior.sample((3, 2), Rng(2), dtype=torch.float64)
     solution = solver_for(name)(field, x, tensor(*schedule.span))
-    times = [t for t, _ in field.calls]
+    times = [t for t, _ in field.asked]
     ulp = 1e-12  # times go through a clock and back
     assert min(times) >= schedule.span[1] * (1 - ulp) and max(times) <= schedule.span[0] * (
         1 + ulp
@@ -171,7 +175,7 @@ def test_the_state_keeps_its_type(name, dtype):
 def test_labels_reach_the_field(name):
     field, y = Spy(Rectified()), torch.tensor([3, 1, 2])
     solve(name, field, y=y)
-    assert all(torch.equal(seen, y) for _, seen in field.calls)
+    assert all(torch.equal(seen, y) for _, seen in field.asked)
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -192,7 +196,7 @@ def test_a_seed_fixes_a_sample_and_not_its_batch(name, options, batch):
 def test_labels_are_split_with_the_batch():
     field, y = Spy(VP()), torch.arange(5)
     sample(field, 5, "euler", steps=1, y=y, batch=3)
-    assert [seen.tolist() for _, seen in field.calls[::2]] == [[0, 1, 2], [3, 4]]
+    assert [seen.tolist() for _, seen in field.asked[::2]] == [[0, 1, 2], [3, 4]]
 
 
 def test_fresh_noise_differs_at_every_step():

@@ -160,7 +160,7 @@ def test_evaluations_are_counted(solver, nfe):
     field = Gaussian(Karras())
     x = field.prior.sample((2, 2), Rng(12))
     solution = solver(field, x, grid(field, 8), rng=Quick(13), path=True)
-    assert solution.nfe == field.calls == nfe == 8 * solver.nfe_per_step
+    assert solution.nfe == field.asked == nfe == 8 * solver.nfe_per_step
     assert solution.path.shape == (9, 2, 2) and bool(solution.path.isfinite().all())
 
 
