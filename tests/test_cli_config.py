@@ -95,6 +95,26 @@ def test_the_configuration_of_a_run_is_one_to_run_again(tmp_path, told, capsys):
     assert (plan["steps to do"], plan["solver"]) == ("3", "ddim")
 
 
+def test_the_configuration_of_a_run_says_how_its_data_are_read(tmp_path, told, capsys):
+    """Else the same command would learn other columns, in other units, and without labels."""
+    rows = [f"{k},{1 - k / 7},{'uv'[k % 2]},{k * k}" for k in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,kind,c", *rows]), encoding="utf-8")
+    asked = ("--columns", "a,c", "--label-column", "kind", "--labels", "--scale", "standard")
+    config = made(tmp_path, "edm", "t.csv", *asked) / "config.json"
+    capsys.readouterr()
+    plan = told("--config", config, "--out", "again")
+    assert (plan["data, columns"], plan["data, label"], plan["data, scale"]) == (
+        "('a', 'c')",
+        "kind",
+        "standard",
+    )
+    assert plan["labels"] == "true"
+    other = told("--config", config, "--columns", "b", "--out", "again")
+    assert (other["data, columns"], other["data, label"]) == ("('b',)", "kind")
+    (tmp_path / "x.toml").write_text('data = "t.csv"\ncolumns = ["b", "c"]', encoding="utf-8")
+    assert told("edm", "--config", "x.toml")["data, columns"] == "('b', 'c')"
+
+
 def test_the_configuration_of_a_run_on_data_in_memory_wants_them(tmp_path, capsys, told):
     stored = {"field": "edm", "data": "mine", "source": "memory", "options": {}, "training": {}}
     (tmp_path / "config.json").write_text(json.dumps(stored), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,13 @@ def test_a_dry_run_tells_what_would_be_chosen(capsys, tmp_path, monkeypatch):
     rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
     assert rows["network"].startswith("MLP, width 128, depth 3, ")
     assert (rows["steps"], rows["batch"], rows["width"]) == ("1400", "512", "128")
+    images = tmp_path / "x.npy"
+    np.save(images, np.arange(20 * 17 * 17, dtype=np.uint8).reshape(20, 1, 17, 17))
+    assert (
+        run(["train", "edm", str(images), "--network", "dit", "--dry-run", "--device", "cpu"]) == 0
+    )
+    rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert (rows["patch"], rows["multipliers"], rows["width"]) == ("- (2)", "-", "128")
     said = refused(capsys, "train", "edm", "moons", "--set", "multipliers=1,2")
     assert said.endswith("network 'mlp' takes no multipliers; it takes width, depth\n")
     assert not (tmp_path / "runs").exists()

@@ -11,6 +11,7 @@ from diffode.config_file import read_config
 from diffode.inputs import quoted
 
 _TYPED = {"config", "dry_run", "help", "resume", "set", "trust"}  # on the command line alone
+_READ = {"label": "label_column"}  # options of reading that are typed by another name
 _RUN = {"field", "data", "options", "training"}  # what the config.json of a run has
 
 
@@ -50,18 +51,25 @@ def _flat(content: dict[str, Any], path: Path, moved: bool) -> dict[str, Any]:
     source = content.get("source")
     if source == "memory" and not moved:
         raise ValueError(f"{path} is of a run with data in memory; give DATA, where they are now")
-    for part in ("options", "training"):
-        if not isinstance(content[part], dict):
-            raise ValueError(f"{path}: got {part} = {quoted(content[part])}; wanted options")
+    reading = content.get("reading") or {}  # of runs of earlier versions there is none
+    parts = {key: content[key] for key in ("options", "training")} | {"reading": reading}
+    for part, value in parts.items():
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: got {part} = {quoted(value)}; wanted options")
     own = {key: content.get(key) for key in ("field", "labels", "seed", "solver")}
     own["data"] = source or content["data"]
-    return {**own, **content["options"], **content["training"]}
+    read = {_READ.get(key, key): value for key, value in reading.items()}
+    return {**own, **read, **content["options"], **content["training"]}
 
 
 def _words(path: Path, key: str, value: object, parameter: Any) -> list[str]:  # noqa: ANN401
     """What to type for one option; without a parameter of its own it goes behind --set."""
+    if isinstance(value, list) and all(isinstance(v, str) and "," not in v for v in value):
+        value = ",".join(value)
     if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"{path}: got {key} = {quoted(value)}; wanted one value")
+        raise ValueError(
+            f"{path}: got {key} = {quoted(value)}; wanted one value, or a list of names"
+        )
     if isinstance(value, str) and place(value) is not None:
         raise ValueError(
             f"{path}: {key} is the code {quoted(value)}, which is run only where you say so: "

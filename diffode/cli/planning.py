@@ -40,6 +40,7 @@ def outline(
     chosen = resolved(plan, objective)
     networks = {k: v for k, v in chosen.items() if isinstance(v, Mapping)}
     rows += [(name, _network(network)) for name, network in networks.items()]
+    chosen = {**networks.get("network", {}), **chosen}  # its sizes are options too
     options = {**plan.options, **plan.training}
     named = {key: value for key, value in options.items() if key not in networks}
     return rows + [(key, _value(value, chosen.get(key))) for key, value in named.items()]
