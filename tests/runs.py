@@ -7,9 +7,11 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from diffode import recipes
 from diffode.cli.app import run
 from diffode.training.container import digest
 
+WITHOUT_LABELS = [name for name in recipes.names() if not recipes.find(name).labels]
 TINY = ["--device", "cpu", "--batch", "16", "--steps", "2", "--samples", "20"]
 TINY += ["--set", "width=16", "--set", "depth=1"]
 LOOSE = ["--set", "rtol=1e-2", "--set", "atol=1e-2", "--device", "cpu"]

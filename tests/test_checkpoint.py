@@ -10,17 +10,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import diffode
-from diffode import recipes
 from diffode.data import load
 from diffode.rng import Rng
 from diffode.runs import loading
 from diffode.training import checkpoint, data_stats
 from diffode.training.state import fill
 from diffode.training.trainer import train
-from tests.runs import edited
+from tests.runs import WITHOUT_LABELS, edited
 
 MOONS, DIGITS = load("moons"), load("digits")
-VARIANTS = [(name, {}) for name in recipes.names()]
+VARIANTS = [(name, {}) for name in WITHOUT_LABELS]
 VARIANTS += [("poisson", {"objective": kind}) for kind in ("regression", "single")]
 VARIANTS += [("poisson", {"dof": 3.0, "radius": "fixed"}), ("vp", {"beta_max": 9.0})]
 IDS = [" ".join([name, *map(str, options.values())]) for name, options in VARIANTS]

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 import diffode
-from diffode import recipes
 from diffode.data import load
 from diffode.fields import (
     VE,
@@ -30,6 +29,7 @@ from diffode.training import data_stats
 from tests.broken import BETAS, exact, points
 from tests.contract.test_registry import VARIANTS, perturbed
 from tests.quick import quick
+from tests.runs import WITHOUT_LABELS
 
 SMALL = {"width": 16, "depth": 1}
 
@@ -108,7 +108,7 @@ def test_no_alarm_on_an_untrained_network(name, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", WITHOUT_LABELS)
 def test_no_alarm_on_images_with_labels(name):
     digits = load("digits")
     objective = build(

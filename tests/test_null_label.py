@@ -5,11 +5,11 @@ import torch
 
 import diffode
 from diffode.nn.embeddings import Labels
-from diffode.recipes import names
 from diffode.testing import check_field
 from diffode.training import Objective
 from diffode.training.adversarial import AlternatingGAN
 from diffode.training.trainer import train
+from tests.runs import WITHOUT_LABELS
 
 SMALL = {"width": 8, "depth": 1}
 NO_NULL = "trained with label_drop=0 and has no null label"
@@ -19,7 +19,7 @@ def made(name, **options):
     return diffode.build(name, (2,), 2, **SMALL, **options)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", WITHOUT_LABELS)
 def test_without_a_null_label_sampling_needs_labels(name, tmp_path):
     field = made(name, label_drop=0.0).field
     diffode.save(made(name, label_drop=0.0), tmp_path / "a.safetensors")

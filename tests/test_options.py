@@ -16,7 +16,7 @@ from diffode.options import Fraction, Positive
 from diffode.recipes.compose import make_given
 from diffode.solvers.builtin import INEXACT
 from diffode.training.trainer import train
-from tests.runs import refused
+from tests.runs import WITHOUT_LABELS, refused
 
 STATED = [
     *(pytest.param(recipes.find(name).function, id=name) for name in recipes.names()),
@@ -95,7 +95,7 @@ def test_options_of_a_field_are_the_recipes_the_networks_and_the_trainers(capsys
     assert not known & {"seed", "out", "resume", "since"}  # which are options of the command
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", WITHOUT_LABELS)
 def test_what_an_open_option_became_is_stated(name):
     """Stated as options, the same values make the same field."""
     points = torch.tensor([[0.0, 1.0], [2.0, 5.0], [3.0, 1.0]])

@@ -171,6 +171,8 @@ def _new(asked: Train, options: dict[str, Any]) -> Job:
             f"got the path {asked.field} as FIELD; the field stands before the data, as in "
             f"diffode train edm {asked.field}"
         )
+    if asked.labels is False and find(asked.field, run=True).labels:
+        raise ValueError(f"got --no-labels, but {asked.field} learns from labels alone")
     options |= {"labels": bool(asked.labels), "seed": asked.seed or 0}
     if asked.solver is not None:
         get_solver(asked.solver)  # refused now, if at all, and not after the training

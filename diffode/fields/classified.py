@@ -40,7 +40,7 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import Numbers, as_labels, as_time, transformed
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_interval, as_weight, in_words, inside, require_affine
 from diffode.fields.guided import MAX_RHO
@@ -167,9 +167,8 @@ def classifier_guided(
             (B, K) both (this module's formulas say what they are). One classifier guides every
             schedule with its noise law. What it states as ``event_shape``, ``classes`` and
             ``noise`` is held against the field and the labels, and ``smooth = True`` says that
-            its second derivatives can be used. A classifier that is trained is the attribute
-            ``classifier`` of the field that ``diffode train classifier`` learns; an exact one is
-            `ExactClassifier`.
+            its second derivatives can be used. `classifier_of` takes the one that ``diffode train
+            classifier`` learned from its field; an exact one is `ExactClassifier`.
         weight: w; 1 is exact where the classifier is, 0 the field as it is.
         interval: (lo, hi): guidance for lo <= sigma / alpha <= hi alone.
 
@@ -186,6 +185,23 @@ def classifier_guided(
         return ClassifierGuided(field, classifier, weight, interval)
     inner = ClassifierGuided(field.inner, classifier, weight, interval)
     return PoissonField(inner, field.q, field.radius, field.max_radius)
+
+
+def classifier_of(field: Field) -> nn.Module:
+    """The classifier that guides a field, or the inner field of a wrapper.
+
+    Raises:
+        TypeError: no classifier guides it.
+    """
+    found: object = field
+    while isinstance(found, Wrapped):
+        if isinstance(found, ClassifierGuided):
+            return found.classifier
+        found = found.inner
+    raise TypeError(
+        f"no classifier guides this {type(field).__name__}; train one: diffode train classifier "
+        "DATA"
+    )
 
 
 def require_known(noise: Spherical, dim: int) -> None:

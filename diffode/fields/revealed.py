@@ -79,6 +79,10 @@ class RevealedKarras(Prediction):
         logits = sums @ self.precision + self.constant + half_r2 * torch.exp(-2 * self.log_s)
         return torch.softmax(logits, 1)
 
+    def log_square(self, u: Tensor, sigma: Tensor) -> Tensor:
+        """The logarithm of E[s^2 | x, r], shape (B,)."""
+        return (self.posterior(u, sigma) @ torch.exp(2 * self.log_s)).log()
+
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         p = self.posterior(u, sigma)

@@ -154,8 +154,8 @@ class UNet(Network):
         attention: int = 1,
         dropout: float = 0.0,
     ) -> None:
-        factors = _multipliers(tuple(event_shape), multipliers)
-        _require_fit(tuple(event_shape), len(factors), attention)
+        factors = multipliers_of(tuple(event_shape), multipliers)
+        require_fit(tuple(event_shape), len(factors), attention)
         super().__init__(event_shape, 4 * width, conditions, classes, extra)
         self.width, self.multipliers, self.depth = width, factors, depth
         self.attention, self.dropout = attention, dropout
@@ -194,7 +194,7 @@ class UNet(Network):
         return out, None if self.pooled is None else self.pooled(low.mean(dim=(2, 3)))
 
 
-def _multipliers(shape: tuple[int, ...], given: str | Sequence[int] | None) -> tuple[int, ...]:
+def multipliers_of(shape: tuple[int, ...], given: str | Sequence[int] | None) -> tuple[int, ...]:
     """Those that are given, or for as many resolutions as suit an image, two at least."""
     if len(shape) != 3:
         raise ValueError(
@@ -207,7 +207,7 @@ def _multipliers(shape: tuple[int, ...], given: str | Sequence[int] | None) -> t
     return tuple(int(k) for k in (given.split(",") if isinstance(given, str) else given))
 
 
-def _require_fit(shape: tuple[int, ...], resolutions: int, attention: int) -> None:
+def require_fit(shape: tuple[int, ...], resolutions: int, attention: int) -> None:
     """Refuse options that ask for more than there is in an image."""
     most = max(2, 1 + math.ceil(math.log2(min(shape[1:]))))
     if resolutions > most:

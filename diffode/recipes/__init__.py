@@ -13,5 +13,6 @@ from diffode.recipes.registry import Recipe, find, names, recipe, solver_of
 
 __all__ = ["Recipe", "find", "names", "recipe", "solver_of"]
 
-for _module in ("diffusion", "poisson", "rectified", "monoflow"):  # each registers its recipes
+_MODULES = ("diffusion", "poisson", "rectified", "monoflow", "classifier")
+for _module in _MODULES:  # each registers its recipes
     importlib.import_module(f"{__name__}.{_module}")

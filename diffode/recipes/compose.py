@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
+import torch
 from annotated_types import Ge
 from torch import nn
 
 from diffode import registry
 from diffode.data.stats import Stats
 from diffode.fields.learned import Learned
+from diffode.fields.mixture import Mixture
 from diffode.fields.precond import Prediction
 from diffode.fields.schedules import Schedule
 from diffode.inputs import quoted
@@ -24,6 +26,7 @@ from diffode.nn import (
     options_for,
 )
 from diffode.nn import network as make_network
+from diffode.nn.classifier import ClassifierNetwork, classifier_network
 from diffode.nn.critic import Activation
 from diffode.nn.embeddings import without_null
 from diffode.options import Count, Counts, Fraction
@@ -85,6 +88,19 @@ class Given:
         moments = stats.mean, stats.std
         return Learned(net, schedule, prediction, noise or Normal(), *moments, self.flip_label)
 
+    def classifier(self, conditions: int, outputs: int) -> ClassifierNetwork:
+        """A classifier's network for these events; it is told no flips and drops no labels."""
+        net = classifier_network(
+            self.shape,
+            self.network,
+            conditions=conditions,
+            outputs=outputs,
+            seed=self.seed,
+            **self.sizes,
+        )
+        self._note("network", net)
+        return net
+
     def critic(self, activation: Activation, timed: bool = False) -> CriticNetwork:
         """A critic for these events."""
         critic = critic_network(
@@ -125,6 +141,13 @@ class Given:
     def gaussian(self, scale: float) -> Normal:
         """The normal law of this scale about the data's mean."""
         return Normal(scale=scale, loc=self.stats.mean)
+
+    def gaussian_fit(self, schedule: Schedule, noise: Spherical) -> Mixture:
+        """The exact field of the Gaussian with the data's moments, all known covariances."""
+        mean, spectrum, basis = self.stats.mean[None], self.stats.spectrum, self.stats.basis
+        std = torch.tensor([self.stats.std]) if basis is None else (basis * spectrum) @ basis.T
+        covariance = std if basis is None else std[None]
+        return Mixture(torch.ones(1), mean, covariance, schedule, noise)
 
     def _note(self, name: str, network: nn.Module) -> None:
         """Note the size of a network, and that it learns no null label where none is drawn."""

@@ -24,6 +24,7 @@ class Recipe:
         reference: the paper.
         function: called as ``function(given, **options)``.
         training: options of the trainer that serve it better than the trainer's own.
+        labels: whether it learns from labels alone, so that they are always trained on.
         origin: the file or package of a recipe that is not diffode's own, see `registry.Entry`.
     """
 
@@ -32,6 +33,7 @@ class Recipe:
     reference: str
     function: Callable[..., Objective]
     training: Mapping[str, Any] = field(default_factory=dict)
+    labels: bool = False
     origin: str = ""
 
 
@@ -42,6 +44,7 @@ def recipe(
     reference: str = "",
     training: Mapping[str, Any] | None = None,
     aliases: tuple[str, ...] = (),
+    labels: bool = False,
 ) -> Callable[[Callable[..., Objective]], Callable[..., Objective]]:
     """Register a function ``(given, *, option=default, ...) -> Objective``.
 
@@ -51,7 +54,8 @@ def recipe(
 
     def register(function: Callable[..., Objective]) -> Callable[..., Objective]:
         stated: dict[str, Any] = {"about": about, "reference": reference, "aliases": aliases}
-        registry.register("recipe", name, function, **stated, training=training or {})
+        facts: dict[str, Any] = {"training": training or {}, "labels": labels}
+        registry.register("recipe", name, function, **stated, **facts)
         return function
 
     return register
@@ -78,5 +82,6 @@ def find(name: str, *, run: bool = False) -> Recipe:
         ValueError: no such recipe, with the names there are.
     """
     entry = registry.find("recipe", name, run=run)
-    training, function = entry.facts.get("training", {}), entry.function
-    return Recipe(entry.key, entry.about, entry.reference, function, training, entry.origin)
+    stated = {key: entry.facts[key] for key in ("training", "labels") if key in entry.facts}
+    about = entry.key, entry.about, entry.reference, entry.function
+    return Recipe(*about, **stated, origin=entry.origin)

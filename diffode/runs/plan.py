@@ -110,6 +110,7 @@ class Plan:
         solver = registry.opened("solver", solver or solver_of(field))
         registry.opened("source", source := datasets.source_of(data))
         read = Reading.of(reading or {}).stated()
+        labels = labels or recipe.labels
         parts = (recipe.name, str(data), labels, seed, own, rest, solver, source)
         return cls(*parts, reading=read)
 

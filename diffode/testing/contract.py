@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField, Field, expand_like
+from diffode.nn.embeddings import needs_labels
 from diffode.rng import Rng
 from diffode.runs.loading import load
 from diffode.sampling.drawing import sample
@@ -282,5 +283,6 @@ def _checkpoint_rebuilds(objective: Objective) -> None:
     moved, x = _points(objective.field, 3, torch.float32)
     moved_again, _ = _points(again.field, 3, torch.float32)
     t = _middle(objective.field)
-    same = torch.equal(moved.velocity(x, t), moved_again.velocity(x, t))
+    y = torch.zeros(len(x), dtype=torch.int64) if needs_labels(moved) else None
+    same = torch.equal(moved.velocity(x, t, y), moved_again.velocity(x, t, y))
     assert same, "the field of a checkpoint has another velocity"

@@ -74,6 +74,31 @@ class Logistic:
         z = (v - self.mean).abs() / self.width
         return -z - 2 * torch.log1p(torch.exp(-z)) - math.log(self.width)
 
+    def ratio(self, log_level: Tensor, log_s: Tensor) -> Tensor:
+        """The weight of a draw: its density at the level that (x, r) reveal over that at log s."""
+        return (self.log_density(log_level) - self.log_density(log_s)).exp()
+
+
+def perturbed(x: Tensor, law: Logistic, dof: float, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws for Poisson flows, the noise scale first; `PoissonDenoising` says of which density.
+
+    Arguments:
+        x: the points y, shape (B, *event).
+        law: of log s.
+        dof: D.
+        rng: where the numbers come from.
+
+    Returns:
+        Displacements x - y (B, *event), radii r (B,) and log-scales log s (B,), in float64.
+    """
+    log_s = law.icdf(rng.spread("time", len(x), x.device))
+    normal = rng.normal("noise", x.shape, torch.float64, x.device)
+    chi = rng.chi2("noise/q", len(x), dof, x.device).sqrt()
+    dim = normal[0].numel()
+    length = (normal.flatten(1).square().sum(1) + chi.square()).sqrt()
+    radius = torch.exp(log_s) * math.sqrt(dim + dof)
+    return normal * expand_like(radius / length, normal), chi * radius / length, log_s
+
 
 def drop_labels(y: Tensor | None, null: int | None, fraction: float, rng: Rng) -> Tensor | None:
     """Labels with a fraction of them replaced by the null label, which stands for "no label"."""
@@ -157,17 +182,7 @@ class PoissonDenoising(Objective):
 
     def perturb(self, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
         """Displacements x - y (B, *event), radii r (B,) and log-scales log s (B,), in float64."""
-        log_s = self.law.icdf(rng.spread("time", len(x), x.device))
-        normal = rng.normal("noise", x.shape, torch.float64, x.device)
-        chi = rng.chi2("noise/q", len(x), self.dof, x.device).sqrt()
-        dim = normal[0].numel()
-        length = (normal.flatten(1).square().sum(1) + chi.square()).sqrt()
-        radius = torch.exp(log_s) * math.sqrt(dim + self.dof)
-        return normal * expand_like(radius / length, normal), chi * radius / length, log_s
-
-    def weight(self, log_s: Tensor, log_level: Tensor) -> Tensor:
-        """The loss's weight for the drawn scale and the level that (x, r) reveal: l / l(log s)."""
-        return (self.law.log_density(log_level) - self.law.log_density(log_s)).exp()
+        return perturbed(x, self.law, self.dof, rng)
 
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted mean squared error in network space."""
@@ -181,5 +196,5 @@ class PoissonDenoising(Objective):
         rows = error.square().flatten(1).mean(1)
         if not self.weighted:
             return rows.mean(), {}
-        weight = self.weight(log_s, 4 * out.coefficients.cond[:, 0])
+        weight = self.law.ratio(4 * out.coefficients.cond[:, 0], log_s)
         return (rows * weight.to(rows)).mean(), {"weight_max": weight.max()}

@@ -22,15 +22,17 @@ from diffode.fields import (
     discriminator_guided,
 )
 from diffode.nn import critic_network
+from diffode.nn.embeddings import needs_labels
 from diffode.priors import Normal, StudentT
 from diffode.runs.building import build
 from diffode.testing import CHECKS, check_field, check_objective
 from diffode.training import data_stats
 from tests.quick import quick
+from tests.runs import WITHOUT_LABELS
 from tests.wrappers import ClassifierFree, Told
 
 SMALL = {"width": 16, "depth": 1}
-VARIANTS = [(name, {}) for name in recipes.names()] + [
+VARIANTS = [(name, {}) for name in WITHOUT_LABELS] + [
     ("poisson", {"objective": "regression"}),
     ("poisson", {"dof": 4.0}),
 ]
@@ -64,7 +66,7 @@ def test_recipe_on_points(name, options, moons):
         check_field(ClassifierFree(field, 2.0))
 
 
-LEARNED = [name for name in recipes.names() if not recipes.find(name).training]
+LEARNED = [name for name in WITHOUT_LABELS if not recipes.find(name).training]
 ON_IMAGES = [(name, "unet") for name in recipes.names()] + [(name, "dit") for name in LEARNED]
 FIRST = [("edm", "unet"), ("poisson", "unet"), ("gan", "unet"), ("poisson", "dit")]
 
@@ -79,13 +81,13 @@ def test_recipe_on_images_with_labels(name, network):
     objective = build(name, (1, 8, 8), 10, data_stats(digits.train), **sizes)
     check_objective(objective, x, y)
     field = perturbed(objective).field
-    check_field(field)
+    check_field(Told(field, 3) if needs_labels(field) else field)
     start = field.start(2, torch_rng())
     one, two = (
         start.field.velocity(start.x, sum(field.span) / 2, torch.full((2,), k)) for k in (1, 2)
     )
     assert not torch.equal(one, two)
-    if isinstance(field, AffineField):
+    if isinstance(field, AffineField) and not needs_labels(field):
         check_field(Told(classifier_free(field, 2.0, (0.1, 10.0)), 1))
 
 

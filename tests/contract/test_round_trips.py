@@ -20,7 +20,7 @@ UNITS = {"pixels": ("digits", Scaling.pixels()), "standard": ("moons", COLUMNS)}
 AFFINE = [
     name
     for name in recipes.names()
-    if isinstance(build(name, (2,), width=8, depth=1).field, AffineField)
+    if isinstance(build(name, (2,), 2, width=8, depth=1).field, AffineField)
 ]
 CASES = [(name, units) for name in AFFINE for units in UNITS]
 
