@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,14 @@ MOST = 4000  # points drawn of each set
 FITTED = 1000  # rows that principal axes are fitted to
 
 
+class _Set(NamedTuple):
+    """Points under their name: rows (n, N), in one colour or one for each."""
+
+    name: str
+    points: Tensor
+    colour: str | list[str]
+
+
 def points_picture(
     x: Tensor,
     path: str | Path | None = None,
@@ -37,7 +45,7 @@ def points_picture(
     """The PNG of a scatter of points, beside one of the reference in the same view.
 
     Points of more than two coordinates are shown on the first two principal axes (of the
-        reference, if given), points of one coordinate as a histogram.
+    reference, if given), points of one coordinate as a histogram.
 
     Arguments:
         x: samples, shape (B, *event); 4,000 of them are drawn, chosen at random.
@@ -59,21 +67,11 @@ def points_picture(
             f"{tuple(x.shape)}; they must agree but for the count"
         )
     classes = [] if x[0].numel() == 1 else _classes(y, reference_y)
-    sets = [("samples", _rows(x), _colours(y, classes, len(x)) or canvas.ORANGE)]
+    sets = [_Set("samples", _rows(x), _colours(y, classes, len(x)) or canvas.ORANGE)]
     if reference is not None:
         colours = _colours(reference_y, classes, len(reference)) or canvas.BLUE
-        sets.insert(0, ("training data", _rows(reference), colours))
-    known = sets[0][1]  # the set that axes and view are fitted to
-    known = known[known.isfinite().all(1)]
-    labels = ("", "")
-    if x[0].numel() > 2:
-        mean, axes, shares = principal_axes(known)
-        sets = [(name, (points - mean) @ axes.T, colour) for name, points, colour in sets]
-        known = (known - mean) @ axes.T
-        labels = (
-            f"first principal axis, {shares[0]:.0%} of the variance",
-            f"second, {shares[1]:.0%}",
-        )
+        sets.insert(0, _Set("training data", _rows(reference), colours))
+    sets, known, labels = _in_the_plane(sets)
     middle, half = canvas.box(known)
     lines = [brief(plain(line), 60 * len(sets)) for line in title.splitlines()]
     drawn = canvas.figure(480 * len(sets), 540 + 22 * len(lines))
@@ -81,21 +79,43 @@ def points_picture(
     if lines:
         drawn.suptitle("\n".join(lines), color=canvas.INK, fontsize="medium", parse_math=False)
     row = drawn.subplots(1, len(sets), squeeze=False, sharex=True, sharey=True)[0]
-    for ax, (name, points, colour) in zip(row, sets, strict=True):
-        outside = int((~((points - middle).abs() <= half).all(1)).sum())
-        said = f"{name}, {len(points):,}" + (f" ({outside:,} outside)" if outside else "")
-        if points.shape[1] == 1 and isinstance(colour, str):
-            _line(ax, points, colour, float(middle), half)
-        else:
-            canvas.plane(ax, middle, half)
-            size = 40 * len(points) ** -0.3
-            ax.scatter(*points.T.numpy(), s=size, color=colour, alpha=0.6, linewidths=0)
-            ax.set_xlabel(labels[0], color=canvas.GREY)
-            ax.set_ylabel(labels[1], color=canvas.GREY)
-        ax.set_title(said, color=canvas.INK)
+    for ax, one in zip(row, sets, strict=True):
+        _draw(ax, one, middle, half, labels)
     if classes:
         _legend(drawn, classes, names)
     return canvas.save(drawn, path)
+
+
+def _in_the_plane(sets: list[_Set]) -> tuple[list[_Set], Tensor, tuple[str, str]]:
+    """The sets on at most two axes, the finite points of the first, and what the axes are called.
+
+    Axes and view are fitted to the first set.
+    """
+    known = sets[0].points
+    known = known[known.isfinite().all(1)]
+    if known.shape[1] <= 2:
+        return sets, known, ("", "")
+    mean, axes, shares = principal_axes(known)
+    first = f"first principal axis, {shares[0]:.0%} of the variance"
+    flat = [one._replace(points=(one.points - mean) @ axes.T) for one in sets]
+    return flat, (known - mean) @ axes.T, (first, f"second, {shares[1]:.0%}")
+
+
+def _draw(ax: Axes, one: _Set, middle: Tensor, half: float, labels: tuple[str, str]) -> None:
+    """One set in the view of all, with its number of points above."""
+    name, points, colour = one
+    outside = int((~((points - middle).abs() <= half).all(1)).sum())
+    said = f"{name}, {len(points):,}" + (f" ({outside:,} outside)" if outside else "")
+    if points.shape[1] == 1 and isinstance(colour, str):
+        _line(ax, points, colour, float(middle), half)
+    else:
+        canvas.plane(ax, middle, half)
+        size = 40 * len(points) ** -0.3
+        x, y = points.T.numpy()
+        ax.scatter(x, y, s=size, color=colour, alpha=0.6, linewidths=0)
+        ax.set_xlabel(labels[0], color=canvas.GREY)
+        ax.set_ylabel(labels[1], color=canvas.GREY)
+    ax.set_title(said, color=canvas.INK)
 
 
 def _classes(*labels: Tensor | None) -> list[int]:
