@@ -74,6 +74,7 @@ WORK = {
     "benchmarks.digits": ["cell"],
     "benchmarks.exact": ["acceptance", "large", "as_attention"],
     "benchmarks.gpu": ["carried_out"],
+    "benchmarks.guidance_digits": ["cell", "table", "picture"],
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
     "benchmarks.points": ["cell"],

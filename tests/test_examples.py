@@ -15,6 +15,7 @@ NAMES = (
     "ddim_is_euler",
     "field_lines",
     "gan_as_flow",
+    "guided_digits",
     "monoflow_clock",
     "optimisers_as_solvers",
     "own_data",
@@ -88,3 +89,10 @@ def test_a_gan_and_its_particles_move(tmp_path):
         first = np.asarray(film.convert("RGB")).astype(int)
         film.seek(24)
         assert np.abs(np.asarray(film.convert("RGB")).astype(int) - first).sum() > 0
+
+
+def test_guidance_says_what_it_costs(tmp_path, capsys):
+    example("guided_digits").main(out=tmp_path, steps=3)
+    lines = capsys.readouterr().out.splitlines()
+    calls = [line.partition("evaluations, ")[2] for line in lines if line.startswith("w = ")]
+    assert calls == [f"{n} network calls" for n in (35, 70, 35, 70, 70, 70)]
