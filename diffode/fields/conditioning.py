@@ -140,7 +140,8 @@ class Conditioned(Wrapped):
         values, basis = torch.linalg.eigh((seen + seen.mT) / 2)
         total = values.clamp_min(0) + self.observation_noise**2
         z = (basis.mT @ rest.flatten(1)[..., None])[..., 0]
-        q = (basis @ (z / total)[..., None])[..., 0]
+        known = (z / total).where(values > 0, 0.0)  # no covariance has the others
+        q = (basis @ known[..., None])[..., 0]
         log_fit = -(z.square() / total + (2 * math.pi * total).log()).sum(1) / 2
         return torch.einsum("bm,bm...->b...", q, products), log_fit
 

@@ -17,6 +17,10 @@ of `Covariance.spread` takes its place,
           \epsilon = \tfrac{1}{10} (1 - k^2),
 
 for :math:`c = (v^2 / \alpha) J^\top a`. At :math:`k = 1`, the limit of large D, nothing changes.
+
+The factor :math:`v^2 / \alpha` magnifies the error of a network's J, which is then larger than C
+itself. So of networks C is taken as :math:`r^2` beyond :math:`v = 5 \alpha s`, with the data's
+standard deviation s: with that much noise left, it moves samples little.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ from diffode.compiled import uncompiled
 from diffode.fields.base import AffineField, expand_like
 from diffode.priors import is_student
 
-_MAX_RHO = 999.0  # sigma / alpha beyond which J is lost in rounding
+_ROUNDED = 999.0  # v / alpha beyond which J is lost in rounding
+_LEARNED = 5.0  # v / (alpha s) beyond which that of a network is lost in its error
 _DAMPING = 0.1  # the best of 0.04 to 1 at D = 1 to 64, N = 8
 
 
@@ -79,7 +84,9 @@ class Covariance(NamedTuple):
             axis = u / expand_like(length.sqrt().clamp_min(torch.finfo(u.dtype).tiny), u)
             factor = (near - length) / (near + length)
             variance = (near + length) / (field.noise.dof + dim)
-        hidden = sigma > _MAX_RHO * alpha
+        learned = any(True for _ in field.parameters())
+        most = _LEARNED * field.moments[1] if learned else _ROUNDED
+        hidden = variance.sqrt() > most * alpha
         scale = variance / alpha.where(~hidden, 1.0)
         spread = variance * own / (alpha.square() * own + variance)
         made = cls(lambda a: products(a.to(x0))[0].double(), scale, spread, hidden, axis, factor)
