@@ -35,7 +35,9 @@ def command(asked: Edit) -> None:
     if asked.deterministic and asked.seed is not None:
         raise ValueError("got --deterministic and --seed; nothing is drawn without noise")
     require_writable(asked.out.parent)
-    guidance = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust)
+    guidance = guidance_of(
+        asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier
+    )
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     target = target if guidance is None else guidance.of(target)
     field = target.field

@@ -91,7 +91,7 @@ def _guidance(asked: Evaluate) -> Guidance | None:
     Raises:
         ValueError: with a likelihood, which is of the field as it was trained.
     """
-    found = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust)
+    found = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier)
     if found is not None and asked.likelihood:
         raise ValueError(
             "got --likelihood and --guidance; a likelihood is of the field as it was trained: "

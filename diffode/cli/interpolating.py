@@ -43,7 +43,9 @@ def command(asked: Interpolate) -> None:
         if asked.file is not None and value is not None:
             raise ValueError(f"got {asked.file} and {option}, which is for random pairs alone")
     require_writable(asked.out.parent)
-    guidance = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust)
+    guidance = guidance_of(
+        asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier
+    )
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     target = target if guidance is None else guidance.of(target)
     (a, b), labels = _ends(asked, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import typer
@@ -28,11 +29,15 @@ def command(asked: Sample) -> None:
     if asked.out.suffix not in (".png", ".npz"):
         raise ValueError(f"got --out {asked.out}; wanted a name that ends in .png or .npz")
     require_writable(asked.out.parent)
-    guidance = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust)
+    guidance = guidance_of(
+        asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier
+    )
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
-    n, y = classes_to_draw(asked.label, asked.per_class, asked.n, target)
+    guided = target if guidance is None else guidance.of(target)
+    known = replace(target, classes=guided.classes)  # whether labels are needed, guidance says
+    n, y = classes_to_draw(asked.label, asked.per_class, asked.n, known)
+    target = guided
     if guidance is not None:
-        target = guidance.of(target)
         guidance.require_labels(y is not None, "give --label, or --per-class for all of them")
     options, fitted = pairs(asked.assignments), (asked.grid or "").endswith(".json")
     solver, chosen = asked.solver or (None if fitted else target.solver), None

@@ -97,6 +97,10 @@ class Guided:
         str | None,
         typer.Option(metavar="TARGET", help="guide away from this weaker run, not from no label"),
     ] = None
+    classifier: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="guide a field without labels by this classifier"),
+    ] = None
 
 
 def given_once(name: str, place: Value | None, option: Value | None) -> Value | None:

@@ -143,8 +143,8 @@ class ClassifierGuided(Wrapped):
 
     def changes(self) -> list[str]:
         """What this field and those inside it change, in words, the innermost first."""
-        by = f"by {type(self.classifier).__name__}"
-        return [*super().changes(), f"{in_words(self.weight, self.interval, None)} {by}"]
+        by = type(self.classifier).__name__
+        return [*super().changes(), in_words(self.weight, self.interval, None, by)]
 
 
 def classifier_guided(

@@ -181,14 +181,20 @@ def classifier_free(
     return PoissonField(inner, field.q, field.radius, field.max_radius)
 
 
-def in_words(weight: float, interval: tuple[float, float] | None, weak: str | None) -> str:
+def in_words(
+    weight: float,
+    interval: tuple[float, float] | None,
+    weak: str | None,
+    classifier: str | None = None,
+) -> str:
     """Guidance in words, as pictures and tables name it.
 
     Arguments:
         weight, interval: as for `classifier_free`.
-        weak: what the weaker field is called; None where there is none.
+        weak, classifier: what the weaker field or the classifier is called, if there is one.
     """
     parts = [f"guidance {weight:g}"]
+    parts += [] if classifier is None else [f"by {classifier}"]
     parts += [] if weak is None else [f"away from {weak}"]
     parts += (
         [] if interval is None else [f"at rho {float(interval[0]):g} to {float(interval[1]):g}"]

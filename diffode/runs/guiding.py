@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diffode.data.fingerprint import Fingerprint
-from diffode.fields import AffineField, Field, classifier_free
+from diffode.data.scaling import same_units
+from diffode.fields import AffineField, Field, classifier_free, classifier_guided
+from diffode.fields.classified import classifier_of
 from diffode.fields.guidance import as_interval, as_weight, in_words, require_affine
 from diffode.nn.embeddings import needs_labels
 from diffode.runs.keys import key_of_values
@@ -26,18 +28,24 @@ class Guidance:
         weight: w.
         interval: the noise levels sigma / alpha between which it is on; None is everywhere.
         weak: the weaker TARGET that it leads away from; None is the field without a label.
+        classifier: the TARGET whose classifier guides a field without labels, see
+            `diffode.fields.classifier_guided`.
 
     Raises:
-        ValueError: a weight or an interval that are no numbers to use.
+        ValueError: a weight or an interval that are no numbers to use, or both a weaker field and
+            a classifier.
     """
 
     weight: float
     interval: tuple[float, float] | None = None
     weak: Target | None = None
+    classifier: Target | None = None
 
     def __post_init__(self) -> None:
         as_weight(self.weight)
         as_interval(self.interval)
+        if self.weak is not None and self.classifier is not None:
+            raise ValueError("got --weak and --classifier; guide by the one or the other")
 
     def field(self, field: Field, name: str, data: Fingerprint | None = None) -> AffineField:
         """The field, guided.
@@ -49,11 +57,13 @@ class Guidance:
 
         Raises:
             TypeError: a field without E[x_0 | x].
-            ValueError: a field that knows no labels or no null label, or a weaker field that
-                does not fit it.
+            ValueError: a field that knows no labels or no null label, or a weaker field or a
+                classifier that does not fit it.
         """
         require_affine(field)
         assert isinstance(field, AffineField)
+        if self.classifier is not None:
+            return _by(self.classifier, field, self.weight, self.interval)
         if self.weak is None:
             _require_null(field, name)
             return classifier_free(field, self.weight, self.interval)
@@ -67,13 +77,15 @@ class Guidance:
             raise ValueError(f"--weak {self.weak.name}: {error}") from None
 
     def of(self, target: Target) -> Target:
-        """A TARGET with its field guided.
+        """A TARGET with its field guided; its labels are those that it is guided to.
 
         Raises:
             TypeError, ValueError: as `field`.
         """
         data = None if target.plan is None else target.plan.fingerprint
-        return replace(target, field=self.field(target.field, target.name, data))
+        classes = (self.classifier or target).classes
+        field = self.field(target.field, target.name, data)
+        return replace(target, field=field, classes=classes)
 
     def require_labels(self, labelled: bool, advice: str) -> None:
         """Refuse guidance towards labels where there are none.
@@ -93,16 +105,21 @@ class Guidance:
     def asdict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         weak = None if self.weak is None else self.weak.name
-        return {"weight": self.weight, "interval": plain(self.interval), "weak": weak}
+        by = {} if self.classifier is None else {"classifier": self.classifier.name}
+        return {"weight": self.weight, "interval": plain(self.interval), "weak": weak, **by}
 
     @property
     def key(self) -> list[Any]:
-        """What decides the samples, the weaker field's numbers included."""
-        weak = None if self.weak is None else key_of_values(*self.weak.field.state_dict().values())
-        return [self.weight, self.interval, weak]
+        """What decides the samples, the numbers of a weaker field or a classifier included."""
+        weak, *by = (
+            key_of_values(*target.field.state_dict().values()) if target else None
+            for target in (self.weak, *filter(None, [self.classifier]))
+        )
+        return [self.weight, self.interval, weak, *by]
 
     def __str__(self) -> str:
-        return in_words(self.weight, self.interval, None if self.weak is None else self.weak.name)
+        weak, by = (None if t is None else t.name for t in (self.weak, self.classifier))
+        return in_words(self.weight, self.interval, weak, by)
 
     def _require_data(self, name: str, data: Fingerprint | None) -> None:
         """Refuse a weaker run that was trained on other data, where both are known."""
@@ -126,25 +143,54 @@ def guidance_of(
     interval: tuple[float, float] | None,
     weak: str | None,
     trust: bool = False,
+    classifier: str | None = None,
 ) -> Guidance | None:
     """The guidance that options ask for; None where they ask for none.
 
     Arguments:
-        weight, interval, weak: what stands behind ``--guidance``, ``--interval``, ``--weak``.
-        trust: whether code that the weaker run names may be run.
+        weight, interval, weak, classifier: what stands behind ``--guidance``, ``--interval``,
+            ``--weak``, ``--classifier``.
+        trust: whether code that the other run names may be run.
 
     Raises:
-        ValueError: an interval or a weaker field without a weight, or one that does not fit.
+        ValueError: one of the others without a weight, or one that does not fit.
     """
     if weight is not None:
-        found = Guidance(weight, interval)
-        return found if weak is None else replace(found, weak=resolve(weak, trust=trust))
-    for option, value in (("--interval", interval), ("--weak", weak)):
+        others = {"weak": weak, "classifier": classifier}
+        runs = {k: None if v is None else resolve(v, trust=trust) for k, v in others.items()}
+        return Guidance(weight, interval, runs["weak"], runs["classifier"])
+    given = {"--interval": interval, "--weak": weak, "--classifier": classifier}
+    for option, value in given.items():
         if value is not None:
             raise ValueError(
                 f"got {option} without --guidance, which it is for; give --guidance 2, for example"
             )
     return None
+
+
+def _by(
+    target: Target, field: AffineField, weight: float, interval: tuple[float, float] | None
+) -> AffineField:
+    """A field guided by the classifier of a TARGET.
+
+    Raises:
+        ValueError: a field that cannot go without labels, or a classifier that does not fit it.
+    """
+    if needs_labels(field):
+        raise ValueError(
+            f"got --classifier {target.name} for a field that cannot go without labels; it guides "
+            "one that was trained without, or with label_drop above 0"
+        )
+    try:
+        found = classifier_of(target.field.to(field.device))
+        if not same_units(target.field.scaling, field.scaling):
+            raise ValueError(
+                f"it is of units {target.field.scaling}; wanted those of the field that it "
+                f"guides: {field.scaling}"
+            )
+        return classifier_guided(field, found, weight, interval)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--classifier {target.name}: {error}") from None
 
 
 def _require_null(field: AffineField, name: str) -> None:
@@ -156,7 +202,7 @@ def _require_null(field: AffineField, name: str) -> None:
     if field.unconditional:
         raise ValueError(
             f"got --guidance, but {name} was trained without labels; train it with --labels, or "
-            "give --weak TARGET, a weaker field to guide it away from"
+            "give --weak TARGET, a weaker field to guide it away from, or --classifier TARGET"
         )
     if needs_labels(field):
         raise ValueError(
