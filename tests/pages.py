@@ -35,6 +35,8 @@ SMALL = {
     "encode": ["--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
     "restore": ["--nfe", "3", "--points", "2", "--device", "cpu"],
     "inpaint": ["--nfe", "3", "--points", "2", "--device", "cpu"],
+    "interpolate": ["--nfe", "3", "--device", "cpu"],
+    "edit": ["--nfe", "3", "--device", "cpu"],
     "features": ["--set", "epochs=1"],
     "bench": [
         "--steps",

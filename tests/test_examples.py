@@ -17,6 +17,7 @@ NAMES = (
     "gan_as_flow",
     "guided_digits",
     "monoflow_clock",
+    "morph_digits",
     "optimisers_as_solvers",
     "own_data",
     "own_images",

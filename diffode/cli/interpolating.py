@@ -73,7 +73,7 @@ def command(asked: Interpolate) -> None:
 def _title(asked: Interpolate, target: Target, guidance: Guidance | None, took: str) -> str:
     """What a picture says of its points: between which they are, and how."""
     how = [] if guidance is None else [str(guidance)]
-    how += [took, *([f"seed {asked.seed or 0}"] if asked.file is None else [])]
+    how += [took, *([f"seed {asked.seed or 0}; nothing selected"] if asked.file is None else [])]
     ends = "samples" if asked.file is None else f"points of {asked.file.name}"
     return f"{target.called}, between {ends}\n{', '.join(how)}"
 
