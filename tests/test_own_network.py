@@ -160,3 +160,10 @@ def test_what_does_not_serve_as_a_network_is_told_in_a_line(network, options, me
             **options,
         )
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_module_of_torchscript_is_refused():
+    compiled = torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))
+    with pytest.raises(TypeError, match="does not say how it is called; give the module that"):
+        diffode.fit("edm", "moons", network=compiled, **SMALL)

@@ -11,6 +11,7 @@ from diffode.cli.app import run
 from diffode.data.scaling import model_units
 from diffode.runs.targets import resolve
 from diffode.viz import image_sheet, points_picture, samples_picture
+from diffode.viz.points import _unseen
 from diffode.viz.sheet import SPACE
 from diffode.viz.text import class_name
 from tests.runs import arrays, made
@@ -103,9 +104,15 @@ class TestPointsOfClasses:
         assert same.shape == few.shape
         assert np.array_equal(same[60:500, :470], few[60:500, :470]), "the classes of both count"
 
+    def test_what_is_not_shown_is_counted(self):
+        points = torch.tensor([[0.0, 0.5], [9.0, 0.0], [float("nan"), 0.0], [0.1, 0.2]])
+        middle, half = torch.zeros(2), 1.0
+        assert _unseen(points, middle, half) == " (1 not finite, 1 outside)"
+        assert _unseen(points[:1], middle, half) == ""
+
     def test_a_title_is_above_the_picture(self):
         page = pixels(points_picture(normal(9, 2), title="$one$ 猫\ntwo"))
-        assert page.shape[:2] == (540 + 44, 480) and page[:20].min() < 128
+        assert page.shape[:2] == (860 + 44, 800) and page[:20].min() < 128
 
 
 @pytest.fixture(scope="module")

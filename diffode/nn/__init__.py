@@ -144,6 +144,11 @@ def network(
         raise TypeError(
             f"network {kind!r} cannot be called as network(x, cond, y): {error}"
         ) from None
+    except ValueError:  # of TorchScript
+        raise TypeError(
+            f"network {kind!r} is a {type(made).__name__}, which does not say how it is called; "
+            "give the module that it was made of"
+        ) from None
     return made
 
 

@@ -25,6 +25,7 @@ INK, GREY, PALE = "#1f2430", "#6b7280", "#c9cdd6"
 BLUE, ORANGE, GREEN, PINK = "#2f6fb5", "#e07b39", "#3f9b6c", "#c2497f"
 WHEEL = ("#da4d53", "#e28733", "#c4a829", "#569e4a", "#2a9d98", "#3a7cc4", "#735dbf", "#b94b96")
 DPI = 100
+WIDTH = 800  # pixels that a picture of samples is wide, at least
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 

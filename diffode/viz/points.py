@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SIDE = 480  # pixels that a view is wide, at least
 CLASSES = 12  # that have a colour of their own, at most
 MOST = 4000  # points drawn of each set
 FITTED = 1000  # rows that principal axes are fitted to
@@ -73,8 +74,9 @@ def points_picture(
         sets.insert(0, _Set("training data", _rows(reference), colours))
     sets, known, labels = _in_the_plane(sets)
     middle, half = canvas.box(known)
-    lines = [brief(plain(line), 60 * len(sets)) for line in title.splitlines()]
-    drawn = canvas.figure(480 * len(sets), 540 + 22 * len(lines))
+    side = max(SIDE, canvas.WIDTH // len(sets))
+    lines = [brief(plain(line), side * len(sets) // 8) for line in title.splitlines()]
+    drawn = canvas.figure(side * len(sets), side + 60 + 22 * len(lines))
     drawn.set_layout_engine("constrained")
     if lines:
         drawn.suptitle("\n".join(lines), color=canvas.INK, fontsize="medium", parse_math=False)
@@ -104,8 +106,7 @@ def _in_the_plane(sets: list[_Set]) -> tuple[list[_Set], Tensor, tuple[str, str]
 def _draw(ax: Axes, one: _Set, middle: Tensor, half: float, labels: tuple[str, str]) -> None:
     """One set in the view of all, with its number of points above."""
     name, points, colour = one
-    outside = int((~((points - middle).abs() <= half).all(1)).sum())
-    said = f"{name}, {len(points):,}" + (f" ({outside:,} outside)" if outside else "")
+    said = f"{name}, {len(points):,}{_unseen(points, middle, half)}"
     if points.shape[1] == 1 and isinstance(colour, str):
         _line(ax, points, colour, float(middle), half)
     else:
@@ -116,6 +117,15 @@ def _draw(ax: Axes, one: _Set, middle: Tensor, half: float, labels: tuple[str, s
         ax.set_xlabel(labels[0], color=canvas.GREY)
         ax.set_ylabel(labels[1], color=canvas.GREY)
     ax.set_title(said, color=canvas.INK)
+
+
+def _unseen(points: Tensor, middle: Tensor, half: float) -> str:
+    """How many points a view does not show, in brackets, if any."""
+    finite = points.isfinite().all(1)
+    outside = finite & ~((points - middle).abs() <= half).all(1)
+    counts = {"not finite": int((~finite).sum()), "outside": int(outside.sum())}
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return f" ({said})" if said else ""
 
 
 def _classes(*labels: Tensor | None) -> list[int]:

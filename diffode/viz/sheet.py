@@ -15,7 +15,6 @@ from diffode.viz import canvas
 from diffode.viz.images import SIDE, grid_pixels, require_images
 from diffode.viz.text import class_name, fitted, font, plain
 
-WIDTH = 800  # pixels that a sheet is wide, at least
 HEIGHT = 1600  # pixels that few images may fill
 MOST = 256  # images in a grid
 ACROSS, DOWN = 20, 100  # images of a class, and classes, at most
@@ -63,12 +62,12 @@ def _composed(
 ) -> Image.Image:
     """A grid of images under lines of text, with a head in front of each row of this height."""
     size = max(8, min(18, tile))
-    heads = [fitted(head, size, WIDTH // 4) for head in heads]
+    heads = [fitted(head, size, canvas.WIDTH // 4) for head in heads]
     wide = max((font(size).getlength(head) for head in heads), default=0.0)
     left = math.ceil(wide) + 2 * MARGIN if heads else 0
     tops = [MARGIN + k * SMALL * 3 // 2 + (LARGE - SMALL if k else 0) for k in range(len(lines))]
     top = tops[-1] + LARGE + MARGIN if lines else 0
-    sheet = Image.new("RGB", (max(WIDTH, left + grid.width), top + grid.height), "white")
+    sheet = Image.new("RGB", (max(canvas.WIDTH, left + grid.width), top + grid.height), "white")
     sheet.paste(grid, (left, top))
     draw = ImageDraw.Draw(sheet)
     for k, (line, at) in enumerate(zip(lines, tops, strict=True)):
@@ -115,5 +114,5 @@ def _scale(x: Tensor, rows: int, columns: int) -> int:
     """Screen pixels per pixel: 64 for an image at least, and more until a side is full."""
     height, width = x.shape[2:]
     least = max(1, round(SIDE / max(height, width)))
-    full = math.ceil((WIDTH - SPACE) / columns - SPACE), HEIGHT // rows - SPACE
+    full = math.ceil((canvas.WIDTH - SPACE) / columns - SPACE), HEIGHT // rows - SPACE
     return max(least, min(math.ceil(full[0] / width), full[1] // height))
