@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.fields.posteriors import exact_posterior, log_evidence
-    from diffode.fields.ratios import ExactClassifier, ExactRatio, Frozen, GaussianFlow
+    from diffode.fields.ratios import (
+        ExactClassifier,
+        ExactRatio,
+        Frozen,
+        GaussianFlow,
+        PotentialRatio,
+    )
 
 _HOMES = {
     "ClassifierFree": "guidance",
@@ -63,6 +69,7 @@ _HOMES = {
     "ExactRatio": "ratios",
     "Frozen": "ratios",
     "GaussianFlow": "ratios",
+    "PotentialRatio": "ratios",
 }
 
 __all__ = [
@@ -93,6 +100,7 @@ __all__ = [
     "MonoFlow",
     "NoisePrediction",
     "PoissonField",
+    "PotentialRatio",
     "Prediction",
     "Rectified",
     "Rescheduled",

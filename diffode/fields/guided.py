@@ -7,9 +7,19 @@ the conditional means, with :math:`x = \alpha x_0 + \sigma n` kept,
 .. math:: E[n | x] \leftarrow E[n | x] - w \, g / \sigma, \qquad
           E[x_0 | x] \leftarrow E[x_0 | x] + w \, g / \alpha, \qquad g = \sigma^2 \nabla d.
 
-Student-t noise of D degrees of freedom has the score :math:`-E[u / v^2 | x]`, with :math:`u = x -
-\alpha x_0` and :math:`v^2 = (D \sigma^2 + |u|^2) / (D + N)`: no function of :math:`E[x_0 | x]`
-alone, so that no correction by d is exact. To first order, for data of one distance from x,
+**Student-t noise, exact.** A critic that also knows the mean square scale of the noise under p and
+q, :math:`\kappa_p` and :math:`\kappa_q`, and the log-ratio of the potentials in the place of that
+of the densities, is a classifier of two classes. It guides by the exact rule of
+`diffode.fields.classified`,
+
+.. math:: x - \alpha E_p[x_0 | x] = \frac{\kappa_p}{\kappa_q}
+          \big( x - \alpha E_q[x_0 | x] - \kappa_q \nabla d \big), \qquad
+          d = \log \Phi_p / \Phi_q.
+
+**Student-t noise, a log-ratio of densities alone.** Noise of D degrees of freedom has the score
+:math:`-E[u / v^2 | x]`, with :math:`u = x - \alpha x_0` and :math:`v^2 = (D \sigma^2 + |u|^2) / (D
++ N)`: no function of :math:`E[x_0 | x]` alone, so that no correction by this d is exact. To first
+order, for data of one distance from x,
 
 .. math:: g = v^2 \Big( I - \frac{2 u u^\top}{D \sigma^2 + |u|^2} \Big)^{-1} \nabla d,
 
@@ -18,7 +28,9 @@ at :math:`u = x - \alpha E[x_0 | x]`. Along u the inverse has the factor 1/k,
 .. math:: k = (D \sigma^2 - |u|^2) / (D \sigma^2 + |u|^2),
 
 which diverges where the score is steepest; :math:`k / (k^2 + (1 - k^2) / 25)` takes its place.
-The normal case is the limit of large D.
+The normal case is the limit of large D. On clouds of points with exact ratios the median error of
+this rule was .01 to .9 of the change from q to p (the largest at D = 1 and 3 and low noise), that
+of the exact rule 1e-13.
 
 References: Kim et al. (2023), https://arxiv.org/abs/2211.17091, eq. 8 (normal noise); Xu et al.
 (2023), https://arxiv.org/abs/2302.04265 (the Student-t kernel).
@@ -45,7 +57,8 @@ _DAMPING = 1 / 25
 class DiscriminatorGuided(Wrapped):
     r"""An affine field of q whose score is :math:`\nabla \log q_t + w \nabla d(x, t)`.
 
-    For Student-t noise this holds to first order only. `discriminator_guided` builds it.
+    For Student-t noise this holds to first order only, unless the critic knows potentials.
+    `discriminator_guided` builds it.
 
     Arguments:
         field: the field of q.
@@ -55,7 +68,8 @@ class DiscriminatorGuided(Wrapped):
             d is constant, and :math:`\sigma^2 / \alpha` would magnify a critic's errors.
 
     Raises:
-        ValueError: a weight or a limit that is not a number to use.
+        ValueError: a weight or a limit that is not a number to use, or a critic of potentials for
+            normal noise, which needs none.
         TypeError: noise that is neither normal nor Student-t.
     """
 
@@ -76,6 +90,11 @@ class DiscriminatorGuided(Wrapped):
         super().__init__(field)
         self.critic, self.weight, self.max_rho = critic, float(weight), float(max_rho)
         self.smooth = field.smooth and is_smooth(critic)
+        self.exact = bool(getattr(critic, "potential", False))
+        if self.exact and not is_student(field.noise):
+            raise ValueError(
+                f"got a critic of potentials for {field.noise} noise; wanted one of densities"
+            )
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -86,13 +105,28 @@ class DiscriminatorGuided(Wrapped):
         x0, n = self.inner.posterior(x, t, y)
         alpha, sigma = self.level(t, x)
         on = sigma <= self.max_rho * alpha
-        slope = expand_like(self.weight * on, x) * ascent(self.critic, x, t, y).to(x)
-        pull = self._pull(slope, x - expand_like(alpha, x) * x0, sigma)
+        rest = x - expand_like(alpha, x) * x0
+        pull = self._exact(x, t, y, rest) if self.exact else self._pull(x, t, y, rest, sigma)
+        pull = expand_like(self.weight * on, x) * pull
         divisor = torch.where(on, alpha, 1.0)
         return x0 + pull / expand_like(divisor, x), n - pull / expand_like(sigma, x)
 
-    def _pull(self, slope: Tensor, rest: Tensor, sigma: Tensor) -> Tensor:
-        """The change g of alpha E[x_0 | x] from w grad d and x - alpha E[x_0 | x]."""
+    def _exact(self, x: Tensor, t: Tensor, y: Tensor | None, rest: Tensor) -> Tensor:
+        """The same by the log-ratio of potentials, which makes it alpha (E_p - E_q) of x_0."""
+
+        def log_ratio(z: Tensor) -> tuple[Tensor, Tensor]:
+            d, log_squares = self.critic(z, t, y)
+            return d.sum(), log_squares
+
+        slope: Tensor
+        slope, log_squares = torch.func.grad(log_ratio, has_aux=True)(x)
+        of_p, of_q = log_squares.to(slope).unbind(1)
+        kept = expand_like(1 - (of_p - of_q).exp(), x) * rest
+        return kept + expand_like(of_p.exp(), x) * slope.to(x)
+
+    def _pull(self, x: Tensor, t: Tensor, y: Tensor | None, rest: Tensor, sigma: Tensor) -> Tensor:
+        """The change g of alpha E[x_0 | x] from grad d and rest = x - alpha E[x_0 | x]."""
+        slope = ascent(self.critic, x, t, y).to(x)
         if not is_student(self.noise):  # then it is normal
             return expand_like(sigma.square(), rest) * slope
         u, g, near = rest.flatten(1), slope.flatten(1), self.noise.dof * sigma.square().to(rest)
@@ -118,15 +152,20 @@ def discriminator_guided(
 
     Arguments:
         field: an affine field of q: learned, exact or a `PoissonField`.
-        critic: d(x, t) = log p_t / q_t in the field's own time, see `diffode.fields.critics`.
-        weight: w; 1 is the field of p if d is exact and the noise normal. With Student-t noise
-            corrections are of first order, meant for a q that is close to p.
+        critic: d(x, t) = log p_t / q_t in the field's own time, see `diffode.fields.critics`. For
+            Student-t noise one that states ``potential = True`` returns a pair: the log-ratio of
+            the potentials (B,), and the logs of the noise's mean squared scales under p and q at
+            x, (B, 2), see `Labelled.log_potential`. `PotentialRatio` is the exact one.
+        weight: w; 1 is the field of p if d is exact and the noise normal, or the critic knows
+            potentials. With Student-t noise and a log-ratio of densities corrections are of first
+            order, meant for a q that is close to p.
         max_rho: the sigma / alpha beyond which guidance is off.
 
     Raises:
         TypeError: the field has no schedule, so no E[x_0 | x] to correct, or noise that is
             neither normal nor Student-t.
-        ValueError: a weight or a limit that is not a number to use.
+        ValueError: a weight or a limit that is not a number to use, or a critic of potentials for
+            normal noise.
     """
     if not isinstance(field, AffineField):
         raise TypeError(

@@ -84,6 +84,32 @@ class ExactRatio(nn.Module):
         return _log(self.p, x, t) - _log(self.q, x, t)
 
 
+class PotentialRatio(nn.Module):
+    r"""The exact critic of potentials, for Student-t noise.
+
+    It gives :math:`\log \Phi_p(x) - \log \Phi_q(x)`, see `Labelled.log_potential`, and beside it
+    :math:`\log E_p[s^2 | x]` and :math:`\log E_q[s^2 | x]`, s the scale of the noise.
+
+    Arguments:
+        p: the law to guide to, on the same path as q.
+        q: the law of the field that is guided.
+    """
+
+    smooth = potential = True
+
+    def __init__(self, p: Labelled, q: Labelled) -> None:
+        super().__init__()
+        self.p, self.q, self.event_shape = p, q, tuple(p.event_shape)
+
+    def forward(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The log-ratio (B,) at (x, t) and the logs of the mean squared scales (B, 2)."""
+        of_p, of_q = (law.log_potential(x, t) for law in (self.p, self.q))
+        squares = of_p - self.p.log_marginal(x, t), of_q - self.q.log_marginal(x, t)
+        return of_p - of_q, torch.stack(squares, 1)
+
+
 class ExactClassifier(nn.Module):
     r"""The exact classifier of a field with labels, for `classifier_guided`.
 

@@ -7,12 +7,14 @@ from diffode import log_prob, sample
 from diffode.fields import (
     VP,
     Cosine,
+    Empirical,
     ExactRatio,
     GaussianFlow,
     Karras,
     Mixture,
     MonoFlow,
     PoissonField,
+    PotentialRatio,
     Rectified,
     discriminator_guided,
     rescheduled,
@@ -21,6 +23,7 @@ from diffode.nn import critic_network
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers import grid
+from tests.clouds import cloud
 
 MEANS = torch.tensor([[0.0, 1.0, -1.0], [2.0, 0.5, 0.0], [-1.0, -2.0, 1.0]], dtype=torch.float64)
 MOVED = MEANS + torch.tensor([[0.1, 0.0, -0.1], [0.0, 0.1, 0.05], [-0.1, 0.05, 0.0]])
@@ -133,6 +136,23 @@ def test_student_t_noise_is_corrected_to_first_order(dof, dim, level):
     assert distance(guided, p, x, t) < distance(q, p, x, t) / 1.5
 
 
+@pytest.mark.parametrize("dof", [1.0, 3.0, 64.0])
+@pytest.mark.parametrize("dim", [2, 16])
+def test_a_critic_of_potentials_is_exact_for_student_t_noise(dof, dim):
+    """Also where q is far from p, and at low noise; the ratio of densities is not."""
+    p, _ = cloud(dim, seed=1)
+    q = p + 0.5 * torch.randn(p.shape, generator=torch.Generator().manual_seed(2)).double()
+    p, q = (Empirical(x, Karras(0.01, 20.0), StudentT(dof)) for x in (p, q))
+    guided = discriminator_guided(q, PotentialRatio(p, q))
+    for level in (0.1, 1.0, 10.0):
+        x = points(p, level)
+        assert distance(guided, p, x, level) < 1e-9 * distance(q, p, x, level)
+        first = discriminator_guided(q, ExactRatio(p, q))
+        assert distance(first, p, x, level) > 1e-4 * distance(q, p, x, level)
+    half = discriminator_guided(q, PotentialRatio(p, q), 0.5).denoise(x, level)
+    torch.testing.assert_close(half, (p.denoise(x, level) + q.denoise(x, level)) / 2)
+
+
 def test_poisson_fields_are_guided_in_their_plane_form():
     """Every row of the hemisphere at its own noise level; the solvers see a PoissonField."""
     p, q = pair(Karras(0.01, 20.0), StudentT(8.0))
@@ -169,6 +189,8 @@ def test_refusals():
     with pytest.raises(TypeError, match="MonoFlow only states a velocity; discriminator guidan"):
         discriminator_guided(MonoFlow(flow.ratio()), flow.ratio())
     _, q = pair(VP())
+    with pytest.raises(ValueError, match="critic of potentials for Normal"):
+        discriminator_guided(q, PotentialRatio(q, q))
     for options in ({"weight": float("nan")}, {"max_rho": 0.0}):
         with pytest.raises(ValueError, match="wanted finite and > 0"):
             discriminator_guided(q, flow.ratio(), **options)
