@@ -11,7 +11,7 @@ import diffode
 from diffode.cli.app import run
 from diffode.data import load as load_data
 from diffode.runs.loading import load
-from tests.runs import arrays, refused
+from tests.runs import arrays, made, refused
 
 
 def test_samples_at_another_temperature(edm, tmp_path):
@@ -125,6 +125,16 @@ def test_points_are_translated_without_noise(poisson, images, tmp_path):
     assert run([*asked, "--set", "rtol=1e-4", "--set", "atol=1e-4", "--out", str(out)]) == 0
     np.testing.assert_allclose(arrays(out)["x"], arrays(images)["x"], atol=0.01)
     assert run([*asked, *STEPS[:4], "--label", "3", "--out", str(tmp_path / "x.png")]) == 0
+
+
+def test_a_run_that_needs_labels_is_told_them(tmp_path, images, capsys):
+    needs = made(tmp_path, "--field", "edm", "--labels", "--set", "label_drop=0")
+    np.save(tmp_path / "odd.npy", np.zeros((2, 8, 8), np.float32))
+    out = ["--out", str(tmp_path / "x.npz"), "--nfe", "3"]
+    for given in (["interpolate", needs], ["edit", needs, tmp_path / "odd.npy"]):
+        assert "draws nothing without a label; give --label" in refused(capsys, *given, *out)
+    assert run(["interpolate", str(needs), str(images), "--count", "3", *out]) == 0
+    assert run(["edit", str(needs), str(images), *out]) == 0
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,19 @@ def classes_to_draw(
     return count, torch.tensor(labels).repeat_interleave(each)
 
 
+def require_labels(target: Target, advice: str) -> None:
+    """Refuse to go without labels where a field needs them.
+
+    Raises:
+        ValueError: it does; ``advice`` says what to do.
+    """
+    if needs_labels(target.field):
+        raise ValueError(
+            f"{target.name} was trained with label_drop=0 and draws nothing without a label; "
+            f"{advice}"
+        )
+
+
 def named_labels(label: str, target: Target) -> list[int]:
     """The labels that ``--label`` names: a number or a name, several with commas, or "all".
 

@@ -9,7 +9,7 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.classes import named_labels
+from diffode.cli.classes import named_labels, require_labels
 from diffode.cli.encoding import settings_of
 from diffode.cli.moves import Edit
 from diffode.cli.outcome import deliver, warn
@@ -26,6 +26,8 @@ from diffode.sampling.choosing import solver_for
 from diffode.sampling.editing import edit, time_at
 from diffode.viz import samples_picture
 from diffode.viz.text import class_name
+
+_LABELS = "give --label, and for --deterministic a file that has labels (y)"
 
 
 def command(asked: Edit) -> None:
@@ -46,9 +48,11 @@ def command(asked: Edit) -> None:
     given, own = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     warn(unlike(asked.file, given, field.scaling))
     x, y_source, y = _rows(given, own, named)
+    known = y is not None and (y_source is not None or not asked.deterministic)
     if guidance is not None:
-        known = y is not None and (y_source is not None or not asked.deterministic)
-        guidance.require_labels(known, "give --label, and y in the file for --deterministic")
+        guidance.require_labels(known, _LABELS)
+    if not known:
+        require_labels(target, _LABELS)
     told: dict[str, Any] = (
         {"y_source": y_source} if asked.deterministic else {"seed": asked.seed or 0}
     )

@@ -9,7 +9,7 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.classes import named_labels
+from diffode.cli.classes import named_labels, require_labels
 from diffode.cli.encoding import settings_of
 from diffode.cli.moves import Interpolate
 from diffode.cli.outcome import deliver, warn
@@ -19,7 +19,6 @@ from diffode.data.points import read_points, unlike
 from diffode.data.scaling import model_units
 from diffode.fields.base import Latent
 from diffode.files import require_writable
-from diffode.nn.embeddings import needs_labels
 from diffode.options import counted
 from diffode.runs.costs import each_took
 from diffode.runs.guiding import Guidance, guidance_of
@@ -31,6 +30,7 @@ from diffode.viz.images import is_image
 from diffode.viz.sheet import ACROSS, DOWN
 from diffode.viz.text import class_name
 
+_LABELS = "give --label, or a file that has labels (y)"
 PAIRS = 5  # that are drawn where no number is given
 Labels = tuple[Tensor, Tensor] | None
 
@@ -50,7 +50,9 @@ def command(asked: Interpolate) -> None:
     target = target if guidance is None else guidance.of(target)
     (a, b), labels = _ends(asked, target)
     if guidance is not None:
-        guidance.require_labels(labels is not None, "give --label, or y in the file")
+        guidance.require_labels(labels is not None, _LABELS)
+    if labels is None:
+        require_labels(target, _LABELS)
     count = len(a) if isinstance(a, Tensor) else len(a.x)
     _require_fits(asked, target, count)
     told: dict[str, Any] = {} if labels is None else {"y": labels[0], "y_b": labels[1]}
@@ -86,11 +88,6 @@ def _ends(
     if named is not None and len(named) > 2:
         raise ValueError(f"got --label {asked.label}; wanted one class, or two for the two ends")
     if asked.file is None:
-        if named is None and needs_labels(target.field):
-            raise ValueError(
-                f"{target.name} was trained with label_drop=0 and draws nothing without a label; "
-                "give --label"
-            )
         count = asked.pairs or PAIRS
         return random_pairs(target.field, count, asked.seed or 0), _both(named, count)
     field = target.field
