@@ -204,8 +204,8 @@ def operator(
 ) -> LinearOperator:
     r"""A linear function of points (B, \*event), such as a projection of a scanner.
 
-    It is tried on random points: a function that is not linear, or a pair that is not adjoint, is
-    refused. An affine function y = H x + c is one of y - c.
+    It is tried on random points, on the CPU: a function that is not linear, or a pair that is not
+    adjoint, is refused. An affine function y = H x + c is one of y - c.
 
     Arguments:
         forward: H, from (B, \*event) to (B, \*observed), each row alone, of float64 numbers.

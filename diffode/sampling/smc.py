@@ -124,6 +124,7 @@ def twisted(
     assert isinstance(given, Conditioned)  # no PoissonField, whose noise is Student-t
     times = times_for(field, Ancestral(), nfe, steps, grid, "denoise")
     labels = field.as_labels(y, runs * size)
+    labels = None if labels is None else labels.to(field.device)
     cloud = _Cloud(runs, size, field.device)
     with torch.no_grad():
         x = field.start(runs * size, rng, labels).x

@@ -280,3 +280,10 @@ def test_the_jacobian_of_a_network_is_left_alone_where_noise_magnifies_its_error
         x = given.corrupt(numbers(100, 4), 60.0, Rng(0))[0]
         furthest[learned] = float(given.denoise(x, 60.0).detach().abs().max())
     assert furthest[True] < 1.5 and furthest[False] > 3
+
+
+def test_of_networks_a_likelihood_is_refused():
+    """Its divergence takes second derivatives, which a network need not have."""
+    given = conditioned(Wavy(mixture(VP()), True), H, SEEN, NOISE)
+    with pytest.raises(TypeError, match="may lack second derivatives"):
+        log_prob(given, numbers(2, 4))
