@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Numbers: TypeAlias = (
     "Tensor | np.ndarray[tuple[int, ...], np.dtype[np.generic]] | Sequence[object]"
@@ -208,6 +208,12 @@ def _whole(y: Tensor) -> Tensor:
 
 def _count(points: int) -> str:
     return "a point" if points == 1 else f"{points} points"
+
+
+def needs_labels(network: nn.Module) -> bool:
+    """Whether a network or a field cannot go without labels: it says so, or a part of it does."""
+    own = getattr(network, "needs_labels", None)
+    return any(map(needs_labels, network.children())) if own is None else bool(own)
 
 
 def transformed() -> bool:

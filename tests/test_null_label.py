@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import diffode
+from diffode.fields import classifier_free
 from diffode.nn.embeddings import Labels
 from diffode.testing import check_field
 from diffode.training import Objective
@@ -75,3 +76,18 @@ def test_a_label_without_samples_is_warned_of():
 def test_checks_that_go_without_labels_say_so():
     with pytest.raises(ValueError, match=r"the checks go without labels, .*label_drop=0"):
         check_field(made("edm", label_drop=0.0).field)
+
+
+@pytest.mark.parametrize("name", ["edm", "poisson"])
+def test_guidance_from_no_label_needs_a_null_label(name):
+    bare = made(name, label_drop=0.0).field
+    for weight in (0.0, 2.0):
+        with pytest.raises(ValueError, match="draws nothing without a label, as one trained with"):
+            classifier_free(bare, weight)
+    y = torch.tensor([0, 1, 1])
+    plain, same = (diffode.sample(f, 3, y=y).x for f in (bare, classifier_free(bare, 1.0)))
+    assert torch.equal(plain, same)
+    guided = classifier_free(made(name).field, 2.0)
+    with pytest.raises(ValueError, match="or guided already; give a weaker field"):
+        classifier_free(guided, 2.0)
+    assert diffode.sample(classifier_free(bare, 2.0, weak=bare), 3, y=y).x.isfinite().all()

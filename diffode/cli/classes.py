@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from diffode.doors import needs_labels
 from diffode.inputs import brief, quoted
-from diffode.nn.embeddings import needs_labels
 from diffode.runs.targets import Target
 
 SAMPLES, PER_CLASS = 64, 10  # drawn where no number is given: of one class or any, of each of some

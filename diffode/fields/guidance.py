@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.scaling import same_units
-from diffode.doors import as_time, transformed
+from diffode.doors import as_time, needs_labels, transformed
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.poisson import PoissonField
 from diffode.fields.wrapped import Wrapped
@@ -44,7 +44,7 @@ class ClassifierFree(Wrapped):
 
     Raises:
         ValueError: a weight or an interval that are no numbers to use, a field that knows no
-            labels, or a weaker field of another path, of other units or of other labels.
+            labels or no null label, or a weaker field of another path, units or labels.
         TypeError: a weaker field without E[x_0 | x].
     """
 
@@ -66,6 +66,11 @@ class ClassifierFree(Wrapped):
             raise ValueError(
                 "got a field that knows no labels, and guidance is towards one; train it with "
                 "labels, or give a weaker field to guide it away from"
+            )
+        elif self.weight != 1 and needs_labels(field):
+            raise ValueError(
+                "got a field that draws nothing without a label, as one trained with label_drop=0 "
+                "or guided already; give a weaker field to guide it away from"
             )
 
     @property
@@ -169,7 +174,7 @@ def classifier_free(
     Raises:
         TypeError: a field without E[x_0 | x].
         ValueError: a weight or an interval that are no numbers to use, a field that knows no
-            labels, or a weaker field of another path, of other units or of other labels.
+            labels or no null label, or a weaker field of another path, units or labels.
 
     References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al.
     (2024), https://arxiv.org/abs/2406.02507, eq. 3.

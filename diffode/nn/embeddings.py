@@ -86,12 +86,6 @@ def without_null(network: nn.Module) -> None:
             module.null = False
 
 
-def needs_labels(network: nn.Module) -> bool:
-    """Whether a network or a field cannot go without labels: it says so, or a part of it does."""
-    own = getattr(network, "needs_labels", None)
-    return any(map(needs_labels, network.children())) if own is None else bool(own)
-
-
 class Embedding(nn.Module):
     r"""Vector of the conditioning numbers c and the label y, for the blocks to read.
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.scaling import same_units
+from diffode.doors import needs_labels
 from diffode.fields import AffineField, Field, classifier_free, classifier_guided
 from diffode.fields.classified import classifier_of
 from diffode.fields.guidance import as_interval, as_weight, in_words, require_affine
-from diffode.nn.embeddings import needs_labels
 from diffode.runs.keys import key_of_values
 from diffode.runs.targets import Target, resolve
 

@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from diffode.doors import needs_labels
 from diffode.fields.base import Field
 from diffode.fields.complete import raised, require_complete
 from diffode.fields.schedules import Schedule
-from diffode.nn.embeddings import needs_labels
 
 
 def require_stated(field: Field, schedule: Schedule | None) -> None:

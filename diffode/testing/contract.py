@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffode.doors import needs_labels
 from diffode.fields.base import AffineField, Field, expand_like
-from diffode.nn.embeddings import needs_labels
 from diffode.rng import Rng
 from diffode.runs.loading import load
 from diffode.sampling.drawing import sample

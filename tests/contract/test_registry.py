@@ -5,6 +5,7 @@ import torch
 
 from diffode import recipes
 from diffode.data import load
+from diffode.doors import needs_labels
 from diffode.fields import (
     VP,
     AffineField,
@@ -22,7 +23,6 @@ from diffode.fields import (
     discriminator_guided,
 )
 from diffode.nn import critic_network
-from diffode.nn.embeddings import needs_labels
 from diffode.priors import Normal, StudentT
 from diffode.runs.building import build
 from diffode.testing import CHECKS, check_field, check_objective

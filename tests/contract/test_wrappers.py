@@ -11,6 +11,7 @@ import torch
 import diffode.fields
 from diffode import decode, encode, log_prob, sample, solvers
 from diffode.analysis.budget import error_budget
+from diffode.doors import needs_labels
 from diffode.fields import (
     AffineField,
     Empirical,
@@ -28,7 +29,6 @@ from diffode.fields import (
 )
 from diffode.fields.operators import mask
 from diffode.nn import critic_network
-from diffode.nn.embeddings import needs_labels
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers import get_solver
