@@ -79,11 +79,7 @@ class Covariance(NamedTuple):
         variance, own, axis, factor = sigma.square(), field.moments[1] ** 2, None, None
         if is_student(field.noise):
             u = (x - expand_like(alpha, x) * x0).double()
-            dim, near = u[0].numel(), field.noise.dof * sigma.square()
-            length = u.flatten(1).square().sum(1)
-            axis = u / expand_like(length.sqrt().clamp_min(torch.finfo(u.dtype).tiny), u)
-            factor = (near - length) / (near + length)
-            variance = (near + length) / (field.noise.dof + dim)
+            variance, axis, factor = _revealed(u, variance, field.noise.dof)
         learned = any(True for _ in field.parameters())
         most = _LEARNED * field.moments[1] if learned else _ROUNDED
         hidden = variance.sqrt() > most * alpha
@@ -108,3 +104,10 @@ class Covariance(NamedTuple):
         along, guess = ((v * self.axis).flatten(1).sum(1) for v in (c, known))
         k, rest = self.factor, _DAMPING * (1 - self.factor.square())
         return (k * along + rest * guess) / (k.square() + rest) - along
+
+
+def _revealed(u: Tensor, variance: Tensor, dof: float) -> tuple[Tensor, Tensor, Tensor]:
+    r"""What a point reveals of Student-t noise: :math:`v^2`, u at unit length, and k."""
+    near, length = dof * variance, u.flatten(1).square().sum(1)
+    axis = u / expand_like(length.sqrt().clamp_min(torch.finfo(u.dtype).tiny), u)
+    return (near + length) / (dof + u[0].numel()), axis, (near - length) / (near + length)

@@ -105,7 +105,7 @@ def _fits(field: Empirical, seen: Observation) -> Tensor:
         )
     gram, none = seen.operator.gram(), seen.target.new_zeros(())
     parts = [
-        gram.log_density(seen.target - seen.operator(x.double()), none, seen.noise)
+        gram.log_density(seen.target - seen.operator(x.to(seen.target)), none, seen.noise)
         for x in torch.split(field.points.view(-1, *field.event_shape), 1024)
     ]
     return torch.cat(parts)
@@ -114,4 +114,5 @@ def _fits(field: Empirical, seen: Observation) -> Tensor:
 def _empirical(field: Empirical, seen: Observation) -> Empirical:
     weights = torch.softmax(field.log_weights + _fits(field, seen), 0)
     points = field.points.view(-1, *field.event_shape)
-    return Empirical(points, field.schedule, field.noise, weights, field.labels)
+    resident = "points" in dict(field.named_buffers())
+    return Empirical(points, field.schedule, field.noise, weights, field.labels, resident=resident)
