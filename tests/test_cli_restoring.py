@@ -15,6 +15,7 @@ from diffode.code import run as run_code
 from diffode.data import load
 from diffode.fields.conditioning import conditioned
 from diffode.fields.operators import blur, downsample, mask
+from diffode.sampling import twisted
 from diffode.viz.restored import restored_picture
 from tests.runs import arrays
 
@@ -172,6 +173,26 @@ def test_code_of_ones_own_observes(mine, images, tmp_path):
     np.save(tmp_path / "ones.npy", np.ones((1, 64)))
     ones = restored(tmp_path, *given, f"matrix:{tmp_path}/ones.npy")
     np.testing.assert_allclose(ones["x"], sums["x"], atol=1e-4)
+
+
+def test_draws_by_particles_are_those_of_twisted(mine, field, images, tmp_path, capsys):
+    given = "--operator downsample:2 --noise 0.3 --method smc --particles 40 --draws 3 --seed 5"
+    made = restored(tmp_path, f"restore {mine}:exact {images} --degrade", given)
+    printed = capsys.readouterr()
+    assert "11 network calls of each particle" in printed.out
+    assert "particles of an observation" not in printed.err
+    assert made["row"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    halves, seen = downsample((1, 8, 8), 2), torch.from_numpy(made["observed"])
+    for k in range(3):
+        x = twisted(field, halves, seen[k], 0.3, 3, 40, nfe=6, seed=5 + k).x
+        np.testing.assert_allclose(made["x"][3 * k : 3 * k + 3], x, atol=1e-5)
+
+
+def test_few_particles_are_told(mine, images, tmp_path, capsys):
+    given = "--operator downsample:2 --noise 0.02 --method smc --particles 2 --draws 1"
+    restored(tmp_path, f"restore {mine}:exact {images} --degrade", given)
+    warned = capsys.readouterr().err
+    assert re.search(r"the 2 particles of an observation count for [12]\.\d in the end", warned)
 
 
 def test_poisson_fields_and_classes_are_restored_too(mine, images, tmp_path):

@@ -12,12 +12,13 @@ import torch
 from diffode.data import load
 from diffode.fields import Empirical, Field, Karras
 from diffode.fields.operators import operator
-from diffode.priors import Normal
+from diffode.priors import Normal, StudentT
 
 digits = load("digits")
 x, y = digits.train[:40], digits.train_labels[:40]
 exact = Empirical(x, Karras(0.05, 20.0))
 labelled = Empirical(x, Karras(0.05, 20.0), labels=y)
+poisson = Empirical(x, Karras(0.05, 20.0), StudentT(1))
 points = Empirical(load("moons").train[:60], Karras(0.05, 20.0))
 number = 3
 
@@ -90,7 +91,9 @@ def images(tmp_path):
         ("inpaint", "--mask random:0.001", "mask:random:0.001 hides nothing"),
         ("inpaint", "--mask ones.npy", "mask:ones.npy hides nothing"),
         ("inpaint", "--mask wide.npy", "got a mask of shape (2, 5) for points of shape (1, 8,"),
-        ("inpaint", "--mask half:left --method dps", "got --method dps; wanted pigdm"),
+        ("inpaint", "--mask half:left --method dps", "got --method dps; wanted pigdm, tmpd, smc"),
+        ("inpaint", "--mask half:left --particles 9", "got --particles and --method pigdm; they"),
+        ("inpaint", "--mask half:left --method smc --solver heun", "got --method smc and a solv"),
         ("inpaint", "--mask half:left --out x.gif", "ends in .png or .npz"),
         ("inpaint", "--mask half:left --label 1", "without labels"),
         ("inpaint", "--mask half:left --solver none", "no solver named 'none'"),
@@ -115,6 +118,8 @@ def test_targets_and_files_that_do_not_fit_are_refused(mine, images, tmp_path, c
     assert "is no run, so it has no test data; give a file, and --degrade" in line
     line = refused(capsys, "inpaint", f"{mine}:Rest", images, *half)
     assert "is a Rest; an observation changes E[x_0 | x], which affine fields have" in line
+    line = refused(capsys, "inpaint", f"{mine}:poisson", images, *half, "--method", "smc")
+    assert "got --method smc for a field of StudentT(dof=1) noise" in line
     line = refused(capsys, "inpaint", f"{mine}:points", images, *half)
     assert "got a mask half, which is of images, for points of shape (2,)" in line
     np.save(tmp_path / "small.npy", np.zeros((3, 4, 4)))

@@ -21,6 +21,7 @@ NAMES = (
     "optimisers_as_solvers",
     "own_data",
     "own_images",
+    "restore_digits",
 )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffode.cli.classes import classes_to_draw
 from diffode.cli.observing import KINDS, MASKS
-from diffode.cli.outcome import deliver
+from diffode.cli.outcome import deliver, warn
 from diffode.cli.problems import Problem, affine, problem_of
 from diffode.cli.progress import progress_bar
 from diffode.cli.restorations import Inpaint, Restoration, Restore
@@ -23,7 +23,10 @@ from diffode.data.scaling import model_units
 from diffode.fields.conditioning import Method, conditioned
 from diffode.files import require_writable
 from diffode.options import counted
+from diffode.priors import is_normal
 from diffode.runs.targets import Target, resolve
+from diffode.sampling import twisted
+from diffode.sampling.batches import concatenated
 from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
@@ -33,6 +36,9 @@ from diffode.viz.restored import restored_picture, shows
 
 SOLVER = "dpm++"  # guided by an observation, trig needs more evaluations than it to be stable
 BATCH = 100  # rows held at once
+METHODS = (*get_args(Method), "smc")
+FEW = 8  # effective particles, below which a run is doubted
+PARTICLES = 64  # of an observation, where no number is given
 
 
 def restore(asked: Restore) -> None:
@@ -57,13 +63,15 @@ def inpaint(asked: Inpaint) -> None:
 def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path) -> None:
     if out.suffix not in (".png", ".npz"):
         raise ValueError(f"got --out {out}; wanted a name that ends in .png or .npz")
-    if asked.method not in get_args(Method):
-        raise ValueError(f"got --method {asked.method}; wanted {' or '.join(get_args(Method))}")
+    _require_method(asked)
     require_writable(out.parent)
     options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     problem = problem_of(asked, target, operator, noise)
-    how, drawn = _drawn(asked, target, problem, options)
+    if asked.method == "smc":
+        how, drawn = _by_particles(asked, target, problem)
+    else:
+        how, drawn = _drawn(asked, target, problem, options)
     x = drawn.x.view(len(problem.rows), asked.draws, *target.field.event_shape)
     some = f"{len(x)} of " if len(x) < problem.whole else ""
     said = f"{some}{counted(problem.whole, 'observation')}, {counted(asked.draws, 'draw')} of each"
@@ -77,8 +85,26 @@ def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path
     }
     write = None if out.suffix == ".npz" else picture
     deliver(out, "draws", drawn.status, drawn.nfe_per_row, write, **arrays)
-    typer.echo(f"wrote {out} ({said}, {counted(drawn.network_calls, 'network call')} each)")
+    each = "of each particle" if asked.method == "smc" else "each"
+    typer.echo(f"wrote {out} ({said}, {counted(drawn.network_calls, 'network call')} {each})")
     typer.echo(_figures(problem, x))
+
+
+def _require_method(asked: Restoration) -> None:
+    """Refuse a method that there is not, and options that it does not have.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if asked.method not in METHODS:
+        raise ValueError(f"got --method {asked.method}; wanted {', '.join(METHODS)}")
+    if asked.method == "smc" and (asked.solver or asked.assignments):
+        raise ValueError(
+            "got --method smc and a solver or its options; its steps are those of the ancestral "
+            "sampler: leave them out"
+        )
+    if asked.method != "smc" and asked.particles is not None:
+        raise ValueError(f"got --particles and --method {asked.method}; they are of smc")
 
 
 def _drawn(
@@ -105,6 +131,54 @@ def _drawn(
         )
     how = f"{asked.method}, {solver!r}, {counted(drawn.nfe, 'evaluation')} each, seed {asked.seed}"
     return how, drawn
+
+
+def _by_particles(asked: Restoration, target: Target, problem: Problem) -> tuple[str, Solution]:
+    """The same by twisted SMC, one run of it for each observation."""
+    particles = max(asked.particles or PARTICLES, asked.draws)
+    field, label, parts = affine(target), _label(asked, target), []
+    if not is_normal(field.noise):
+        raise TypeError(
+            f"got --method smc for a field of {field.noise} noise; it weighs particles by normal "
+            "steps: take --method pigdm, or tmpd"
+        )
+    with progress_bar("restore", len(problem.observed)) as bar:
+        for i, observed in enumerate(problem.observed):
+
+            def show(step: int, done: int = i) -> None:
+                bar.advance(done, f"step {step}")
+
+            part = twisted(
+                field,
+                problem.operator,
+                observed,
+                problem.noise,
+                asked.draws,
+                particles,
+                asked.nfe,
+                asked.steps,
+                (asked.seed + i) % 2**64,
+                label,
+                grid=asked.grid,
+                batch=BATCH,
+                progress=show,
+            )
+            parts.append(part)
+        bar.advance(len(parts))
+    least = float(torch.cat([part.ess[-1] for part in parts]).min())
+    how = f"smc, {particles} particles, {counted(parts[0].nfe, 'evaluation')} each"
+    warn(_few(least, particles))
+    return f"{how}, seed {asked.seed}", concatenated(parts)
+
+
+def _few(least: float, particles: int) -> str:
+    """What to say where few particles carry all the weight."""
+    if least >= FEW:
+        return ""
+    return (
+        f"the {particles} particles of an observation count for {least:.1f} in the end, so that "
+        "its draws may be equal or off; give more --particles, or more --noise"
+    )
 
 
 def _label(asked: Restoration, target: Target) -> int | None:
