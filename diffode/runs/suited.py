@@ -3,7 +3,7 @@
 Points want a small network and many steps: on the planar sets (edm, poisson, rectified; three
 seeds) 128 x 3 with 1,400 steps is nearer to the data than 512 x 4 with 700, in a third of the
 time. Images want many steps of few samples, and on a CPU a narrow network, which has seen more of
-them by then.
+them by then: in eight minutes width 16 is nearer to Fashion-MNIST than width 24, docs/images.md.
 """
 
 from __future__ import annotations
