@@ -29,7 +29,7 @@ from diffode.priors import Spherical, is_student
 from diffode.rng import Rng
 from diffode.sampling.choosing import choose
 from diffode.sampling.drawing import flow
-from diffode.sampling.editing import both_ways, require_flow
+from diffode.sampling.editing import both_ways, require_flow, require_noiseless
 from diffode.sampling.encoding import decode, encode
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -72,14 +72,15 @@ def interpolate(
         progress: called with the number of rows that are done, encoded ones included.
 
     Raises:
-        ValueError: numbers of points that differ, a count below 2, a bound Poisson field, or
-            latents in exactly opposite directions.
+        ValueError: numbers of points that differ, a count below 2, a bound Poisson field, a solver
+            that adds noise to points, or latents in exactly opposite directions.
         TypeError: points beside latents, a prior that is not spherical, or points of a generator.
     """
     count = as_count(count, "count", 2)
     moves = {"solver": solver, "nfe": nfe, "steps": steps, "grid": grid, **options}
     if not isinstance(a, Latent) and not isinstance(b, Latent):
         require_flow(field)
+        require_noiseless(field, moves)
         ends = _paired(field, a, b)
         labels = _labels(field, y, y_b, len(ends) // 2)
         told = None if labels is None else torch.cat(labels)

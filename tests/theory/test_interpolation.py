@@ -209,6 +209,7 @@ X = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
             ValueError,
             "label 7 has no components",
         ),
+        (lambda: interpolate(mixture(), X, X, solver="ddim", eta=1.0), ValueError, "adds noise"),
         (lambda: random_pairs(mixture(), 0), ValueError, "got pairs=0"),
         (
             lambda: interpolate(poisson().bind(torch.ones(3)), X, X.flip(0)),
