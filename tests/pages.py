@@ -76,6 +76,7 @@ WORK = {
     "benchmarks.digits": ["cell"],
     "benchmarks.exact": ["acceptance", "large", "as_attention"],
     "benchmarks.gpu": ["carried_out"],
+    "benchmarks.guidance": ["tables"],
     "benchmarks.guidance_digits": ["cell", "table", "picture"],
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],

@@ -1,9 +1,10 @@
 """Benchmarks that only print: without results they say what is missing, and what makes it."""
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 
-from benchmarks import digits
+from benchmarks import digits, guidance
 from benchmarks.standing import __main__ as standing
 from diffode.cli import comparisons  # noqa: F401  # it registers itself
 from diffode.cli.app import app
@@ -42,3 +43,23 @@ def test_the_table_of_digits_before_its_cells(tmp_path, monkeypatch, capsys):
     printed = refused(digits.main, capsys)
     assert "are met" not in printed.out
     assert all(name in printed.err for name in digits.FIELDS)
+
+
+def test_the_tables_and_the_picture_of_guidance(tmp_path, monkeypatch, capsys):
+    few = {name: guidance.NOISES[name] for name in ("normal", "D = 1")}
+    monkeypatch.setattr(guidance, "NOISES", few)
+    (sampled,) = guidance.tables("sampled", tmp_path, 40, (1.0, 2.0))
+    assert len(sampled.rows) == 2 * 2 * 2
+    with Image.open(tmp_path / "guidance.png") as picture:
+        assert picture.size == (1000, 520)
+    asked = ["--only", "rules", "--samples", "60", "--weights", "1", "2"]
+    monkeypatch.setattr("sys.argv", ["guidance", "--out", str(tmp_path), *asked])
+    guidance.main()
+    written = (tmp_path / "rules.md").read_text()
+    assert written.strip() in capsys.readouterr().out and "D = 128" in written
+
+
+def test_at_w_1_the_rules_for_student_t_noise_are_one():
+    for row in guidance.rules(60, (1.0, 2.0)).rows:
+        same = [cell.startswith("0.0% ") for cell in row[2:]]
+        assert all(same) if row[1] == "1" else not all(same)
