@@ -45,7 +45,7 @@ def main(out: Path = Path("."), steps: int = 700) -> Path:
 
     heads = [f"{one} - {two}" for one, two in zip(y[::2].tolist(), y[1::2].tolist(), strict=True)]
     heads += ["samples"] * PAIRS
-    title = "Ways between digits, by their latents\nabove between digits of the test set"
+    title = "Ways between digits, by their latents\nof the test set, and between samples of an 8"
     pictures = torch.cat((given.x, drawn.x))
     row = torch.arange(2 * PAIRS).repeat_interleave(COUNT)
     image_sheet(pictures, file := out / "morph_digits.png", title, row, heads)
