@@ -1,10 +1,11 @@
 """Benchmarks that only print: without results they say what is missing, and what makes it."""
 
 import pytest
+import torch
 from PIL import Image
 from typer.main import get_command
 
-from benchmarks import digits, guidance
+from benchmarks import digits, guidance, inverse
 from benchmarks.standing import __main__ as standing
 from diffode.cli import comparisons  # noqa: F401  # it registers itself
 from diffode.cli.app import app
@@ -63,3 +64,16 @@ def test_at_w_1_the_rules_for_student_t_noise_are_one():
     for row in guidance.rules(60, (1.0, 2.0)).rows:
         same = [cell.startswith("0.0% ") for cell in row[2:]]
         assert all(same) if row[1] == "1" else not all(same)
+
+
+def test_conditioned_samples_are_scored_beside_exact_ones(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["inverse", "--only", "plane", "--quick"])
+    threads = torch.get_num_threads()
+    try:
+        inverse.main()
+    finally:
+        torch.set_num_threads(threads)
+    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if "|" in line]
+    found = {row[0].strip(): [float(cell) for cell in row[1:]] for row in lines[2:]}
+    assert len(found) == 10 and all(len(figures) == 3 for figures in found.values())
+    assert found["exact field"][0] < 0.8 * found["no observation"][0]
