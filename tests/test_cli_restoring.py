@@ -107,7 +107,7 @@ def test_observations_of_a_file_give_the_draws_of_the_points_behind_them(mine, i
 def test_inpaint_is_restore_with_a_mask_and_reads_nothing_that_it_hides(mine, images, tmp_path):
     np.save(tmp_path / "mask.npy", HALF)
     other = np.load(images)
-    other[..., :4] = 7
+    other[..., :4] = np.nan
     np.save(tmp_path / "other.npy", other)
     target, noise = f"{mine}:exact", ["--noise", "0.1"]
     hidden = f"--mask {tmp_path}/mask.npy"

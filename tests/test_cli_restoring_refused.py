@@ -122,6 +122,11 @@ def test_targets_and_files_that_do_not_fit_are_refused(mine, images, tmp_path, c
     assert "got --method smc for a field of StudentT(dof=1) noise" in line
     line = refused(capsys, "inpaint", f"{mine}:points", images, *half)
     assert "got a mask half, which is of images, for points of shape (2,)" in line
+    holes = np.load(images)
+    holes[0, 0, 0, 6] = np.nan
+    np.save(tmp_path / "holes.npy", holes)
+    line = refused(capsys, "inpaint", f"{mine}:exact", tmp_path / "holes.npy", *half)
+    assert "got values that are NaN or infinite where the mask hides none" in line
     np.save(tmp_path / "small.npy", np.zeros((3, 4, 4)))
     line = refused(capsys, "inpaint", f"{mine}:exact", tmp_path / "small.npy", *half)
     assert "is of points of shape (rows, 1, 8, 8)" in line

@@ -89,12 +89,14 @@ def problem_of(asked: Restoration, target: Target, text: str, noise: float | Non
     file, hides = Path(asked.file), operator.name == "mask"
     shape = field.event_shape if hides else operator.observed_shape
     wanted = f"the operator {operator} is of points" if hides else f"{operator} observes numbers"
-    y, _ = read_points(file, shape, None, field.scaling, wanted)
-    if text.startswith(_KEEPS_UNITS):
-        warn(unlike(file, y, field.scaling))
+    y, _ = read_points(file, shape, None, field.scaling, wanted, finite=not hides)
     rows = torch.arange(min(len(y), asked.n or len(y)))
-    observed = y[rows]
-    return Problem(operator, noise, operator(observed) if hides else observed, None, rows, len(y))
+    seen = operator(y[rows]) if hides else y[rows]
+    if not bool(seen.isfinite().all()):
+        raise ValueError(f"{file}: got values that are NaN or infinite where the mask hides none")
+    if text.startswith(_KEEPS_UNITS):
+        warn(unlike(file, seen, field.scaling))
+    return Problem(operator, noise, seen, None, rows, len(y))
 
 
 def _whole_points(asked: Restoration, target: Target) -> tuple[Tensor, Tensor, int]:

@@ -25,6 +25,7 @@ def read_points(
     classes: int | None,
     scaling: Scaling | None = None,
     wanted: str = "this field moves numbers",
+    finite: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Points (B, *event) in a .npy or .npz file, and their labels for a field that knows them.
 
@@ -35,6 +36,7 @@ def read_points(
         path: the file.
         event_shape, classes, scaling: of the field.
         wanted: what a message says of numbers of this shape.
+        finite: whether all numbers have to be finite.
 
     Raises:
         ValueError: no readable array, one of another shape, or labels that the field has not.
@@ -50,7 +52,7 @@ def read_points(
                 f"{', '.join(map(str, event_shape))})"
             )
         x = _as_learned(array) if scaling is None else _unchanged(array, scaling)
-        if not bool(x.isfinite().all()):
+        if finite and not bool(x.isfinite().all()):
             raise ValueError("got values that are NaN or infinite; drop those rows")
         y = None if target is None or classes is None else labels(target, len(x))
         if y is not None and classes is not None and int(y.max()) >= classes:
