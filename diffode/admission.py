@@ -6,7 +6,6 @@ or belongs to an installed package; else it runs only where the user trusts it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from diffode import code
 from diffode.inputs import brief, quoted
 from diffode.kinds import KINDS
 from diffode.registry import find, is_known, opened
+from diffode.warned import warn
 
 PARTS = ("network", "schedule")  # kinds that options of a recipe name
 
@@ -62,4 +62,4 @@ def admit(kind: str, name: str, origin: str = "", *, trust: bool = False) -> Non
     if not trust:
         raise ValueError(f"{said}; put the old file back, or give --trust to take the new one")
     _ACCEPTED.add((name, origin))
-    warnings.warn(said, stacklevel=2)
+    warn(said)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Set
 from functools import cache
 from importlib import metadata
 
 from diffode.inputs import brief
+from diffode.warned import warn
 
 
 @cache
@@ -37,4 +37,4 @@ def warn_of_taken(group: str, noun: str, taken: Set[str]) -> None:
     for name in sorted(points(group).keys() & taken):
         whose = " and ".join(package(point) for point in points(group)[name])
         said = f"the {noun} {name!r} of {whose} is not used: the name is diffode's own"
-        warnings.warn(said, stacklevel=2)
+        warn(said)

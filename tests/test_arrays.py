@@ -183,3 +183,26 @@ def test_bytes_of_images_stay_bytes_until_they_are_asked_for(tmp_path):
         assert torch.equal(split[:], torch.from_numpy(PIXELS[split.index]) / 127.5 - 1)
     assert str(d.scaling) == "pixels: 0 ... 255 as -1 ... 1"
     assert np.array_equal(d.scaling.to_data(d.test[:]).round().byte(), PIXELS[d.test.index])
+
+
+@pytest.mark.parametrize(("x", "test"), [("f8", "f4"), ("f4", "f8"), ("f4", "f2"), ("i4", "i8")])
+def test_rows_held_out_may_be_of_another_precision(tmp_path, x, test):
+    rows = (50 * POINTS).round()
+    found = data.load(stored(tmp_path, rows.astype(x), x_test=rows[:9].astype(test)))
+    assert len(found.train) == 50 and len(found.test) == 9
+    torch.testing.assert_close(found.test[:], found.train[:9])
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "u2", "i4"])
+def test_the_order_of_bytes_is_no_matter(tmp_path, kind):
+    images = RANDOM.integers(0, 256, (40, 3, 9, 9)) / 255
+    images = (images * {"f": 1, "u": 65535, "i": 255}[kind[0]]).astype(kind)
+    little = data.load(stored(tmp_path, images.astype(f"<{kind}")))
+    big = data.load(stored(tmp_path, images.astype(f">{kind}")))
+    assert little.scaling.kind == big.scaling.kind == "pixels"
+    assert torch.equal(little.train[:], big.train[:])
+
+
+def test_numbers_too_small_for_their_standard_deviation_are_refused():
+    with pytest.raises(ValueError, match="a column whose standard deviation rounds to 0"):
+        data.as_dataset(POINTS * 1e-200)

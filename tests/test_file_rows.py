@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffode import fit
-from diffode.data import arrays, as_dataset, load
+from diffode.data import arrays, as_dataset, load, memory
 from diffode.data.filerows import FileRows
 from diffode.data.npy import places
 
@@ -123,9 +123,12 @@ def test_labels_may_be_texts(tmp_path):
 
 X = RANDOM.normal(size=(60, 3))
 ODD = {
-    "another shape": ({"x_test": X[:, :2]}, r"got x of float64 .* wanted one type and rows of"),
-    "another type": ({"x_test": X.astype("f4")}, r"got x of float64 .* with x_test of float32"),
-    "no rows": ({"x_test": X[:0]}, "wanted one type"),
+    "another shape": (
+        {"x_test": X[:, :2]},
+        r"got x of float64 .* wanted floats in both .* and rows of",
+    ),
+    "another type": ({"x_test": X.astype("i4")}, r"got x of float64 .* with x_test of int32"),
+    "no rows": ({"x_test": X[:0]}, "wanted floats in both"),
     "not finite": ({"x_test": X[:9] * np.inf}, "got 27 values that are NaN or infinite"),
     "labels alone": ({"y_test": Y}, "got labels y_test without x_test"),
     "names alone": ({"classes": np.array(["a"])}, "got y_test or classes without labels y"),
@@ -153,3 +156,27 @@ def test_parts_that_do_not_fit_are_refused_in_a_line(tmp_path, kind):
     with pytest.raises(ValueError, match=r"x\.npz: .*" + message) as caught:
         load(saved(tmp_path, "x.npz", X, **others))
     assert "\n" not in str(caught.value)
+
+
+def test_a_large_map_of_a_file_is_read_from_the_file(tmp_path, monkeypatch):
+    """Its rows are not held, and pickle sends a worker their place alone."""
+    monkeypatch.setattr(memory, "BY_ROW", 1000)
+    x = RANDOM.normal(size=(400, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    found = as_dataset(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert isinstance(found.train.rows.rows, FileRows)
+    assert len(pickle.dumps(found.train)) < x.nbytes / 10
+    held = as_dataset(x)
+    assert torch.equal(found.train[:], held.train[:]) and torch.equal(found.test[:], held.test[:])
+
+
+def test_what_is_no_whole_map_as_it_stands_is_taken_as_an_array(tmp_path, monkeypatch):
+    """A part of a map has other rows than the file, and a map that is written to other values."""
+    monkeypatch.setattr(memory, "BY_ROW", 1000)
+    np.save(tmp_path / "x.npy", RANDOM.normal(size=(400, 8)))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    changed = np.load(tmp_path / "x.npy", mmap_mode="c")
+    changed[:] = 2 * changed
+    for part in (mapped[100:], mapped[::2], mapped[:, :3], mapped.reshape(800, 4), changed):
+        found, held = as_dataset(part), as_dataset(np.array(part))
+        assert torch.equal(found.train[:], held.train[:])

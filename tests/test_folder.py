@@ -51,6 +51,23 @@ def test_folders_called_train_and_test_are_the_split(tmp_path, held):
     assert found.test_labels.tolist() == [0, 0, 1, 1]
 
 
+def test_names_of_splits_may_have_capitals_and_those_of_classes_keep_them(tmp_path):
+    folder(tmp_path / "a" / "Train", ("Cat", "dog"))
+    folder(tmp_path / "a" / "Test", ("Cat", "dog"), each=2)
+    found = load(tmp_path / "a")
+    assert (len(found.train), len(found.test)) == (16, 4) and found.class_names == ("Cat", "dog")
+    folder(tmp_path / "b", ("Train", "Bus"))
+    assert load(tmp_path / "b").class_names == ("Bus", "Train")
+
+
+def test_a_warning_stands_at_the_line_that_asked(tmp_path):
+    (folder(tmp_path) / "cat" / "000.png").write_bytes(b"none")
+    for ask in (load, lambda path: data.as_dataset(str(path))):
+        with pytest.warns(UserWarning, match="left out 1 of 16") as found:
+            ask(tmp_path)
+        assert found[0].filename == __file__
+
+
 def test_test_goes_before_val_and_others_are_refused(tmp_path):
     for name, each in (("train", 8), ("test", 2), ("val", 3)):
         folder(tmp_path / name, each=each)

@@ -144,7 +144,7 @@ REFUSED = {
     "few rows": (X[:9], "got 9 rows"),
     "words": (["a"] * 20, "got values of type <U1; wanted real numbers"),
     "records": (np.zeros(20, [("a", float)]), "got values of type .*; wanted real numbers"),
-    "mappings": ([{"x": x} for x in X], "got values of type object; wanted real numbers"),
+    "mappings": ([{"x": x} for x in X], r"a dictionary of \[.x.\]; wanted numbers x"),
     "a sparse tensor": (tensor(X).to_sparse(), "got numbers as Tensor that make no array"),
     "ragged lists": ((X, [[0], [0, 1]]), "got numbers as list that make no array"),
     "masked values": (np.ma.masked_less(X, 0), "got an array with masked values"),
@@ -289,3 +289,12 @@ def test_a_number_held_as_a_tensor_has_its_label_beside_it():
     d = as_dataset(Numbers())
     assert d.event_shape == (1,) and d.classes == 2
     assert as_dataset([(k / 10, k % 2) for k in range(40)]).event_shape == (2,)
+
+
+def test_dictionaries_and_labels_beyond_int64_are_refused_in_words():
+    with pytest.raises(
+        TypeError, match=r"a dictionary of \['x', 'y'\]; wanted numbers x, or a pair"
+    ):
+        as_dataset([{"x": x, "y": 0} for x in X])
+    with pytest.raises(ValueError, match="got the label 9223372036854775809 for 60 rows"):
+        as_dataset((X, np.full(60, 2**63 + 1, np.uint64)))

@@ -119,3 +119,10 @@ def test_statistics_and_fingerprint_take_one_pass_and_are_those_in_memory(shape)
 def test_a_source_that_does_not_vary_is_refused():
     with pytest.raises(ValueError, match="does not vary"):
         data_stats(Source(np.full((20, 3), 0.1)))
+
+
+def test_half_precision_is_scaled_in_a_wider_type():
+    x = np.random.default_rng(0).normal(1000, 30, (50, 2)).astype(np.float16)
+    scaling = Scaling("standard", torch.full((2,), 1000.0), torch.full((2,), 30.0))
+    wide = (torch.from_numpy(x.astype(np.float64)) - 1000) / 30
+    torch.testing.assert_close(Source(x, None, scaling)[:], wide.float(), rtol=1e-6, atol=1e-6)

@@ -79,7 +79,7 @@ ODD = {
         {},
         r"got '1,2' as its first line",
     ),
-    "one row": ([HEAD, LINES[0]], {}, r"got 1 rows"),
+    "one row": ([HEAD, LINES[0]], {}, r"got 1 row in"),
     "names alone": ([HEAD], {}, r"wanted one or more columns of numbers"),
     "nothing": ([""], {}, r"wanted the names of the columns"),
     "another option": (

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from diffode.code import blamed
 from diffode.files import is_main_process
+from diffode.warned import DiffodeWarning
 
 _MOST = 2000  # characters of a message
 _ADVICE = {
@@ -41,6 +42,7 @@ def warnings_as_lines() -> Iterator[None]:
             print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=DiffodeWarning)
         warnings.filterwarnings("default", category=UserWarning, module=r"diffode\b")
         warnings.showwarning = show
         yield

@@ -202,8 +202,9 @@ def _resumed(asked: Train, options: dict[str, Any], path: Path) -> Job:
         raise ValueError("a resumed run keeps its solver; leave --solver away")
     field = None if asked.field is None else find(asked.field, run=True).name
     data = None if asked.data is None else registry.opened("source", asked.data)
-    if reading(asked):
-        raise ValueError("a resumed run reads its data as it did; leave --resize and such away")
+    for name in reading(asked):
+        option = "--label-column" if name == "label" else f"--{name}"
+        raise ValueError(f"a resumed run reads its data as it did; leave {option} away")
     options = admission.opened_parts(options)
     stored = Plan.read(folder, trust=asked.trust)
     fixed: dict[str, Any] = {"field": field, "seed": asked.seed, "labels": asked.labels}

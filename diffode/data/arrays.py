@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from diffode.data.scaling import Scaling
 from diffode.data.source import Samples, Source, chunks
 from diffode.data.units import finite, gray_levels, scaling_of, varies
 from diffode.inputs import quoted
+from diffode.options import counted
 
 FEWEST_ROWS = 10
 BY_ROW = 64 * 2**20  # bytes of an array from which on its rows stay in the file
@@ -130,16 +131,21 @@ def events(x: Numbers, layout: str = "auto") -> Arranged:
         )
     if shape and (math.prod(shape) == 0 or shape[0] < FEWEST_ROWS):
         raise ValueError(
-            f"got {shape[0]} rows in an array of shape {shape}; wanted at least {FEWEST_ROWS} "
-            "and none empty; the first axis counts the rows"
+            f"got {counted(shape[0], 'row')} in an array of shape {shape}; wanted at least "
+            f"{FEWEST_ROWS} and none empty; the first axis counts the rows"
         )
     rows = Arranged(x, layout_of(shape, dtype == np.uint8, layout))
     if not varies(rows):
         raise ValueError(
             "got rows that are all equal (std 0); wanted data that vary; check what was saved"
         )
-    halves = dtype == np.float16 and rows.layout.kind == "images"
-    return Arranged(x, rows.layout, gray_levels(rows)) if halves else rows
+    return _unrounded(rows)
+
+
+def _unrounded(rows: Arranged) -> Arranged:
+    """The rows, with gray levels that half precision has rounded made exact."""
+    halves = rows.dtype == np.float16 and rows.layout.kind == "images"
+    return replace(rows, levels=gray_levels(rows)) if halves else rows
 
 
 def samples(rows: Arranged, which: Array | None, scaling: Scaling | None) -> Samples:
@@ -158,12 +164,14 @@ def _apart(given: Given, rows: Arranged) -> Arranged | None:
         if given.y_test is not None:
             raise ValueError("got labels y_test without x_test; give both or none")
         return None
-    if found.shape[1:] != x.shape[1:] or found.dtype != x.dtype or not found.shape[0]:
+    floats = [array.dtype.kind == "f" for array in (x, found)]
+    alike = found.dtype.kind in "fiu" and floats[0] == floats[1]
+    if found.shape[1:] != x.shape[1:] or not alike or not found.shape[0]:
         raise ValueError(
             f"got x of {x.dtype} and shape {x.shape} with x_test of {found.dtype} and shape "
-            f"{found.shape}; wanted one type and rows of one shape"
+            f"{found.shape}; wanted floats in both or integers in both, and rows of one shape"
         )
-    apart = Arranged(found, rows.layout, rows.levels)
+    apart = _unrounded(Arranged(found, rows.layout))
     if apart.dtype != np.uint8:
         for _ in finite(apart):
             pass

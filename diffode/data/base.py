@@ -100,7 +100,7 @@ class Dataset:
             f"{len(self.train)} train and {len(self.test)} test points of shape {self.event_shape}"
         ]
         if self.classes is not None:
-            parts.append(f"{self.classes} classes")
+            parts.append("1 class" if self.classes == 1 else f"{self.classes} classes")
         if self.log_density is not None:
             parts.append("log-density known")
         return f"Dataset({self.name}: {', '.join(parts)})"

@@ -78,6 +78,8 @@ def labels(array: Array, rows: int) -> Tensor:
         raise ValueError(
             f"got labels y of type {array.dtype}; wanted integers 0, 1, 2, ... or texts; {_NUMBER}"
         )
+    if int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"got the label {array.max()} for {rows} rows; {_NUMBER}")
     y = torch.from_numpy(array.astype(np.int64))
     if y.min() < 0:
         raise ValueError(

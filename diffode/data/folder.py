@@ -145,12 +145,13 @@ def split(paths: Sequence[Parts]) -> tuple[list[str] | None, list[Parts]]:
     Raises:
         ValueError: folders beside train and test.
     """
+    given, paths = paths, [_lowered(path) for path in paths]
     folders = {path[0] for path in paths if len(path) > 1}
     train = folders & {"train"}
     held = [name for name in _HELD_OUT if name in folders]
     others = sorted(folders - train - set(held))
     if not train or (others and not held):  # then train is a class as any other
-        return None, list(paths)
+        return None, list(given)
     loose = [path[0] for path in paths if len(path) == 1]
     if others or loose:
         raise ValueError(
@@ -159,6 +160,12 @@ def split(paths: Sequence[Parts]) -> tuple[list[str] | None, list[Parts]]:
         )
     part = {"train": "train", **({held[0]: "test"} if held else {})}
     return [part.get(path[0], "") for path in paths], [path[1:] for path in paths]
+
+
+def _lowered(path: Parts) -> Parts:
+    """A path, whose first folder is in small letters if that names a split."""
+    first = path[0].lower()
+    return (first, *path[1:]) if len(path) > 1 and first in SPLITS else path
 
 
 def classes(paths: Sequence[Parts]) -> tuple[Kinds | None, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from diffode.data.rows import held_out
 from diffode.data.scaling import Scaling
 from diffode.data.source import Source
 from diffode.options import counted
+from diffode.warned import warn
 
 OPTIONS = "scale", "resize", "grey", "background"
 
@@ -77,7 +77,7 @@ def assembled(
                 "wanted images of it to train on too"
             )
     if taken.warning:
-        warnings.warn(f"{name}: {taken.warning}", stacklevel=2)
+        warn(f"{name}: {taken.warning}")
     return Dataset(
         name,
         Source(taken.rows, train, scaling),

@@ -220,7 +220,7 @@ def _split_of(name: str) -> Parts:
     """The name of a piece below that of its split, as it would stand in a folder."""
     path = PurePosixPath(name)
     for word in (path.name, *path.parts[:-1]):
-        start = word.replace(".", "-").replace("_", "-").split("-")[0]
+        start = word.lower().replace(".", "-").replace("_", "-").split("-")[0]
         if start in SPLITS:
             return start, name
     return "", name

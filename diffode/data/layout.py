@@ -97,8 +97,9 @@ class Arranged:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of their numbers."""
-        return self.rows.dtype if self.levels is None else np.dtype(np.float32)
+        """The type of their numbers, in the order of this machine's bytes."""
+        native = self.rows.dtype.newbyteorder("=")
+        return native if self.levels is None else np.dtype(np.float32)
 
     def __getitem__(self, index: Any) -> Array:  # noqa: ANN401
         r"""The rows at these places, (B, \*event)."""

@@ -12,6 +12,7 @@ Dataset(memory: 180 train and 20 test points of shape (2,), 4 classes)
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard
@@ -22,12 +23,15 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
 from diffode.data import pictures
-from diffode.data.arrays import Given, split
+from diffode.data.arrays import BY_ROW, Given, split
 from diffode.data.base import Dataset
-from diffode.data.npy import Array
+from diffode.data.filerows import FileRows
+from diffode.data.layout import Numbers as Rows
+from diffode.data.npy import Array, Place
 from diffode.data.pictures import Pictures
 from diffode.data.reading import Reading
 from diffode.doors import Numbers
+from diffode.inputs import quoted
 
 
 class Samples(Protocol):
@@ -52,7 +56,22 @@ def dataset(data: object, name: str, seed: int, reading: Reading) -> Dataset:
     """
     if (images := Pictures.of(data, reading)) is not None:
         return pictures.dataset(images, name, reading, seed)
-    return split(Given(*arrays_of(data)), name, seed, reading)
+    x, y = arrays_of(data)
+    return split(Given(_in_its_file(x), y), name, seed, reading)
+
+
+def _in_its_file(x: Array) -> Rows:
+    """The rows of the file that a large array maps; what is no whole map stays as it is.
+
+    So they are read as they are needed, and workers are sent their place.
+    """
+    mapped = x if isinstance(x, np.memmap) else x.base
+    if not isinstance(mapped, np.memmap) or mapped.mode != "r" or mapped.filename is None:
+        return x
+    whole = isinstance(getattr(mapped, "base", None), mmap.mmap) and mapped.flags.c_contiguous
+    if not whole or x.dtype != mapped.dtype or x.shape != mapped.shape or x.nbytes < BY_ROW:
+        return x
+    return FileRows.of(Path(mapped.filename), Place(mapped.offset, x.shape, x.dtype, by_rows=True))
 
 
 def arrays_of(data: object) -> tuple[Array, Array | None]:
@@ -109,6 +128,12 @@ def _sample(sample: object) -> tuple[Array, Array | None]:
     A tuple of plain numbers is one sample; behind a tensor or an array of one number stands a
     label.
     """
+    if isinstance(sample, Mapping):
+        keys = quoted(list(sample))
+        raise TypeError(
+            f"got a sample as a dictionary of {keys}; wanted numbers x, or a pair (x, label), as "
+            "[(d['x'], d['label']) for d in samples]"
+        )
     if not isinstance(sample, tuple) or not sample:
         return _array(sample), None
     held = isinstance(sample[0], Tensor | np.ndarray)

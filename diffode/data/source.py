@@ -17,7 +17,7 @@ from torch import Tensor
 from diffode.data.scaling import Scaling
 from diffode.data.watching import advanced
 
-_KEPT = tuple(map(np.dtype, ("uint8", "float16", "float32")))  # what torch takes as it is
+_KEPT = tuple(map(np.dtype, ("uint8", "float32")))  # what is scaled as it is
 CHUNK = 2**22  # values held at once
 MOST = 2**30  # values of a set that is taken as a whole
 

@@ -186,6 +186,11 @@ def standard(found: Measured, layout: Layout) -> Scaling:
     """Each column or channel as (x - mean) / std; a constant one as 0, with the width 1."""
     width = np.where(found.constant, 1.0, found.std)
     kind = "column" if layout.kind == "points" else "channel"
+    if not (width > 0).all():
+        raise ValueError(
+            f"got a {kind} whose standard deviation rounds to 0 in double precision; multiply it "
+            "by a power of ten"
+        )
     kept = found.std[~found.constant]
     note = f"{counted(width.size, kind)}, each as (x - mean) / std"
     if kept.size:

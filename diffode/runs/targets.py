@@ -7,7 +7,6 @@ A TARGET is a run directory, a checkpoint file, or code: ``file.py:name`` or
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,6 +28,7 @@ from diffode.runs.plan import CONFIG, Plan
 from diffode.runs.run import Run, home
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
+from diffode.warned import warn
 
 _WANTED = "wanted a field, an objective or a run, or what makes one without arguments"
 
@@ -111,14 +111,14 @@ class Target:
             dataset = comparable(found, self.field.scaling, self.name)
             known = None if self.plan is None else self.plan.fingerprint
             if self.plan and (known is None or known.differs(Fingerprint.of(dataset))):
-                _warn(f"{place} is not known to be the data that this run was trained on")
+                warn(f"{place} is not known to be the data that this run was trained on")
             return dataset
         if self.made is not None:
             return comparable(self.made.dataset, self.field.scaling, self.name)
         if self.plan is None:
             raise ValueError(f"{self.name} is no run, so it has no data of its own; give --data")
         if why := unknown(self.name, self.plan):
-            _warn(why)
+            warn(why)
         return comparable(load_data(self.plan), self.field.scaling, self.name)
 
 
@@ -180,10 +180,6 @@ def _classes(objective: Field | Objective) -> int | None:
     if isinstance(objective, Field):
         return objective.classes
     return objective.field.classes if objective.spec is None else objective.spec.classes
-
-
-def _warn(what: str) -> None:
-    warnings.warn(what, stacklevel=3)
 
 
 def _made(value: object, name: str) -> Field | Objective | Run:

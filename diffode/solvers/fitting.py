@@ -12,7 +12,6 @@ Shaul et al. (2024), https://arxiv.org/abs/2403.01329 (times and weights against
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from diffode.solvers.fitted import FittedGrid, probe_of
 from diffode.solvers.grids import spacing
 from diffode.solvers.multistep import Multistep
 from diffode.solvers.scaled import Scaled
+from diffode.warned import warn
 
 Array = np.ndarray
 _BASE = 5.0  # of the fitted numbers: finite differences are relative to them
@@ -90,10 +90,9 @@ def fit_grid(
             after = better
         else:
             scales = None
-            warnings.warn(
+            warn(
                 f"fitted weights raise the held-out error from {after:.3g} to {better:.3g}: they "
-                "overfit, and are left out; give more pilots",
-                stacklevel=2,
+                "overfit, and are left out; give more pilots"
             )
     return FittedGrid(
         times=times.tolist(),

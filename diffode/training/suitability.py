@@ -20,7 +20,6 @@ columns of vectors, and their mean not so far off that single precision loses th
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
@@ -30,6 +29,7 @@ from diffode.data.source import CHUNK, Samples, require_finite, width
 from diffode.data.units import LARGEST, SMALLEST, UNEQUAL
 from diffode.fields.base import AffineField, Field
 from diffode.training.objective import Objective, Withdrawn
+from diffode.warned import warn
 
 WARNED, REFUSED = 0.3, 1.0  # signals at t_prior
 _TOO_FAR = 10 * FAR  # mean over standard deviation: 12 % of it are rounding
@@ -98,7 +98,7 @@ def warn_of(objective: Objective, x: Samples, y: Tensor | None, resumed: bool) -
             raise
         said = [str(error)]
     for remark in said:
-        warnings.warn(remark, stacklevel=3)
+        warn(remark)
 
 
 def _of_signal(field: Field, x: Samples) -> list[str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import pickle
 import signal
-import warnings
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from diffode import code
 from diffode.training.batches import Batch, Batches, Streamed
+from diffode.warned import warn
 
 
 def ahead(batches: Batches, pieces: Sequence[Tensor], ticks: range, workers: int) -> Batches:
@@ -95,7 +95,7 @@ class _Ahead(Batches):
             return Batch(**{name: torch.from_numpy(v).to(where) for name, v in found.items()})
         batch = super().read(step, rows, device)
         if not self._warned:
-            warnings.warn(f"a worker could not read what could be read: {found}", stacklevel=2)
+            warn(f"a worker could not read what could be read: {found}")
         self._warned = True
         return batch
 
