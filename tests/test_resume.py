@@ -150,6 +150,9 @@ def test_a_finished_run_is_left_alone(tmp_path, capsys):
     assert "is a run with lr 0.002, not 0.1" in refused(
         capsys, "train", "--resume", out, "--set", "lr=.1"
     )
+    for option in ("--scale", "--label-column"):
+        said = refused(capsys, "train", "--resume", out, option, "none")
+        assert f"reads its data as it did; leave {option} away" in said
 
 
 def test_python_refuses_other_options_too(tmp_path):
