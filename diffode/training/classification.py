@@ -7,9 +7,9 @@ noise draws of (x, r) are those of `PoissonDenoising`, of the density :math:`\va
 what a Gaussian with the data's moments expects of it at (x, r). The second number of a class is
 regressed: :math:`\kappa_y = E[\varrho^2 | x, r, y] / (N + D - 2)` minimises the mean of
 
-.. math:: \frac{\varrho^2}{(N + D - 2) \, \kappa} + \log \kappa,
+.. math:: \kappa - \frac{\varrho^2}{N + D - 2} \log \kappa,
 
-which counts relative errors, alike at all levels.
+in units of that Gaussian's :math:`\kappa`: no draw counts more than it does in the cross-entropy.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from diffode.training.batches import Batch
 from diffode.training.denoising import Logistic, perturbed
 from diffode.training.objective import Objective
 
+_FINE = 8.0
 BANDS = (0.5, 2.0)  # levels in units of the data's std, between which accuracies are told apart
 
 
@@ -67,15 +68,21 @@ class Classification(Objective):
         dof = self.classifier.noise.dof
         shift, r, log_s = perturbed(x, self.law, dof, rng)
         x_t, rho = x + shift.to(x), r / math.sqrt(dof)
-        numbers, log_level = self.classifier.output(x_t, rho)
+        numbers, log_square = self.classifier.output(x_t, rho)
         logits, ratios = numbers.chunk(2, 1)
         logits = logits + self.classifier.bias
-        excess = 2 * log_s + math.log1p(2 / (dof + x[0].numel() - 2))
-        excess = (excess - self.classifier.log_square(x_t, rho)).to(numbers)
-        gap = excess - ratios.gather(1, y[:, None])[:, 0]
-        rows = excess.exp() * cross_entropy(logits, y, reduction="none") + gap.exp() - gap - 1
-        weight = self.law.ratio(log_level, log_s).to(numbers)
-        return (weight * rows).mean(), logits, log_s
+        excess = 2 * log_s + math.log1p(2 / (dof + x[0].numel() - 2)) - log_square
+        wide, excess = excess.exp().to(numbers), excess.to(numbers)
+        ratio = ratios.gather(1, y[:, None])[:, 0]
+        spread = ratio.exp() - wide * (1 + ratio - excess)  # 0 where ratio = excess, else more
+        rows = wide * cross_entropy(logits, y, reduction="none") + spread
+        weight = self.law.ratio(log_square / 2, log_s) * self._damping(log_square)
+        return (weight.to(rows) * rows).mean(), logits, log_s
+
+    def _damping(self, log_square: Tensor) -> Tensor:
+        """Less weight far below the data's std, where the Gaussian may expect far too little."""
+        square = log_square.exp()
+        return square / (square + (self.std / _FINE) ** 2)
 
     def _accuracies(self, right: Tensor, log_level: Tensor) -> dict[str, Tensor]:
         """The share of right answers, of all and by the noise level of the draws."""
