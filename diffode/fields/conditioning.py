@@ -83,7 +83,7 @@ class Conditioned(Wrapped):
             )
         super().__init__(field)
         self.operator, target, self.observation_noise = observation
-        self.method = _as_method(method, self.operator)
+        self.method, self._units = _as_method(method, self.operator), field.scaling
         self.register_buffer("target", target)
         self.gram = self.operator.gram()
         self.smooth = field.smooth and not any(True for _ in field.parameters())
@@ -115,11 +115,17 @@ class Conditioned(Wrapped):
         """The conditional means at x (B, *event) without and with the observation.
 
         Raises:
-            ValueError: another number of points than of observations.
+            ValueError: another number of points than of observations, or other units than those
+                of the field when it was conditioned.
         """
         x = self.as_state(x)
         t = as_time(t, x)
         self._require_rows(len(x))
+        if self.scaling is not self._units:
+            raise ValueError(
+                "the scaling was set after the field was given an observation, whose units are "
+                "then unknown; set field.scaling first"
+            )
         x0, n, covariance = Covariance.at(self.inner, x, t, y)
         rest = self.target - self.operator(x0.double())
         by = self._by_one_variance if self.method == "pigdm" else self._by_products
@@ -150,6 +156,11 @@ class Conditioned(Wrapped):
         other = super().rows(index)
         if self.target.ndim == len(self.operator.observed_shape):
             return other
+        if int(index.max()) >= len(self.target):
+            raise ValueError(
+                f"got {int(index.max()) + 1} rows for a field with {len(self.target)} "
+                "observations; wanted one for each row, or one of the operator's own shape for all"
+            )
         other = other.copied()
         other.target = self.target[index.to(self.target.device)]
         return other
@@ -161,9 +172,10 @@ class Conditioned(Wrapped):
                 f"{len(self.target)}; call field.rows(index)"
             )
 
-    def _describe(self) -> list[str]:
+    def changes(self) -> list[str]:
+        """What this field and those inside it change, in words, the innermost first."""
         given = f"given {self.operator} + {self.observation_noise:g} e by {self.method}"
-        return [*super()._describe(), given]
+        return [*super().changes(), given]
 
 
 def conditioned(

@@ -40,7 +40,13 @@ def observed(
     Raises:
         ValueError: shapes that do not fit, an observation that is not finite, noise that is not
             positive, or a field in a state that is not the data's.
+        TypeError: no linear operator.
     """
+    if not isinstance(operator, LinearOperator):
+        raise TypeError(
+            f"got an operator of type {type(operator).__name__}; wanted a LinearOperator, see "
+            "diffode.fields.operators; operator(function, event_shape) makes one of a function"
+        )
     if operator.event_shape != field.event_shape:
         raise ValueError(
             f"got an operator of points of shape {operator.event_shape} for a field of points of "

@@ -167,8 +167,8 @@ def blur(event_shape: Sequence[int], std: float) -> LinearOperator:
         ValueError: a std that is not a positive finite number.
     """
     event = as_shape(event_shape)
-    if not 0 < std < math.inf:
-        raise ValueError(f"got std {std}; wanted a positive number of pixels")
+    if isinstance(std, bool) or not isinstance(std, int | float) or not 0 < std < math.inf:
+        raise ValueError(f"got std {std!r:.40}; wanted a positive number of pixels")
     return _Axes(
         f"Gaussian blur of std {std:g}",
         event,
@@ -227,8 +227,11 @@ def _block_means(size: int, factor: int) -> Tensor:
 
 
 def _mirrored(size: int, std: float) -> Tensor:
-    """The blur of an axis, (size, size): the kernel at an index and at its mirror images."""
-    i = torch.arange(size).double()
+    """The blur of an axis, (size, size): the kernel at an index and at its mirror images.
+
+    Beyond a std of 4 sizes it is the mean, to the last bit.
+    """
+    i, std = torch.arange(size).double(), min(std, 4 * size)
     reach = math.ceil(8 * std / size) + 1
     shifts = 2 * size * torch.arange(-reach, reach + 1).double()[:, None, None]
     distances = torch.cat((i[:, None] - i - shifts, i[:, None] + i + 1 - shifts))

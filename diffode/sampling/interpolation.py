@@ -73,7 +73,7 @@ def interpolate(
 
     Raises:
         ValueError: numbers of points that differ, a count below 2, a bound Poisson field, a solver
-            that adds noise to points, or latents in exactly opposite directions.
+            that adds noise, or latents in exactly opposite directions.
         TypeError: points beside latents, a prior that is not spherical, or points of a generator.
     """
     count = as_count(count, "count", 2)
@@ -101,6 +101,11 @@ def interpolate(
     told = _on_the_way(_labels(field, y, y_b, len(a.x)), count)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     choice = choose(field, solver, nfe, steps, grid, final, options)
+    if choice.solver.normal_only:
+        raise ValueError(
+            f"{choice.solver.name} adds noise, other noise to each point of a way; use a solver "
+            "that adds none, such as heun"
+        )
 
     def start(rows: Tensor, rng: Rng, labels: Tensor | None) -> Start:
         own = field.rows(rows)

@@ -191,6 +191,16 @@ def test_latents_in_the_middle_of_the_way():
         decode(field, x, at="late")
 
 
+@pytest.mark.parametrize("schedule", [Karras(), VP(), Rectified()])
+def test_a_strength_that_leaves_t_data_or_not_is_told_apart(schedule):
+    """Rounding may put the time of next to no strength on the other side of t_data."""
+    field = mixture(schedule)
+    for strength in (1e-300, 1e-20, 1e-16):
+        with pytest.raises(ValueError, match="too small to leave t_data"):
+            time_at(field, strength)
+    assert edit(field, MEANS, 1e-9).nfe == 35
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [

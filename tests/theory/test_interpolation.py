@@ -210,6 +210,11 @@ X = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
             "label 7 has no components",
         ),
         (lambda: interpolate(mixture(), X, X, solver="ddim", eta=1.0), ValueError, "adds noise"),
+        (
+            lambda: interpolate(mixture(), *random_pairs(mixture(), 1), solver="ancestral"),
+            ValueError,
+            "ancestral adds noise, other noise to each point of a way",
+        ),
         (lambda: random_pairs(mixture(), 0), ValueError, "got pairs=0"),
         (
             lambda: interpolate(poisson().bind(torch.ones(3)), X, X.flip(0)),

@@ -80,6 +80,13 @@ def test_a_blur_far_from_the_border_is_the_gaussian():
     torch.testing.assert_close(blur((41,), 2.0)(point)[0], kernel / kernel.sum())
 
 
+def test_a_blur_of_any_width_takes_no_time_and_ends_as_the_mean():
+    x = numbers(2, 1, 8, 6)
+    for std in (32.0, 1e12):
+        mean = x.mean((2, 3), keepdim=True).expand_as(x)
+        torch.testing.assert_close(blur((1, 8, 6), std)(x), mean)
+
+
 def test_an_operator_moves_and_is_cast_with_what_it_stands_in():
     made = matrix(numbers(2, 3)).half()
     assert made.matrix.dtype == torch.float64
@@ -117,6 +124,7 @@ def test_a_function_that_is_not_linear_row_by_row_is_refused(function):
         (lambda: downsample((5, 4), 2), ValueError, "wanted one that divides 5 and 4"),
         (lambda: downsample((4, 4), 1), ValueError, "wanted 2 or more"),
         (lambda: blur((4, 4), 0.0), ValueError, "wanted a positive number of pixels"),
+        (lambda: blur((4, 4), "1"), ValueError, "got std '1'; wanted a positive number"),
         (lambda: matrix(torch.ones(2, 3), (2, 2)), ValueError, r"wanted \(m, 4\)"),
         (lambda: matrix(torch.zeros(2, 3)), ValueError, "a matrix of zeros"),
         (lambda: matrix([[1.0, float("nan")]]), ValueError, "not finite"),
