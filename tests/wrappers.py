@@ -28,3 +28,15 @@ class Told(Wrapped):
 
     def posterior(self, x, t, y=None):
         return self.inner.posterior(x, t, torch.full((len(x),), self.label))
+
+
+class Counted(Wrapped):
+    """A field that counts how often it is asked, its copies and rows with it."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.made = []
+
+    def posterior(self, x, t, y=None):
+        self.made.append(1)
+        return self.inner.posterior(x, t, y)

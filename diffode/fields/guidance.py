@@ -81,19 +81,18 @@ class ClassifierFree(Wrapped):
     @property
     def calls_per_evaluation(self) -> int:  # type: ignore[override]
         """The most network calls that an evaluation takes."""
-        return self._cost(self.weight != 0 or self.interval is not None, self.weight != 1)
+        told = self.weight != 0 or self.interval is not None
+        most, other = self.inner.calls_per_evaluation, (self.weak or self.inner)
+        return most * told + other.calls_per_evaluation * (self.weight != 1)
 
     def calls(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t."""
-        return self._cost(*self._needs(self.guided_at(t)))
-
-    def _cost(self, told: bool, reference: bool) -> int:
-        own = self.inner.calls_per_evaluation
-        return own * told + reference * (self.weak or self.inner).calls_per_evaluation
+        told, reference = self._needs(self.guided_at(t))
+        return self.inner.calls(t) * told + (self.weak or self.inner).calls(t) * reference
 
     def _needs(self, on: Tensor) -> tuple[bool, bool]:
         """Whether the field that is told y is needed, and the reference."""
-        if self.interval is None:
+        if self.interval is None or self.weight == 1:
             return self.weight != 0, self.weight != 1
         if transformed():  # no value can be looked at
             return True, True

@@ -62,7 +62,8 @@ class DPS(Solver):
         width = 1.0 if field.scaling is None else float(field.scaling.width.square().mean().sqrt())
         for k, (t, t_next) in enumerate(pairwise(times)):
             x0, n, covariance = Covariance.at(field, x, t, f.y)
-            f.nfe, f.network_calls = f.nfe + 1, f.network_calls + 2 * field.calls(t)
+            f.nfe += 1
+            f.network_calls += 2 * field.calls_per_evaluation  # all, under differentiation
             rest = seen.target - seen.operator(x0.double())
             length = rest.flatten(1).norm(dim=1).clamp_min(1e-12)
             uphill = covariance.product(seen.operator.adjoint(rest / expand_like(length, rest)))

@@ -16,8 +16,11 @@ from diffode.fields import (
     classifier_free,
     rescheduled,
 )
+from diffode.fields.operators import mask
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
+from diffode.solvers.dps import DPS
+from tests.wrappers import Counted
 
 POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)).double()
 CLASSES = torch.arange(30) % 3
@@ -114,6 +117,27 @@ def test_calls_follow_to_another_clock():
     guided = classifier_free(NORMAL, 3.0, (0.2, 2.0))
     other = rescheduled(guided, "logsnr")
     assert [other.calls(torch.tensor(v).log()) for v in (0.1, 1.0)] == [1, 2]
+
+
+@pytest.mark.parametrize("solver", ["heun", "dopri5-rows"])
+def test_the_calls_of_guidance_around_guidance_are_those_that_are_made(solver):
+    counted = Counted(NORMAL)
+    weak = classifier_free(counted, 2.0, (0.2, 2.0))
+    guided = classifier_free(classifier_free(counted, 3.0, (0.5, 5.0)), 2.0, (0.1, 1.0), weak)
+    assert guided.calls_per_evaluation == 4
+    drawn = sample(guided, 4, solver, steps=12, y=Y)
+    assert drawn.network_calls == len(counted.made)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.0])
+def test_the_calls_in_an_interval_are_those_that_are_made_under_differentiation(weight):
+    counted = Counted(NORMAL)
+    guided = classifier_free(counted, weight, (0.2, 2.0))
+    drawn = sample(
+        guided, 4, DPS(mask(torch.tensor([True, True, False])), [0.0, 0.5]), steps=8, y=Y
+    )
+    last = guided.calls(drawn.times[-1])
+    assert drawn.network_calls - last == 2 * (len(counted.made) - last)  # a product for each
 
 
 @pytest.mark.parametrize(
