@@ -23,6 +23,10 @@ points = Empirical(load("moons").train[:60], Karras(0.05, 20.0))
 number = 3
 
 
+def nothing():
+    return None
+
+
 def squares(event_shape):
     return operator(torch.square, event_shape)
 
@@ -71,12 +75,17 @@ def images(tmp_path):
         (
             "restore",
             "--operator mask:pickled.npy --noise .1",
-            "files of pickled objects are not opened",
+            "pickled.npy: numpy cannot read this (it holds objects)",
         ),
         (
             "restore",
             "--operator MINE:number --noise .1",
             "is an object of type int; wanted a LinearOp",
+        ),
+        (
+            "restore",
+            "--operator MINE:nothing --noise .1",
+            ":nothing takes the arguments (); wanted a LinearOperator, or a function of the shape",
         ),
         ("restore", "--operator MINE:squares --noise .1", "got a function that is not linear"),
         ("restore", "--operator blur:1 --noise 0", "got --noise 0; wanted a number abov"),
@@ -87,7 +96,9 @@ def images(tmp_path):
         ("inpaint", "--mask half:middle", "got half:middle; wanted half:left, right, top or"),
         ("inpaint", "--mask box:1,2,3", "got box:1,2,3; wanted whole numbers"),
         ("inpaint", "--mask box:6,0,4,4", "which is not inside an image of 8 x 8"),
-        ("inpaint", "--mask random:1.0", "in which nothing is seen"),
+        ("inpaint", "--mask random:1.0", "got random:1.0; wanted the fraction that is hidden"),
+        ("inpaint", "--mask random:0.999", "mask:random:0.999: got a mask in which nothing is"),
+        ("inpaint", "--mask bytes.npy", "mask:bytes.npy: got a mask with numbers but 0 and 1"),
         ("inpaint", "--mask random:0.001", "mask:random:0.001 hides nothing"),
         ("inpaint", "--mask ones.npy", "mask:ones.npy hides nothing"),
         ("inpaint", "--mask wide.npy", "got a mask of shape (2, 5) for points of shape (1, 8,"),
@@ -105,6 +116,7 @@ def test_what_cannot_be_restored_is_refused(
     monkeypatch.chdir(tmp_path)
     np.save("wide.npy", np.ones((2, 5)) * np.array([1, 1, 0, 0, 0]))
     np.save("ones.npy", np.ones((8, 8)))
+    np.save("bytes.npy", np.tile([0, 255], (8, 4)).astype("uint8"))
     np.save("pickled.npy", np.array([print, {}], dtype=object))
     before = set(tmp_path.iterdir())
     given = given.replace("MINE", str(mine)).split()

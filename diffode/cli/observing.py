@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from diffode.rng import Rng
 Shape = tuple[int, ...]
 KINDS = "downsample:FACTOR, blur:PIXELS, mask:MASK, matrix:FILE.npy or mine.py:name"
 MASKS = "box:TOP,LEFT,HEIGHT,WIDTH, half:SIDE, random:FRACTION or FILE.npy"
+_OF_CODE = "wanted a LinearOperator, or a function of the shape of a point that makes one"
 SIDES = ("left", "right", "top", "bottom")
 
 
@@ -43,13 +45,24 @@ def operator_of(text: str, event: Shape, seed: int = 0) -> LinearOperator:
         hint = suggest(kind, list(_KINDS))
         raise ValueError(f"no operator {quoted(text)}; {hint}wanted {KINDS}")
     made = code.run(place)
-    made = made if isinstance(made, LinearOperator) or not callable(made) else made(event)
+    if not isinstance(made, LinearOperator) and callable(made):
+        _require_takes_a_shape(made, text)
+        made = made(event)
     if not isinstance(made, LinearOperator):
-        raise TypeError(
-            f"{text} is an object of type {type(made).__name__}; wanted a LinearOperator, or a "
-            "function of the shape of a point that makes one"
-        )
+        raise TypeError(f"{text} is an object of type {type(made).__name__}; {_OF_CODE}")
     return made
+
+
+def _require_takes_a_shape(made: Callable[..., object], text: str) -> None:
+    """Refuse a function or a class that takes other arguments."""
+    try:
+        signature = inspect.signature(made)
+    except ValueError:  # of a builtin that does not say
+        return
+    try:
+        signature.bind(())
+    except TypeError:
+        raise TypeError(f"{text} takes the arguments {signature}; {_OF_CODE}") from None
 
 
 def _downsample(text: str, event: Shape, seed: int) -> LinearOperator:
@@ -70,9 +83,13 @@ def _mask(text: str, event: Shape, seed: int) -> LinearOperator:
     shape, _, argument = text.partition(":")
     hides = _HIDES.get(shape)
     seen = _array(text, "mask") if hides is None else ~hides(argument, event, seed)
+    try:
+        made = mask(seen, event)
+    except ValueError as error:
+        raise ValueError(f"mask:{text}: {error}") from None
     if bool(seen.all()):
         raise ValueError(f"mask:{text} hides nothing; wanted one that hides a part")
-    return mask(seen, event)
+    return made
 
 
 def _box(text: str, event: Shape, seed: int) -> Tensor:
@@ -105,6 +122,8 @@ def _half(text: str, event: Shape, seed: int) -> Tensor:
 def _random(text: str, event: Shape, seed: int) -> Tensor:
     """Hidden pixels of images, or coordinates of points, so many of them by chance."""
     fraction = _number(text, "random")
+    if fraction >= 1:
+        raise ValueError(f"got random:{text}; wanted the fraction that is hidden, below 1")
     shape = event[1:] if len(event) == 3 else event
     size = math.prod(shape)
     count = round(fraction * size)
@@ -141,7 +160,10 @@ def _array(text: str, kind: str) -> Tensor:
     if not text.endswith((".npy", ".npz")):
         wanted = f"wanted {MASKS}" if kind == "mask" else "wanted a .npy file, matrix:FILE.npy"
         raise ValueError(f"got {kind}:{text}; {wanted}")
-    found = list(load_arrays(Path(text)).values())
+    try:
+        found = list(load_arrays(Path(text)).values())
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from None
     if len(found) != 1 or found[0].dtype.kind not in "biuf" or not found[0].size:
         raise ValueError(f"{text}: wanted one array of numbers")
     value = torch.from_numpy(found[0].astype("float64"))

@@ -13,6 +13,7 @@ from diffode.fields.base import AffineField
 from diffode.fields.linear import LinearOperator
 from diffode.fields.reschedule import Rescheduled
 from diffode.fields.wrapped import Wrapped
+from diffode.options import counted
 
 
 class Observation(NamedTuple):
@@ -71,7 +72,10 @@ def one_observation(
     """
     seen = observed(field, operator, observation, noise)
     if seen.target.shape != operator.observed_shape:
-        raise ValueError(f"got {len(seen.target)} observations; wanted one, of what is observed")
+        raise ValueError(
+            f"got {counted(len(seen.target), 'observation')}; wanted one, of the shape of "
+            "what is observed"
+        )
     return seen
 
 

@@ -153,6 +153,16 @@ def test_the_label_changes_half_way():
     torch.testing.assert_close(back[[0, 2]], x, atol=1e-4, rtol=0)
 
 
+def test_the_middle_of_every_way_has_the_second_label():
+    """Fractions such as 7 / 14 fall short of one half in single precision."""
+    field = mixture()
+    a, b = random_pairs(field, 3)
+    for count in (15, 27, 29):
+        way = interpolate(field, a, b, count, y=0, y_b=1, nfe=30).x
+        labels = LABELS[torch.cdist(way, MEANS).argmin(1)].view(3, count)
+        assert labels.sum(1).tolist() == 3 * [(count + 1) // 2]
+
+
 def test_guided_fields_interpolate():
     for plain in (mixture(), poisson(128.0)):
         field = classifier_free(plain, 2.0)
