@@ -44,7 +44,7 @@ from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_interval, as_weight, in_words, inside, require_affine
 from diffode.fields.guided import MAX_RHO
-from diffode.fields.poisson import PoissonField
+from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import Spherical, is_normal, is_student
 
@@ -181,10 +181,9 @@ def classifier_guided(
             fit the field, or Student-t noise with N + D of 2 or less.
     """
     require_affine(field)
-    if not isinstance(field, PoissonField):
-        return ClassifierGuided(field, classifier, weight, interval)
-    inner = ClassifierGuided(field.inner, classifier, weight, interval)
-    return PoissonField(inner, field.q, field.radius, field.max_radius)
+    return around_plane_form(
+        field, lambda inner: ClassifierGuided(inner, classifier, weight, interval)
+    )
 
 
 def classifier_of(field: Field) -> nn.Module:

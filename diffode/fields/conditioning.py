@@ -34,7 +34,7 @@ from diffode.fields.covariance import Covariance
 from diffode.fields.guidance import require_affine
 from diffode.fields.linear import LinearOperator
 from diffode.fields.observations import Observation, observed
-from diffode.fields.poisson import PoissonField
+from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_normal, is_student
 
@@ -211,10 +211,7 @@ def conditioned(
     """
     require_affine(field)
     seen = observed(field, operator, observation, noise)
-    if not isinstance(field, PoissonField):
-        return Conditioned(field, seen, method)
-    inner = Conditioned(field.inner, seen, method)
-    return PoissonField(inner, field.q, field.radius, field.max_radius)
+    return around_plane_form(field, lambda inner: Conditioned(inner, seen, method))
 
 
 def _as_method(method: Method, operator: LinearOperator) -> Method:

@@ -27,7 +27,7 @@ from torch import Tensor
 from diffode.data.scaling import same_units
 from diffode.doors import as_time, needs_labels, transformed
 from diffode.fields.base import AffineField, expand_like
-from diffode.fields.poisson import PoissonField
+from diffode.fields.poisson import PoissonField, around_plane_form
 from diffode.fields.wrapped import Wrapped
 
 
@@ -173,16 +173,15 @@ def classifier_free(
     Raises:
         TypeError: a field without E[x_0 | x].
         ValueError: a weight or an interval that are no numbers to use, a field that knows no
-            labels or no null label, or a weaker field of another path, units or labels.
+            labels or no null label, a weaker field of another path, units or labels, or another
+            wrapper around a `PoissonField`, which is put around the guided one.
 
     References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al.
     (2024), https://arxiv.org/abs/2406.02507, eq. 3.
     """
     require_affine(field)
-    if not isinstance(field, PoissonField):
-        return ClassifierFree(field, weight, interval, weak)
-    inner = ClassifierFree(field.inner, weight, interval, _plane(weak))
-    return PoissonField(inner, field.q, field.radius, field.max_radius)
+    weak = _plane(weak) if isinstance(field, PoissonField) else weak
+    return around_plane_form(field, lambda inner: ClassifierFree(inner, weight, interval, weak))
 
 
 def in_words(

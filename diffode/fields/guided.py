@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from diffode.doors import as_time
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.critics import ascent, is_smooth
-from diffode.fields.poisson import PoissonField
+from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_normal, is_student
 
@@ -172,7 +172,6 @@ def discriminator_guided(
             f"{type(field).__name__} only states a velocity; discriminator guidance corrects the "
             "score of an affine field"
         )
-    if isinstance(field, PoissonField):
-        inner = DiscriminatorGuided(field.inner, critic, weight, max_rho)
-        return PoissonField(inner, field.q, field.radius, field.max_radius)
-    return DiscriminatorGuided(field, critic, weight, max_rho)
+    return around_plane_form(
+        field, lambda inner: DiscriminatorGuided(inner, critic, weight, max_rho)
+    )

@@ -14,6 +14,7 @@ https://arxiv.org/abs/2302.04265.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -153,3 +154,29 @@ class PoissonField(Wrapped):
     def _describe(self) -> list[str]:
         form = "plane form" if self.q is None else f"bound to {len(self.q)} rows"
         return [*super()._describe(), form]
+
+
+def around_plane_form(
+    field: AffineField, wrap: Callable[[AffineField], AffineField]
+) -> AffineField:
+    """A wrapper around a field: inside of a `PoissonField`, where each row has its own level.
+
+    Arguments:
+        field: what to wrap.
+        wrap: makes the wrapper.
+
+    Raises:
+        ValueError: a PoissonField inside of another wrapper, whose one level for all rows is not
+            that of the rows.
+    """
+    if isinstance(field, PoissonField):
+        return PoissonField(wrap(field.inner), field.q, field.radius, field.max_radius)
+    inner = field
+    while isinstance(inner, Wrapped):
+        inner = inner.inner
+        if isinstance(inner, PoissonField):
+            raise ValueError(
+                f"got a {type(field).__name__} around a PoissonField, whose rows have levels of "
+                "their own; change the PoissonField first, then put the other around it"
+            )
+    return wrap(field)

@@ -233,3 +233,18 @@ def test_a_field_around_guidance_is_given_an_observation():
     field = conditioned(WRAPPERS["guided"], seen, torch.ones(4, 1), 0.3)
     drawn = sample(field, 4, nfe=10, y=Y)
     assert drawn.x.isfinite().all() and drawn.network_calls == 4 * drawn.nfe
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda field: classifier_free(field, 2.0, (0.2, 2.0)),
+        lambda field: classifier_guided(field, ExactClassifier(STUDENT)),
+        lambda field: discriminator_guided(field, critic_network((3,))),
+        lambda field: conditioned(field, mask([True, False, False]), [0.5], 0.1),
+    ],
+)
+def test_what_looks_at_the_noise_level_is_put_inside_a_poisson_field_or_refused(change):
+    assert isinstance(change(POISSON), PoissonField)
+    with pytest.raises(ValueError, match=r"around a PoissonField|on another clock; condition the"):
+        change(rescheduled(POISSON, "theta"))
