@@ -118,6 +118,39 @@ def test_eval_draws_by_the_datas_labels_and_keeps_guidances_apart(poisson, tmp_p
     assert not (found["2"]["x"] == found["3"]["x"]).any()
 
 
+OWN = """
+import diffode, torch
+from diffode.fields import Wrapped, classifier_guided
+from torch import nn
+
+class Moved(Wrapped):
+    def posterior(self, x, t, y=None):
+        x0 = BY * self.inner.denoise(x, t, y)
+        return x0, (x - x0) / torch.as_tensor(t).reshape(-1, 1).to(x)
+
+class Slope(nn.Module):
+    classes = 8
+    def forward(self, u, rho):
+        return BY * u.flatten(1)[:, :1].expand(-1, 8) * u.new_tensor(range(8))
+
+field = diffode.load(PLACE).field
+weak, by = Moved(field), classifier_guided(field, Slope())
+"""
+
+
+@pytest.mark.parametrize("option", ["weak", "classifier"])
+def test_eval_draws_anew_where_the_code_that_guides_has_changed(option, labelled, tmp_path):
+    name, found = "weak" if option == "weak" else "by", []
+    for by in (0.5, 0.9):
+        code = OWN.replace("BY", str(by)).replace("PLACE", repr(str(labelled)))
+        (tmp_path / "own.py").write_text(code)
+        given = ["--guidance", "2", f"--{option}", f"{tmp_path}/own.py:{name}", "--nfe", "4"]
+        command = ["eval", str(labelled), "--samples", "30", "--device", "cpu"]
+        assert run([*command, *given, "--out", str(tmp_path / str(by))]) == 0
+        found.append(arrays(tmp_path / str(by) / "samples.npz")["x"])
+    assert (found[0] != found[1]).any()
+
+
 def other(folder, name, *given):
     made(folder / name, *given)
     return folder / name / "run"
@@ -167,6 +200,14 @@ def test_a_network_without_a_null_label_is_guided_by_a_weaker_one_alone(
         capsys, *given
     )
     draw(bare, tmp_path / "x.npz", "--label", 1, "--guidance", 2, "--weak", labelled)
+
+
+def test_a_classifier_of_other_data_is_refused(plain, folder, tmp_path, capsys):
+    by = other(folder, "by", "classifier", "moons", "--labels")
+    given = ("--label", 1, "--guidance", 2, "--classifier", by, "--out", tmp_path / "x.npz")
+    message = refused(capsys, "sample", plain, *given)
+    assert f"--classifier {by} was trained on other data than {plain}, which differ" in message
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def _drawing(
     if code := admission.origins({**things, "solver": asked.solver or target.solver}):
         about.append(code)
     about += [] if guidance is None else [guidance.key]
-    if target.checkpoint is None:  # code, which may change while its tensors do not
+    others = [] if guidance is None else guidance.others
+    if any(t.checkpoint is None for t in (target, *others)):  # code, whose tensors may stay
         about.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
     return key_of(about)
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from diffode import admission
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.scaling import same_units
 from diffode.doors import needs_labels
@@ -62,12 +63,13 @@ class Guidance:
         """
         require_affine(field)
         assert isinstance(field, AffineField)
+        for other in self.others:
+            _require_data("--weak" if other is self.weak else "--classifier", other, name, data)
         if self.classifier is not None:
             return _by(self.classifier, field, self.weight, self.interval)
         if self.weak is None:
             _require_null(field, name)
             return classifier_free(field, self.weight, self.interval)
-        self._require_data(name, data)
         weak = self.weak.field.to(field.device)
         try:
             require_affine(weak)
@@ -109,28 +111,23 @@ class Guidance:
         return {"weight": self.weight, "interval": plain(self.interval), "weak": weak, **by}
 
     @property
+    def others(self) -> list[Target]:
+        """The weaker TARGET, or that of the classifier, if there is one."""
+        return [target for target in (self.weak, self.classifier) if target is not None]
+
+    @property
     def key(self) -> list[Any]:
-        """What decides the samples, the numbers of a weaker field or a classifier included."""
+        """What decides the samples: the numbers and the code of another run included."""
         weak, *by = (
             key_of_values(*target.field.state_dict().values()) if target else None
             for target in (self.weak, *filter(None, [self.classifier]))
         )
-        return [self.weight, self.interval, weak, *by]
+        code = (admission.origins(t.plan.named) for t in self.others if t.plan is not None)
+        return [self.weight, self.interval, weak, *by, *filter(None, code)]
 
     def __str__(self) -> str:
         weak, by = (None if t is None else t.name for t in (self.weak, self.classifier))
         return in_words(self.weight, self.interval, weak, by)
-
-    def _require_data(self, name: str, data: Fingerprint | None) -> None:
-        """Refuse a weaker run that was trained on other data, where both are known."""
-        assert self.weak is not None
-        own = None if self.weak.plan is None else self.weak.plan.fingerprint
-        if own is None or data is None or not (differs := data.differs(own)):
-            return
-        raise ValueError(
-            f"--weak {self.weak.name} was trained on other data than {name}, which differ in "
-            f"{differs}; give a weaker run of the same data"
-        )
 
 
 def plain(interval: tuple[float, float] | None) -> list[float | str] | None:
@@ -166,6 +163,16 @@ def guidance_of(
                 f"got {option} without --guidance, which it is for; give --guidance 2, for example"
             )
     return None
+
+
+def _require_data(option: str, other: Target, name: str, data: Fingerprint | None) -> None:
+    """Refuse another run that was trained on other data, where both are known."""
+    own = None if other.plan is None else other.plan.fingerprint
+    if own is not None and data is not None and (differs := data.differs(own)):
+        raise ValueError(
+            f"{option} {other.name} was trained on other data than {name}, which differ in "
+            f"{differs}; give a run of the same data"
+        )
 
 
 def _by(
