@@ -20,6 +20,8 @@ from diffode.viz.restored import restored_picture
 from tests.runs import arrays
 
 MINE = """
+import torch
+
 from diffode.data import load
 from diffode.data.scaling import Scaling
 from diffode.fields import Empirical, Karras
@@ -28,6 +30,8 @@ from diffode.priors import StudentT
 
 x = load("digits").train[:40]
 exact = Empirical(x, Karras(0.05, 20.0), bandwidth=0.1)
+columns = Empirical(torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]), Karras(0.05, 20.0))
+columns.scaling = Scaling("standard", torch.tensor([5.0, 0.0]), torch.tensor([100.0, 1.0]))
 poisson = Empirical(x, Karras(0.05, 20.0), StudentT(64))
 points = Empirical(load("moons").train[:60], Karras(0.05, 20.0), bandwidth=0.1)
 labelled = Empirical(x, Karras(0.05, 20.0), bandwidth=0.1, labels=load("digits").train_labels[:40])
@@ -150,6 +154,26 @@ def test_all_is_in_the_units_of_the_data(mine, images, tmp_path, capsys):
     assert "lie between -1 and 1, and this run takes them in the" in capsys.readouterr().err
     restored(tmp_path, "restore", f"{mine}:exact", images, *given, "--noise", "25.5")
     assert "the noise 25.5 is larger than the data's standard dev" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seen", "noise", "said"),
+    [
+        ([1, 0], 50, ""),
+        ([0, 1], 50, "deviation, 1"),
+        ([0, 1], 0.5, ""),
+    ],
+)
+def test_noise_is_held_against_the_columns_that_are_seen(
+    seen, noise, said, mine, tmp_path, capsys
+):
+    """Of two columns one is a hundred times as wide as the other."""
+    np.save(tmp_path / "seen.npy", np.array(seen))
+    np.save(tmp_path / "x.npy", np.array([[5.0, 0.0], [105.0, 1.0]]))
+    columns = ["inpaint", f"{mine}:columns", tmp_path / "x.npy", "--draws", "1"]
+    restored(tmp_path, *columns, "--mask", tmp_path / "seen.npy", "--noise", noise)
+    err = capsys.readouterr().err
+    assert said in err and ("warning" in err) == bool(said)
 
 
 def test_test_data_of_a_run_are_observed_first(edm, tmp_path):

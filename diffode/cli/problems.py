@@ -74,12 +74,13 @@ def problem_of(asked: Restoration, target: Target, text: str, noise: float | Non
     """
     field = affine(target)
     operator = operator_of(text, field.event_shape, asked.seed)
-    noise = _hundredth(field) if noise is None else noise
+    std = _seen(field, operator) if text.startswith(_KEEPS_UNITS) else math.inf
+    noise = std / 100 if noise is None else noise
     if not 0 < noise < math.inf:
         raise ValueError(
             f"got --noise {noise:g}; wanted a number above 0, a small one where there is none"
         )
-    if text.startswith(_KEEPS_UNITS) and noise > (std := 100 * _hundredth(field)):
+    if noise > std:
         warn(f"the noise {noise:.3g} is larger than the data's standard deviation, {std:.3g}")
     if asked.degrade or asked.file in SPLITS:
         original, rows, whole = _whole_points(asked, target)
@@ -118,7 +119,11 @@ def _whole_points(asked: Restoration, target: Target) -> tuple[Tensor, Tensor, i
     return data_units(points[rows], data.scaling), rows, len(points)
 
 
-def _hundredth(field: AffineField) -> float:
-    """A hundredth of the standard deviation of a field's data, in their units."""
-    width = 1.0 if field.scaling is None else float(field.scaling.width.min())
-    return field.moments[1] * width / 100
+def _seen(field: AffineField, operator: LinearOperator) -> float:
+    """The standard deviation of the data that are seen, in their units.
+
+    Of columns in units of their own it is that of the narrowest.
+    """
+    one = torch.ones(1, *field.event_shape, dtype=torch.float64)
+    width = one if field.scaling is None else one * field.scaling.width
+    return field.moments[1] * float(operator(width).min())
