@@ -77,7 +77,7 @@ class Field(Tables, metaclass=SeenThrough):
         unconditional: whether it takes no labels; False where the field does not say.
         scaling: from the data's units to those of the field; None where they are the same.
         calls_per_evaluation: the most calls of a network that an evaluation takes: 1, and 2 under
-            guidance. `calls` says it for a time.
+            guidance. `calls_at` says it for a time.
     """
 
     prior: Spherical | None
@@ -102,7 +102,7 @@ class Field(Tables, metaclass=SeenThrough):
         x = prior.sample((n, *self.event_shape), rng, device=self.device)
         return Start(x, self)
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The calls of a network that an evaluation at time t, shape () or (B,), takes."""
         return self.calls_per_evaluation
 

@@ -88,9 +88,9 @@ class ClassifierGuided(Wrapped):
         """The most network calls of an evaluation, the classifier and its slope being one."""
         return self.inner.calls_per_evaluation + (self.weight != 0)
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t."""
-        return self.inner.calls(t) + self._needed(self.guided_at(t))
+        return self.inner.calls_at(t) + self._needed(self.guided_at(t))
 
     def _needed(self, on: Tensor) -> bool:
         return self.weight != 0 and (transformed() or bool(on.any()))

@@ -98,7 +98,7 @@ class Conditioned(Wrapped):
         """Network calls: a product with the Jacobian, a backward pass to x, counts as one."""
         return (1 + self.products) * self.inner.calls_per_evaluation
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation; under differentiation all of them are made."""
         return self.calls_per_evaluation
 

@@ -85,10 +85,10 @@ class ClassifierFree(Wrapped):
         most, other = self.inner.calls_per_evaluation, (self.weak or self.inner)
         return most * told + other.calls_per_evaluation * (self.weight != 1)
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t."""
         told, reference = self._needs(self.guided_at(t))
-        return self.inner.calls(t) * told + (self.weak or self.inner).calls(t) * reference
+        return self.inner.calls_at(t) * told + (self.weak or self.inner).calls_at(t) * reference
 
     def _needs(self, on: Tensor) -> tuple[bool, bool]:
         """Whether the field that is told y is needed, and the reference."""
@@ -196,13 +196,17 @@ def in_words(
         weight, interval: as for `classifier_free`.
         weak, classifier: what the weaker field or the classifier is called, if there is one.
     """
-    parts = [f"guidance {weight:g}"]
+    parts = [f"guidance {_number(weight)}"]
     parts += [] if classifier is None else [f"by {classifier}"]
     parts += [] if weak is None else [f"away from {weak}"]
-    parts += (
-        [] if interval is None else [f"at rho {float(interval[0]):g} to {float(interval[1]):g}"]
-    )
+    parts += [] if interval is None else ["at rho " + " to ".join(map(_number, interval))]
     return " ".join(parts)
+
+
+def _number(value: float | str) -> str:
+    """A number in as few digits as tell it from all others."""
+    short = f"{float(value):g}"
+    return short if float(short) == float(value) else repr(float(value))
 
 
 def require_affine(field: object) -> None:

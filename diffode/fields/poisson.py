@@ -142,9 +142,9 @@ class PoissonField(Wrapped):
         x0 = self.inner.denoise(x, self._own(t), y)
         return x0, (x - x0) / expand_like(t, x)
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t, each row at a level of its own."""
-        return self.inner.calls(t if self.q is None else self._own(t))
+        return self.inner.calls_at(t if self.q is None else self._own(t))
 
     def _own(self, t: Tensor) -> Tensor:
         """Each row's time of the inner field, q t / sqrt(D)."""

@@ -180,9 +180,9 @@ class Rescheduled(Wrapped):
         """The field's own times for times of this one; the ends are exact."""
         return _transported(t, self.schedule, self.inner.schedule)
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at this field's time t."""
-        return self.inner.calls(self.native(t))
+        return self.inner.calls_at(self.native(t))
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None

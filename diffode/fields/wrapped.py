@@ -61,9 +61,9 @@ class Wrapped(AffineField):
         """The most network calls that an evaluation of the inner field takes."""
         return self.inner.calls_per_evaluation
 
-    def calls(self, t: Tensor) -> int:
+    def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation of the inner field at time t."""
-        return self.inner.calls(t)
+        return self.inner.calls_at(t)
 
     def around(self, inner: AffineField) -> Self:
         """The same change made to another inner field."""

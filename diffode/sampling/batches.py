@@ -42,7 +42,7 @@ def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:
         s,
         x=x,
         nfe=s.nfe + 1,
-        network_calls=s.network_calls + field.calls(s.times[-1]),
+        network_calls=s.network_calls + field.calls_at(s.times[-1]),
         nfe_per_row=s.nfe_per_row + done,
         status=with_lost(s.status, x),
         path=None if s.path is None else torch.cat((s.path[:-1], x[None])),

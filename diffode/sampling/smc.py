@@ -140,7 +140,7 @@ def twisted(
         path=None,
         t_end=float(times[-1]),
         final="denoise",
-        network_calls=sum(given.calls(t) for t in times[:-1]) + field.calls(times[-1]),
+        network_calls=sum(given.calls_at(t) for t in times[:-1]) + field.calls_at(times[-1]),
         particles=size,
         ess=ess,
         resamplings=cloud.resamplings,

@@ -30,7 +30,7 @@ class Solution:
         nfe: evaluations of the field, the final denoising included.
         nfe_per_row: the same for each row, shape (B,).
         network_calls: calls of the network in these evaluations: as many, but for guided fields
-            (`Field.calls`).
+            (`Field.calls_at`).
         status: 0 for each row that reached its end, 1 where the budget of evaluations was spent
             before, 2 where x or the velocity is not finite, shape (B,).
         path: the states at ``times``, shape (len(times), B, *event), if asked for: the first is
@@ -124,7 +124,7 @@ class CountedField:
 
     def _count(self, t: Tensor) -> None:
         self.nfe += 1
-        self.network_calls += self.field.calls(t)
+        self.network_calls += self.field.calls_at(t)
 
     def level(self, t: Tensor) -> Level:
         """The noise level at time t, no evaluation."""

@@ -220,7 +220,7 @@ def test_it_goes_the_same_way_on_another_clock(name):
     start = field.start(4, Rng(0), y)
     moved = rescheduled(start.field, "logsnr" if "rectified" not in name else "theta")
     for t in times[1:-1]:
-        assert moved.calls(moved.times(t)) == start.field.calls(t)
+        assert moved.calls_at(moved.times(t)) == start.field.calls_at(t)
 
 
 def test_an_error_budget_of_a_field_guided_to_labels_says_why_there_is_none():

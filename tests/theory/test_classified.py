@@ -119,7 +119,7 @@ def test_a_network_is_not_asked_for_labels_and_calls_are_counted():
     plain = Empirical(x, Karras(0.05, 100.0))  # refuses labels
     classifier = ExactClassifier(exact())
     guided = classifier_guided(plain, classifier, 2.0, (0.2, 2.0))
-    assert [guided.calls(torch.tensor(t)) for t in (0.1, 0.2, 1.0, 2.0, 5.0)] == [1, 2, 2, 2, 1]
+    assert [guided.calls_at(torch.tensor(t)) for t in (0.1, 0.2, 1.0, 2.0, 5.0)] == [1, 2, 2, 2, 1]
     y = torch.tensor([0, 1, 2, 0])
     drawn = sample(guided, 4, "heun", steps=10, y=y)
     assert drawn.nfe < drawn.network_calls < 2 * drawn.nfe
@@ -146,7 +146,7 @@ def test_guidance_is_off_where_no_signal_is_left():
     guided = classifier_guided(field, ExactClassifier(field))
     x, y = noisy(field, 1.0)
     assert torch.equal(guided.velocity(x, 1.0, y), field.velocity(x, 1.0))
-    assert guided.calls(torch.tensor(1.0, dtype=torch.float64)) == 1
+    assert guided.calls_at(torch.tensor(1.0, dtype=torch.float64)) == 1
 
 
 INNER = {

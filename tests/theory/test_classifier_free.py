@@ -10,6 +10,7 @@ from diffode.data.scaling import Scaling
 from diffode.fields import (
     VP,
     Empirical,
+    Field,
     Karras,
     PoissonField,
     Rectified,
@@ -71,7 +72,7 @@ def test_an_interval_is_guided_inside_and_plain_outside_and_counted():
         expected = (everywhere if on else NORMAL).posterior(X, t, Y)
         for got, wanted in zip(guided.posterior(X, t, Y), expected, strict=True):
             assert torch.equal(got, wanted)
-        assert guided.calls(torch.tensor(t)) == 1 + on
+        assert guided.calls_at(torch.tensor(t)) == 1 + on
     drawn = sample(guided, 4, "heun", steps=10, y=Y)
     assert drawn.nfe < drawn.network_calls < 2 * drawn.nfe
     assert guided.calls_per_evaluation == 2
@@ -86,12 +87,12 @@ def test_rows_on_both_sides_of_an_edge_are_each_their_own():
             guided.denoise(X[i : i + 1], t[i], Y[i : i + 1]), whole[i : i + 1]
         )
     zero = classifier_free(NORMAL, 0.0, (0.2, 2.0))
-    assert (zero.calls(t), zero.calls(t[:1]), zero.calls(t[1:3])) == (2, 1, 1)
+    assert (zero.calls_at(t), zero.calls_at(t[:1]), zero.calls_at(t[1:3])) == (2, 1, 1)
 
 
 def test_guidance_up_to_infinity_is_on_where_no_signal_is_left():
     guided = classifier_free(exact(Rectified()), 2.0, (0.3, math.inf))
-    assert guided.calls(torch.tensor(guided.span[0], dtype=torch.float64)) == 2
+    assert guided.calls_at(torch.tensor(guided.span[0], dtype=torch.float64)) == 2
 
 
 def test_a_weaker_field_takes_the_nulls_place():
@@ -116,7 +117,7 @@ def test_each_row_of_a_poisson_flow_is_guided_at_its_own_level():
 def test_calls_follow_to_another_clock():
     guided = classifier_free(NORMAL, 3.0, (0.2, 2.0))
     other = rescheduled(guided, "logsnr")
-    assert [other.calls(torch.tensor(v).log()) for v in (0.1, 1.0)] == [1, 2]
+    assert [other.calls_at(torch.tensor(v).log()) for v in (0.1, 1.0)] == [1, 2]
 
 
 @pytest.mark.parametrize("solver", ["heun", "dopri5-rows"])
@@ -136,7 +137,7 @@ def test_the_calls_in_an_interval_are_those_that_are_made_under_differentiation(
     drawn = sample(
         guided, 4, DPS(mask(torch.tensor([True, True, False])), [0.0, 0.5]), steps=8, y=Y
     )
-    last = guided.calls(drawn.times[-1])
+    last = guided.calls_at(drawn.times[-1])
     assert drawn.network_calls - last == 2 * (len(counted.made) - last)  # a product for each
 
 
@@ -189,3 +190,17 @@ def test_a_field_says_how_it_is_guided_wherever_that_stands():
     assert "guidance 2 at rho 0.5 to inf" in repr(guided)
     assert "guidance 2 away from Empirical" in repr(classifier_free(NORMAL, 2.0, weak=NORMAL))
     assert "guidance 2 at rho 0.5" in repr(rescheduled(guided, "theta"))
+    near = classifier_free(NORMAL, 2.0000001, (0.5, 3.0000001))  # another row of a table
+    assert "guidance 2.0000001 at rho 0.5 to 3.0000001" in repr(near)
+
+
+def test_a_field_of_ones_own_may_keep_count_under_any_plain_name():
+    class Own(Field):
+        prior, span, event_shape, calls = Normal(), (1.0, 0.0), (2,), 0
+
+        def velocity(self, x, t, y=None):
+            self.calls += 1
+            return -x
+
+    own = Own()
+    assert sample(own, 3, "heun", nfe=4).network_calls == own.calls == 4
