@@ -196,7 +196,7 @@ def conditioned(
         field: an affine field of normal or Student-t noise, guided or conditioned ones too.
         operator: H, see `diffode.fields.operators`.
         observation: y in the units of the data, shape (\*observed) for all rows or (B,
-            \*observed), one for each.
+            \*observed), one for each; fewer rows take the first of them.
         noise: :math:`s_y > 0` in the units of the data.
         method: "pigdm", which takes one product with the Jacobian of :math:`E[x_0|x]` an
             evaluation, or "tmpd", which takes one for each observed number, 64 at most. As a

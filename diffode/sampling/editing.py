@@ -186,9 +186,10 @@ def _translated(
     require_noiseless(field, moves)
     parts = []
     for rows in slices(len(x), batch, progress):
+        part = field.rows(torch.arange(rows.start, rows.stop))
         own, other = (None if labels is None else labels[rows] for labels in (y_source, y))
-        there = encode(field, x[rows], y=own, at=t, **moves)
-        back = decode(field, there.x, y=other, at=t, final=final, **moves)
+        there = encode(part, x[rows], y=own, at=t, **moves)
+        back = decode(part, there.x, y=other, at=t, final=final, **moves)
         parts.append(both_ways(there, back))
     return concatenated(parts)
 

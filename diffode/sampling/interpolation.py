@@ -57,7 +57,7 @@ def interpolate(
     ``x.unflatten(0, (-1, count))`` has a pair a row.
 
     Arguments:
-        field: the field.
+        field: the field; where it holds a value for each row, a row is a pair.
         a, b: pairs of points in the units of the data, each of shape (K, *event). They are
             encoded, and come back to the error of the round trip (`diffode.sampling.round_trip`).
             Or pairs of latents, as `random_pairs` draws them.
@@ -84,7 +84,9 @@ def interpolate(
         ends = _paired(field, a, b)
         labels = _labels(field, y, y_b, len(ends) // 2)
         told = None if labels is None else torch.cat(labels)
-        there = encode(field, ends, y=told, batch=batch, progress=progress, **moves)
+        pair = torch.arange(len(ends) // 2)
+        own = field.rows(pair.repeat(2))
+        there = encode(own, ends, y=told, batch=batch, progress=progress, **moves)
         way = between(_prior(field), *_halves(there.latent), count)
         told = _on_the_way(labels, count)
 
@@ -93,7 +95,8 @@ def interpolate(
                 progress(len(ends) + done)
 
         final = final or "none"
-        back = decode(field, way, y=told, final=final, batch=batch, progress=show, **moves)
+        own = field.rows(pair.repeat_interleave(count))
+        back = decode(own, way, y=told, final=final, batch=batch, progress=show, **moves)
         return both_ways(_repeated(there, count), back)
     if not (isinstance(a, Latent) and isinstance(b, Latent)):
         raise TypeError("got a latent and points; give two of one kind, points or latents")
@@ -108,7 +111,7 @@ def interpolate(
         )
 
     def start(rows: Tensor, rng: Rng, labels: Tensor | None) -> Start:
-        own = field.rows(rows)
+        own = field.rows(rows // count)
         q = None if way.q is None else way.q[rows].to(field.device)
         return Start(way.x[rows].to(field.device), own if q is None else own.bind(q))
 

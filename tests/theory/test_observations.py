@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from diffode import sample
+from diffode import edit, interpolate, sample
 from diffode.data.scaling import Scaling
 from diffode.fields import Karras, Mixture, PoissonField, conditioned
 from diffode.fields.operators import mask
 from diffode.priors import StudentT
+from diffode.sampling import random_pairs
 
 MEANS = torch.tensor([[-1.0, 0.5], [1.0, -1.0]]).double()
 FIRST = mask([True, False])
@@ -55,3 +56,29 @@ def test_a_conditioned_field_says_so_whatever_is_around_it():
         "0.1 e by pigdm",
         "0.2 e by pigdm",
     ]
+
+
+def test_a_row_is_edited_by_its_own_observation_whatever_the_batch():
+    x, seen = MEANS.repeat(2, 1).float(), torch.tensor([[0.5], [-0.5], [1.0], [2.0]])
+    field = conditioned(mixture(), FIRST, seen, 0.1)
+    for deterministic in (True, False):
+        whole, parts = (
+            edit(field, x, 0.5, nfe=10, deterministic=deterministic, batch=batch).x
+            for batch in (None, 3)
+        )
+        torch.testing.assert_close(parts, whole)
+
+
+def test_both_ends_of_a_way_have_the_observation_of_their_pair():
+    seen = torch.tensor([[-1.0], [1.0]])
+    field = conditioned(mixture(), FIRST, seen, 0.3)
+    a, b = torch.tensor([[-1.2, 0.4], [0.9, -1.1]]), torch.tensor([[-0.8, 0.7], [1.2, -0.8]])
+    for count in (2, 3):
+        way = interpolate(field, a, b, count).x.unflatten(0, (2, count))
+        torch.testing.assert_close(way[:, 0], a, atol=1e-3, rtol=0)
+        torch.testing.assert_close(way[:, -1], b, atol=1e-3, rtol=0)
+        one = conditioned(mixture(), FIRST, seen[1], 0.3)
+        torch.testing.assert_close(way[1:].flatten(0, 1), interpolate(one, a[1:], b[1:], count).x)
+    latents = random_pairs(conditioned(mixture(), FIRST, [0.0], 0.3), 2)
+    drawn = interpolate(field, *latents, 3, nfe=20).x.unflatten(0, (2, 3))
+    torch.testing.assert_close(drawn[..., 0], seen.expand(2, 3), atol=0.9, rtol=0)
