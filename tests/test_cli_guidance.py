@@ -202,6 +202,16 @@ def test_a_network_without_a_null_label_is_guided_by_a_weaker_one_alone(
     draw(bare, tmp_path / "x.npz", "--label", 1, "--guidance", 2, "--weak", labelled)
 
 
+def test_what_is_guided_already_is_not_guided_again(labelled, tmp_path, capsys):
+    code = (
+        f"import diffode\nfield = diffode.fields.classifier_free(diffode.load({str(labelled)!r})"
+    )
+    (tmp_path / "own.py").write_text(code + ".field, 2.0)\n")
+    given = ("--label", 1, "--guidance", 2, "--out", tmp_path / "x.npz")
+    message = refused(capsys, "sample", f"{tmp_path}/own.py:field", *given)
+    assert "label_drop is 0 or it is guided already" in message
+
+
 def test_a_classifier_of_other_data_is_refused(plain, folder, tmp_path, capsys):
     by = other(folder, "by", "classifier", "moons", "--labels")
     given = ("--label", 1, "--guidance", 2, "--classifier", by, "--out", tmp_path / "x.npz")

@@ -242,6 +242,11 @@ def answer(
     if logits.ndim != 2 or len(logits) != len(u) or log_squares.shape[0] != len(u):
         shape = tuple(logits.shape)
         raise ValueError(f"the classifier gave logits of shape {shape}; wanted ({len(u)}, K)")
+    if getattr(classifier, "classes", None) not in (None, logits.shape[1]):
+        raise ValueError(
+            f"the classifier gave logits of {logits.shape[1]} classes and states "
+            f"{getattr(classifier, 'classes', None)}; wanted one for each"
+        )
     return logits.log_softmax(1), log_squares.to(logits).expand_as(logits)
 
 

@@ -212,3 +212,15 @@ def test_samples_of_a_guided_poisson_flow_are_the_class_s():
         drawn = sample(guided, 60, nfe=40, y=label, seed=3).x.double()
         assert p_value(drawn, x[y == label]) > 0.05
         assert p_value(drawn, x[y == 1]) < 0.01
+
+
+def test_a_classifier_that_answers_for_other_classes_than_it_states_is_refused():
+    class Few(torch.nn.Module):
+        classes = 5
+
+        def forward(self, u, rho):
+            return u[:, :2]
+
+    guided = classifier_guided(exact(), Few())
+    with pytest.raises(ValueError, match=r"logits of 2 classes and states 5"):
+        sample(guided, 3, nfe=4, y=3)
