@@ -18,6 +18,8 @@ digits = load("digits")
 x, y = digits.train[:40], digits.train_labels[:40]
 exact = Empirical(x, Karras(0.05, 20.0))
 labelled = Empirical(x, Karras(0.05, 20.0), labels=y)
+told = Empirical(x, Karras(0.05, 20.0), labels=y)
+told.needs_labels = True
 poisson = Empirical(x, Karras(0.05, 20.0), StudentT(1))
 points = Empirical(load("moons").train[:60], Karras(0.05, 20.0))
 number = 3
@@ -134,6 +136,8 @@ def test_targets_and_files_that_do_not_fit_are_refused(mine, images, tmp_path, c
     assert "got --method smc for a field of StudentT(dof=1) noise" in line
     line = refused(capsys, "inpaint", f"{mine}:points", images, *half)
     assert "got a mask half, which is of images, for points of shape (2,)" in line
+    line = refused(capsys, "inpaint", f"{mine}:told", images, *half)
+    assert line.strip().endswith("draws nothing without a label; give --label")
     holes = np.load(images)
     holes[0, 0, 0, 6] = np.nan
     np.save(tmp_path / "holes.npy", holes)

@@ -12,7 +12,7 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.classes import classes_to_draw
+from diffode.cli.classes import classes_to_draw, require_labels
 from diffode.cli.observing import KINDS, MASKS
 from diffode.cli.outcome import deliver, warn
 from diffode.cli.problems import Problem, affine, problem_of
@@ -183,6 +183,8 @@ def _few(least: float, particles: int) -> str:
 
 def _label(asked: Restoration, target: Target) -> int | None:
     """The class that all points are of, if one was named."""
+    if asked.label is None:
+        require_labels(target, "give --label")
     _, y = classes_to_draw(asked.label, None, None, target)
     found = [] if y is None else sorted(set(y.tolist()))
     if len(found) > 1:
