@@ -23,6 +23,12 @@ PLACES = ["plain", "network", "field", "objective"]
 pytestmark = pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 
 
+@pytest.fixture(autouse=True)
+def graphs_anew():
+    """No test meets the limit of graphs that those before it in this process have used up."""
+    torch.compiler.reset()
+
+
 def made(place="plain", backend="eager"):
     """A small objective, compiled in one place."""
     objective = diffode.build("edm", (2,), None, data_stats(MOONS), width=16, depth=1)

@@ -104,8 +104,10 @@ def data_stats(x: Samples) -> Stats:
         ValueError: fewer than two samples, values that are not finite, or no variance at all.
     """
     x = x if isinstance(x, Source) else as_state(x, name="data").detach()
-    if len(x) < 2 or len(x.shape) < 2:
-        raise ValueError(f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2")
+    if len(x) < 2 or len(x.shape) < 2 or 0 in x.shape:
+        raise ValueError(
+            f"got data of shape {tuple(x.shape)}; wanted (M, *event) with M >= 2, no size of 0"
+        )
     if isinstance(x, Source):
         if x not in _KNOWN:
             _KNOWN[x] = _streamed(x)

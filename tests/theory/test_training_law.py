@@ -68,7 +68,7 @@ def test_weighted_posterior_is_the_exact_field(dim, dof):
         return bump * rho ** -(dim + dof)
 
     shell = (4 * density(5e-3) - density(1e-2)) / 3
-    weight = objective.weight(log_s, torch.zeros_like(log_s))
+    weight = objective.law.ratio(torch.zeros_like(log_s), log_s)
     mean = (shell * weight) @ points / (shell * weight).sum(1, keepdim=True)
     exact = field.denoise(x, r / math.sqrt(dof))
     torch.testing.assert_close(mean, exact, rtol=1e-8, atol=1e-8)
