@@ -63,8 +63,12 @@ class Guidance:
         """
         require_affine(field)
         assert isinstance(field, AffineField)
-        for other in self.others:
+        guided = self._around(field, name)
+        for other in self.others:  # what does not fit at all has been refused by its reason
             _require_data("--weak" if other is self.weak else "--classifier", other, name, data)
+        return guided
+
+    def _around(self, field: AffineField, name: str) -> AffineField:
         if self.classifier is not None:
             return _by(self.classifier, field, self.weight, self.interval)
         if self.weak is None:
