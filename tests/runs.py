@@ -1,6 +1,7 @@
 """Small runs of the commands, and what they leave."""
 
 import json
+import re
 import shlex
 
 import numpy as np
@@ -56,6 +57,17 @@ def refused(capsys, *arguments):
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     return printed.err
+
+
+def refused_in_full(capsys, folder, words, command, target, given, runs):
+    """Hold a command to the words of its refusal, and to writing nothing.
+
+    ``runs`` leads from a name to a run: that of the target, and those in braces in ``given``.
+    """
+    given = re.sub("{(.+?)}", lambda found: str(runs(found[1])), given).split()
+    out = folder / "out.npz"
+    assert words in refused(capsys, command, runs(target), *given, "--out", out)
+    assert not list(folder.iterdir())
 
 
 def edited(path, checkpoint, change):

@@ -10,7 +10,7 @@ from diffode.data import load
 from diffode.fields import classifier_guided
 from diffode.fields.classified import classifier_of
 from diffode.runs import loading
-from tests.runs import arrays, figures, made, refused
+from tests.runs import arrays, figures, made, refused, refused_in_full
 
 DRAWN = ["--device", "cpu", "--seed", "3", "--nfe", "6"]
 RUNS = {
@@ -120,12 +120,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused_in_one_line(case, runs, tmp_path, capsys):
     name, given, words = REFUSED[case]
-    for other in RUNS:
-        if f"{{{other}}}" in given:
-            given = given.replace(f"{{{other}}}", str(runs(other)))
-    out = tmp_path / "out.npz"
-    assert words in refused(capsys, "sample", runs(name), *given.split(), "--out", out)
-    assert not out.exists()
+    refused_in_full(capsys, tmp_path, words, "sample", name, given, runs)
 
 
 def test_a_classifier_is_not_trained_without_labels(capsys, tmp_path):

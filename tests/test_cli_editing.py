@@ -137,6 +137,24 @@ def test_a_run_that_needs_labels_is_told_them(tmp_path, images, capsys):
     assert run(["edit", str(needs), str(images), *out]) == 0
 
 
+OWN = """
+import diffode
+from diffode.fields import Field
+from diffode.priors import Normal
+
+
+class Rest(Field):
+    prior, span, event_shape = Normal(), (0.0, 1.0), (1, 8, 8)
+
+    def velocity(self, x, t, y=None):
+        return 0 * x
+
+
+def gan():
+    return diffode.build("gan", (1, 8, 8), width=8, depth=1).field
+"""
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -159,12 +177,16 @@ def test_a_run_that_needs_labels_is_told_them(tmp_path, images, capsys):
         (["edit", "EDM", "FILE", "--nfe", "5", "--steps", "5"], "give one of the two"),
         (["edit", "POISSON", "ODD", "--guidance", "2"], "without a label to guide to; give"),
         (["edit", "EDM", "NONE"], "no such file"),
+        (["edit", "REST", "FILE"], "is a Rest, which states no noise to add to points; give --de"),
+        (["edit", "GAN", "FILE", "--deterministic"], "there is no way back from data"),
     ],
 )
 def test_what_has_no_meaning_is_refused(edm, poisson, images, tmp_path, capsys, given, message):
     np.save(tmp_path / "odd.npy", np.zeros((3, 8, 8), np.float32))
     known = {"EDM": edm, "POISSON": poisson, "FILE": images, "ODD": tmp_path / "odd.npy"}
     known["NONE"] = tmp_path / "none.npy"
+    (tmp_path / "own.py").write_text(OWN)
+    known |= {"REST": f"{tmp_path}/own.py:Rest", "GAN": f"{tmp_path}/own.py:gan"}
     out = [] if "--out" in given else ["--out", tmp_path / "x.png"]
     assert message in refused(capsys, *[known.get(word, word) for word in given], *out)
     assert not (tmp_path / "x.png").exists()

@@ -143,6 +143,16 @@ def test_what_cannot_be_carried_is_refused(edm, tmp_path, capsys, command, array
     assert message in refused(capsys, command, edm, tmp_path / "x.npy", *given)
 
 
+@pytest.mark.parametrize("command", ["encode", "decode", "interpolate", "edit"])
+@pytest.mark.parametrize("given", ["ancestral", "ddim --set eta=0.5", "churn"])
+def test_solvers_that_add_noise_bring_nothing_back(edm, images, command, given, tmp_path, capsys):
+    out = tmp_path / "new" / "x.npz"
+    more = ["--steps", "3", *(["--deterministic"] if command == "edit" else []), "--out", out]
+    line = refused(capsys, command, edm, images, "--solver", *given.split(), *more)
+    assert "adds noise, so that no encoded point comes back; use a solver that adds none" in line
+    assert not out.exists()
+
+
 def test_labels_that_a_run_has_not_are_refused(poisson, tmp_path, capsys):
     np.savez(tmp_path / "x.npz", x=np.zeros((2, 8, 8)), y=np.array([3, 12]))
     line = refused(capsys, "encode", poisson, tmp_path / "x.npz")

@@ -8,7 +8,7 @@ import diffode
 from diffode.cli.app import run
 from diffode.fields import classifier_free
 from diffode.runs import loading
-from tests.runs import arrays, figures, made, refused
+from tests.runs import arrays, figures, made, refused, refused_in_full
 
 DRAWN = ["--device", "cpu", "--seed", "3", "--nfe", "6"]
 
@@ -175,20 +175,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.parametrize("command", ["sample", "eval"])
-def test_what_does_not_fit_is_refused_in_one_line(
-    command, case, folder, request, tmp_path, capsys
-):
+def test_what_does_not_fit_is_refused_in_one_line(command, case, request, tmp_path, capsys):
     name, given, words = REFUSED[case]
     if command == "eval":
         if case == "no label":
             pytest.skip("eval draws by the data's labels")
         given = given.replace("--label 1 ", "").replace(" --label 1", "")
-    runs = {n: request.getfixturevalue(n) for n in ("labelled", "plain", "poisson")}
-    out = tmp_path / "out.npz"
-    assert words in refused(
-        capsys, command, runs[name], *given.format(**runs).split(), "--out", out
-    )
-    assert not list(tmp_path.iterdir())
+    refused_in_full(capsys, tmp_path, words, command, name, given, request.getfixturevalue)
 
 
 def test_a_network_without_a_null_label_is_guided_by_a_weaker_one_alone(

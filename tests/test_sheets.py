@@ -12,6 +12,7 @@ from diffode.data.scaling import model_units
 from diffode.runs.targets import resolve
 from diffode.viz import image_sheet, points_picture, samples_picture
 from diffode.viz.points import _unseen
+from diffode.viz.restored import restored_picture
 from diffode.viz.sheet import SPACE
 from diffode.viz.text import class_name
 from tests.runs import arrays, made
@@ -154,3 +155,15 @@ def test_samples_of_a_training_on_points_are_coloured(tmp_path):
     page = sheet(out / "samples.png")[80:500, 20:460, :3].astype(int)
     blue, red = page[..., 2] - page[..., 0], page[..., 0] - page[..., 2]
     assert blue.max() > 60 and red.max() > 60, "training data in the colours of both classes"
+
+
+def test_the_std_of_equal_draws_is_black_and_of_black_and_white_is_white(monkeypatch):
+    rows = {}
+    monkeypatch.setattr(
+        "diffode.viz.restored.image_sheet",
+        lambda x, path, title, y, names: rows.update(zip(names, x, strict=True)),
+    )
+    draws = torch.stack([torch.ones(1, 4, 4), torch.ones(1, 4, 4)])[None]
+    draws[0, 1, 0, 0, 0] = -1
+    restored_picture(draws)
+    assert float(rows["std"][0, 0, 0]) > 1 and float(rows["std"][0, 1, 1]) == -1

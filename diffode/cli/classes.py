@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffode.doors import needs_labels
 from diffode.inputs import brief, quoted
 from diffode.runs.targets import Target
 
@@ -26,15 +25,9 @@ def classes_to_draw(
         target: whose classes they are.
 
     Raises:
-        ValueError: a label that there is not, none where the field needs one, or numbers that
-            contradict each other.
+        ValueError: a label that there is not, or numbers that contradict each other.
     """
     if label is None and per_class is None:
-        if needs_labels(target.field):
-            raise ValueError(
-                f"{target.name} draws nothing without a label; give --label, or --per-class for "
-                "all of them"
-            )
         return SAMPLES if n is None else n, None
     option = "--per-class" if label is None else f"--label {brief(label, 80)}"
     labels = _labels(label, option, target)
@@ -46,19 +39,6 @@ def classes_to_draw(
             "samples; leave one of the two away"
         )
     return count, torch.tensor(labels).repeat_interleave(each)
-
-
-def require_labels(target: Target, advice: str) -> None:
-    """Refuse to go without labels where a field needs them.
-
-    Raises:
-        ValueError: it does; ``advice`` says what to do.
-    """
-    if needs_labels(target.field):
-        raise ValueError(
-            f"{target.name} was trained with label_drop=0 and draws nothing without a label; "
-            f"{advice}"
-        )
 
 
 def named_labels(label: str, target: Target) -> list[int]:

@@ -115,7 +115,7 @@ class Train:
 
 
 @command("sample", "sampling:command")
-class Sample(Guided, OnWeights):
+class Sample(Guided):
     """Draw samples of a trained field."""
 
     n: Annotated[
@@ -198,10 +198,8 @@ def tour(
 
     They are Poisson, VP and rectified flow, without training.
     """
-    from diffode.files import require_writable
+    from diffode.cli.outcome import require_out
     from diffode.viz.tour import tour as draw
 
-    if out.suffix != ".png":
-        raise ValueError(f"got --out {out}; wanted a name that ends in .png")
-    require_writable(out.parent)
+    require_out(out, ".png")
     typer.echo(f"wrote {draw(out, seed)}")

@@ -15,7 +15,6 @@ from diffode.cli.shared import (
     Levels,
     Nfe,
     OnTarget,
-    OnWeights,
     SolverOptions,
     Trust,
 )
@@ -23,7 +22,7 @@ from diffode.cli.stated import command
 
 
 @command("eval", "evaluating:command")
-class Evaluate(Guided, OnWeights):
+class Evaluate(Guided):
     """Measure samples beside real data.
 
     What is measured: distances, shares, copying, classes, paths.

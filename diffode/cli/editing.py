@@ -3,107 +3,128 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.classes import named_labels, require_labels
-from diffode.cli.encoding import settings_of
+from diffode.cli.classes import named_labels
+from diffode.cli.encoding import moves_of
+from diffode.cli.guiding import guided_target, require_labels
 from diffode.cli.moves import Edit
-from diffode.cli.outcome import deliver, warn
+from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.points import read_points, unlike
 from diffode.data.scaling import model_units
-from diffode.files import require_writable
+from diffode.fields.base import AffineField
 from diffode.options import counted
 from diffode.runs.costs import each_took
-from diffode.runs.guiding import Guidance, guidance_of
-from diffode.runs.targets import Target, resolve
-from diffode.sampling.choosing import solver_for
-from diffode.sampling.editing import edit, time_at
+from diffode.runs.guiding import Guidance
+from diffode.runs.targets import Target
+from diffode.sampling.editing import edit, require_flow, time_at
+from diffode.solvers import Solution
 from diffode.viz import samples_picture
 from diffode.viz.text import class_name
 
 _LABELS = "give --label, and for --deterministic a file that has labels (y)"
 
 
+class Points(NamedTuple):
+    """The points of a file, as often as they are edited.
+
+    Attributes:
+        given: as the file has them, shape (M, *event).
+        x: all of them for each class, shape (B, *event).
+        y_source, y: their labels and those to end with, shape (B,), or None.
+        heads: what a picture calls each edit of them all.
+    """
+
+    given: Tensor
+    x: Tensor
+    y_source: Tensor | None
+    y: Tensor | None
+    heads: list[str]
+
+
 def command(asked: Edit) -> None:
     """Write what becomes of a file's points."""
-    if asked.out.suffix not in (".png", ".npz"):
-        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .png or .npz")
+    require_out(asked.out, ".png", ".npz")
     if asked.deterministic and asked.seed is not None:
         raise ValueError("got --deterministic and --seed; nothing is drawn without noise")
-    require_writable(asked.out.parent)
-    guidance = guidance_of(
-        asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier
-    )
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
-    target = target if guidance is None else guidance.of(target)
+    target, guidance = guided_target(asked)
+    _require_noise(asked, target)
+    time_at(target.field, asked.strength)
+    points = _points(asked, target)
+    known = points.y is not None and not (asked.deterministic and points.y_source is None)
+    require_labels(target, guidance, known, _LABELS)
+    found = _edited(asked, target, points)
+    took = each_took(found.nfe, found.network_calls)
+    picture = partial(_picture, target, points, found, _title(asked, target, guidance, took))
+    arrays = {"x": found.x, "y": points.y}
+    deliver(asked.out, "points", found.status, found.nfe_per_row, picture, **arrays)
+    typer.echo(f"wrote {asked.out} ({counted(len(found.x), 'point')}, {took})")
+
+
+def _require_noise(asked: Edit, target: Target) -> None:
+    """Refuse to add noise where a field states none.
+
+    Raises:
+        TypeError: it does not, and --deterministic was not given.
+        ValueError: a field that has no way back from data.
+    """
+    require_flow(target.field)
+    if not (asked.deterministic or isinstance(target.field, AffineField)):
+        raise TypeError(
+            f"{target.name} is a {type(target.field).__name__}, which states no noise to add to "
+            "points; give --deterministic, which encodes them"
+        )
+
+
+def _points(asked: Edit, target: Target) -> Points:
+    """What a command edits, and the labels of --label or else of the file."""
     field = target.field
-    time_at(field, asked.strength)
     named = None if asked.label is None else named_labels(asked.label, target)
     given, own = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     warn(unlike(asked.file, given, field.scaling))
-    x, y_source, y = _rows(given, own, named)
-    known = y is not None and (y_source is not None or not asked.deterministic)
-    if guidance is not None:
-        guidance.require_labels(known, _LABELS)
-    if not known:
-        require_labels(target, _LABELS)
-    told: dict[str, Any] = (
-        {"y_source": y_source} if asked.deterministic else {"seed": asked.seed or 0}
-    )
-    with progress_bar("edit", len(x)) as bar:
-        found = edit(
-            field,
-            x,
+    if named is None:
+        return Points(given, given, own, own, ["edited"])
+    many = len(named)
+    x, y = given.repeat(many, *[1] * (given.ndim - 1)), torch.tensor(named)
+    heads = [class_name(label, target.class_names) for label in named]
+    y_source = None if own is None else own.repeat(many)
+    return Points(given, x, y_source, y.repeat_interleave(len(given)), heads)
+
+
+def _edited(asked: Edit, target: Target, points: Points) -> Solution:
+    """The points, edited."""
+    told = moves_of(asked, target, pairs(asked.assignments), True, asked.deterministic)
+    told |= {"y_source": points.y_source} if asked.deterministic else {"seed": asked.seed or 0}
+    with progress_bar("edit", len(points.x)) as bar:
+        return edit(
+            target.field,
+            points.x,
             asked.strength,
-            y,
+            points.y,
             deterministic=asked.deterministic,
             progress=bar.advance,
             **told,
-            **_moves(asked, target),
         )
-    took = each_took(found.nfe, found.network_calls)
-    shown = model_units(torch.cat((given.to(found.x), found.x)).cpu(), field.scaling)
-    row = torch.arange(len(shown)) // len(given)
-    heads = ["given", *(["edited"] if named is None else _names(named, target))]
-    title = _title(asked, target, guidance, took)
-    picture = partial(samples_picture, shown, title=title, y=row, names=heads)
-    write = None if asked.out.suffix == ".npz" else picture
-    deliver(asked.out, "points", found.status, found.nfe_per_row, write, x=found.x, y=y)
-    typer.echo(f"wrote {asked.out} ({counted(len(x), 'point')}, {took})")
 
 
 def _title(asked: Edit, target: Target, guidance: Guidance | None, took: str) -> str:
     """What a picture says of its points: where they come from, and what was done to them."""
     how = [f"strength {asked.strength:g}", *([] if guidance is None else [str(guidance)]), took]
     how += ["deterministic" if asked.deterministic else f"seed {asked.seed or 0}"]
-    return f"{target.called}, points of {asked.file.name}\n{', '.join(how)}"
+    return f"{target.called}, points of {asked.file.name}, edited\n{', '.join(how)}"
 
 
-def _rows(
-    x: Tensor, own: Tensor | None, named: list[int] | None
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The points to edit, their labels and those to end with: all points for each class."""
-    if named is None:
-        return x, own, own
-    many = len(named)
-    y = torch.tensor(named).repeat_interleave(len(x))
-    return x.repeat(many, *[1] * (x.ndim - 1)), None if own is None else own.repeat(many), y
-
-
-def _names(named: list[int], target: Target) -> list[str]:
-    return [class_name(label, target.class_names) for label in named]
-
-
-def _moves(asked: Edit, target: Target) -> dict[str, Any]:
-    """How points are moved: as by encode and decode, or from the noise as by sample."""
-    options = pairs(asked.assignments)
-    moves = settings_of(asked, target.field, options, back=True)
-    if not asked.deterministic:
-        moves["solver"] = solver_for(target.field, asked.solver or target.solver, options)
-    return moves
+def _picture(target: Target, points: Points, found: Solution, title: str, path: Path) -> object:
+    """The points of the file in the first row, and each edit of them all in a row below."""
+    shown = torch.cat((points.given.to(found.x), found.x)).cpu()
+    row = torch.arange(len(shown)) // len(points.given)
+    x, names = model_units(shown, target.field.scaling), ["given", *points.heads]
+    called = "given and edited points"
+    return samples_picture(x, path, title=title, y=row, names=names, called=called)

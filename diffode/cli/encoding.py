@@ -11,16 +11,15 @@ import typer
 from torch import Tensor
 
 from diffode.cli.moves import Carry, Decode, Encode
-from diffode.cli.outcome import deliver, warn
+from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.points import read_array, read_points, unlike
 from diffode.data.scaling import model_units
 from diffode.fields.base import Field
-from diffode.files import require_writable
 from diffode.runs.keys import key_of_values
-from diffode.runs.targets import resolve
-from diffode.sampling.choosing import encoder_for
+from diffode.runs.targets import Target, resolve
+from diffode.sampling.choosing import encoder_for, solver_for
 from diffode.sampling.encoding import decode, encode, round_trip_error
 from diffode.solvers.status import DONE, LOST
 from diffode.viz import samples_picture
@@ -30,13 +29,11 @@ BATCH = 50  # points held at once
 
 def encode_command(asked: Encode) -> None:
     """Write the latents of a file's points, and say what the way there and back loses."""
-    if asked.out.suffix != ".npz":
-        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .npz")
-    require_writable(asked.out.parent)
+    require_out(asked.out, ".npz")
     options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    settings = settings_of(asked, field, options, back=True)
+    settings = moves_of(asked, target, options, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     warn(unlike(asked.file, x, field.scaling))
     with progress_bar("encode and back", 2 * len(x)) as bar:
@@ -64,15 +61,13 @@ def encode_command(asked: Encode) -> None:
 
 def decode_command(asked: Decode) -> None:
     """Write the points that a file's latents lead to."""
-    if asked.out.suffix not in (".png", ".npz"):
-        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .png or .npz")
+    require_out(asked.out, ".png", ".npz")
     if asked.final not in ("none", "denoise"):
         raise ValueError(f"got --final {asked.final}; wanted none or denoise")
-    require_writable(asked.out.parent)
     options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
-    settings = settings_of(asked, field, options)
+    settings = moves_of(asked, target, options)
     z, y = read_points(asked.file, field.event_shape, target.classes)
     q = read_array(asked.file, "q")
     of = read_array(asked.file, "field")
@@ -85,20 +80,37 @@ def decode_command(asked: Decode) -> None:
     earlier = _earlier(asked.file, len(z))
     with progress_bar("decode", len(z)) as bar:
         back = decode(field, z, y=y, q=q, final=last, progress=bar.advance, **settings)
-    picture = partial(samples_picture, model_units(back.x.cpu(), field.scaling))
-    write = None if asked.out.suffix == ".npz" else picture
+    picture = partial(
+        samples_picture, model_units(back.x.cpu(), field.scaling), called="decoded points"
+    )
     status = torch.maximum(back.status, earlier.to(back.status))
-    deliver(asked.out, "points", status, back.nfe_per_row, write, x=back.x, y=y)
+    deliver(asked.out, "points", status, back.nfe_per_row, picture, x=back.x, y=y)
     typer.echo(f"wrote {asked.out} ({len(z)} points)")
 
 
-def settings_of(
-    asked: Carry, field: Field, options: dict[str, Any], back: bool = False
+def moves_of(
+    asked: Carry,
+    target: Target,
+    options: dict[str, Any],
+    back: bool = False,
+    encoded: bool = True,
 ) -> dict[str, Any]:
-    """How points are moved, and with ``back`` the same both ways."""
-    counted = (asked.nfe, asked.steps, asked.grid) != (None,) * 3
+    """How points are moved.
+
+    Arguments:
+        asked: the command.
+        target: what moves them.
+        options: of the solver.
+        back: whether they are encoded, and with the same solver decoded.
+        encoded: whether they come from an encoding; if not, they are moved as samples are.
+    """
+    if encoded:
+        counted = (asked.nfe, asked.steps, asked.grid) != (None,) * 3
+        solver = encoder_for(target.field, asked.solver, options, counted, back)
+    else:
+        solver = solver_for(target.field, asked.solver or target.solver, options)
     return {
-        "solver": encoder_for(field, asked.solver, options, counted, back),
+        "solver": solver,
         "nfe": asked.nfe,
         "steps": asked.steps,
         "grid": asked.grid,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffode import admission
 from diffode.cli.comparisons import Evaluate
+from diffode.cli.guiding import guided_target
 from diffode.cli.likelihood import BATCH
 from diffode.cli.outcome import require_sound
 from diffode.cli.progress import progress_bar
@@ -28,10 +29,10 @@ from diffode.likelihood.dequantisation import Quantisation, prepared
 from diffode.likelihood.transport import Transport
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation, evaluated
-from diffode.runs.guiding import Guidance, guidance_of
+from diffode.runs.guiding import Guidance
 from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.shards import Drawn, draw
-from diffode.runs.targets import Target, resolve
+from diffode.runs.targets import Target
 from diffode.sampling.choosing import solver_for
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.fitted import PROBES, probe_of
@@ -46,10 +47,13 @@ def command(asked: Evaluate) -> None:
     if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
     _place(asked.device)
-    guidance = _guidance(asked)
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    if asked.guidance is not None and asked.likelihood:
+        raise ValueError(
+            "got --likelihood and --guidance; a likelihood is of the field as it was trained: "
+            "leave one of the two away"
+        )
+    target, guidance = guided_target(asked)
     if guidance is not None:
-        target = guidance.of(target)
         guidance.require_labels(target.classes is not None, _NO_LABELS)
     field, labels = target.field.eval(), target.classes is not None
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
@@ -83,21 +87,6 @@ def command(asked: Evaluate) -> None:
     _finish(result, drawn, folder)
     if refused:
         raise ValueError(refused)
-
-
-def _guidance(asked: Evaluate) -> Guidance | None:
-    """The guidance that is asked for.
-
-    Raises:
-        ValueError: with a likelihood, which is of the field as it was trained.
-    """
-    found = guidance_of(asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier)
-    if found is not None and asked.likelihood:
-        raise ValueError(
-            "got --likelihood and --guidance; a likelihood is of the field as it was trained: "
-            "leave one of the two away"
-        )
-    return found
 
 
 def _drawing(

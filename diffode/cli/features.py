@@ -6,10 +6,10 @@ import typer
 
 from diffode import data as datasets
 from diffode.cli.comparisons import Features
+from diffode.cli.outcome import require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.source import whole
-from diffode.files import require_writable
 from diffode.metrics.classifier import (
     accuracy,
     save_classifier,
@@ -21,14 +21,12 @@ from diffode.options import validate
 
 def command(asked: Features) -> None:
     """Train the classifier of a data set, and say how good it is."""
-    if asked.out.suffix != ".safetensors":
-        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .safetensors")
+    require_out(asked.out, ".safetensors")
     options = validate("a classifier", pairs(asked.assignments), train_classifier)
     del options["progress"]
     dataset = datasets.load(asked.data)
     if dataset.test_labels is None:
         raise ValueError(f"data set {dataset.name!r} has no labels to train a classifier on")
-    require_writable(asked.out.parent)
     with progress_bar(f"classifier of {dataset.name}", 1) as bar:
 
         def show(step: int, steps: int, loss: float) -> None:

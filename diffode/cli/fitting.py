@@ -6,19 +6,17 @@ import typer
 
 from diffode.cli.commands import FitGrid
 from diffode.cli.hints import command_line
+from diffode.cli.outcome import require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.fields.base import AffineField
-from diffode.files import require_writable
 from diffode.runs.targets import resolve
 from diffode.solvers.fitting import fit_grid
 
 
 def command(asked: FitGrid) -> None:
     """Fit a grid to a run and write it."""
-    if asked.out.suffix != ".json":
-        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .json")
-    require_writable(asked.out.parent)
+    require_out(asked.out, ".json")
     target = resolve(asked.target, asked.parameters, asked.device, trust=asked.trust)
     field = target.field.eval()
     if not isinstance(field, AffineField):

@@ -10,12 +10,12 @@ from typing import Any
 
 import typer
 
+from diffode.cli.outcome import require_out
 from diffode.data import Dataset, load
 from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
 from diffode.data.source import Samples, chunks, width
 from diffode.data.watching import advanced
-from diffode.files import require_writable
 from diffode.viz import samples_picture
 
 _SHOWN = 64  # rows in a picture, about
@@ -23,10 +23,8 @@ _SHOWN = 64  # rows in a picture, about
 
 def command(source: str, reading: Mapping[str, Any], out: Path | None) -> None:
     """Print what a data set is made of, and draw some of its rows."""
-    if out is not None and out.suffix != ".png":
-        raise ValueError(f"got --out {out}; wanted a name that ends in .png")
     if out is not None:
-        require_writable(out.parent)
+        require_out(out, ".png")
     dataset = load(source, **reading)
     for line in _lines(dataset):
         typer.echo(line)
@@ -84,4 +82,6 @@ def _draw(dataset: Dataset, out: Path) -> None:
     rows = some_rows(len(dataset.train), many, dataset.train_labels)
     y = None if dataset.train_labels is None else dataset.train_labels[rows]
     x = dataset.train[rows]
-    samples_picture(x, out, title=dataset.name, y=y, names=dataset.class_names or ())
+    samples_picture(
+        x, out, title=dataset.name, y=y, names=dataset.class_names or (), called="points"
+    )

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.classes import named_labels, require_labels
-from diffode.cli.encoding import settings_of
+from diffode.cli.classes import named_labels
+from diffode.cli.encoding import moves_of
+from diffode.cli.guiding import guided_target, require_labels
 from diffode.cli.moves import Interpolate
-from diffode.cli.outcome import deliver, warn
+from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.points import read_points, unlike
 from diffode.data.scaling import model_units
 from diffode.fields.base import Latent
-from diffode.files import require_writable
 from diffode.options import counted
 from diffode.runs.costs import each_took
-from diffode.runs.guiding import Guidance, guidance_of
-from diffode.runs.targets import Target, resolve
-from diffode.sampling.choosing import solver_for
+from diffode.runs.guiding import Guidance
+from diffode.runs.targets import Target
 from diffode.sampling.interpolation import interpolate, random_pairs
 from diffode.viz import samples_picture
 from diffode.viz.images import is_image
@@ -37,37 +35,28 @@ Labels = tuple[Tensor, Tensor] | None
 
 def command(asked: Interpolate) -> None:
     """Write the points on the ways between pairs."""
-    if asked.out.suffix not in (".png", ".npz"):
-        raise ValueError(f"got --out {asked.out}; wanted a name that ends in .png or .npz")
+    require_out(asked.out, ".png", ".npz")
     for option, value in (("--pairs", asked.pairs), ("--seed", asked.seed)):
         if asked.file is not None and value is not None:
             raise ValueError(f"got {asked.file} and {option}, which is for random pairs alone")
-    require_writable(asked.out.parent)
-    guidance = guidance_of(
-        asked.guidance, asked.interval, asked.weak, asked.trust, asked.classifier
-    )
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
-    target = target if guidance is None else guidance.of(target)
+    target, guidance = guided_target(asked)
+    told = moves_of(asked, target, pairs(asked.assignments), True, asked.file is not None)
     (a, b), labels = _ends(asked, target)
-    if guidance is not None:
-        guidance.require_labels(labels is not None, _LABELS)
-    if labels is None:
-        require_labels(target, _LABELS)
+    require_labels(target, guidance, labels is not None, _LABELS)
     count = len(a) if isinstance(a, Tensor) else len(a.x)
     _require_fits(asked, target, count)
-    told: dict[str, Any] = {} if labels is None else {"y": labels[0], "y_b": labels[1]}
+    told |= {} if labels is None else {"y": labels[0], "y_b": labels[1]}
     encoded = 0 if asked.file is None else 2 * count
     with progress_bar("interpolate", encoded + count * asked.count) as bar:
-        way = interpolate(
-            target.field, a, b, asked.count, **told, progress=bar.advance, **_moves(asked, target)
-        )
+        way = interpolate(target.field, a, b, asked.count, progress=bar.advance, **told)
     row = torch.arange(count).repeat_interleave(asked.count)
     took = each_took(way.nfe, way.network_calls)
     x, heads = model_units(way.x.cpu(), target.field.scaling), _heads(labels, count, target)
     title = _title(asked, target, guidance, took)
-    picture = partial(samples_picture, x, title=title, y=row, names=heads)
-    write = None if asked.out.suffix == ".npz" else picture
-    deliver(asked.out, "points", way.status, way.nfe_per_row, write, x=way.x, pair=row)
+    picture = partial(
+        samples_picture, x, title=title, y=row, names=heads, called="points on the ways"
+    )
+    deliver(asked.out, "points", way.status, way.nfe_per_row, picture, x=way.x, pair=row)
     said = f"{counted(count, 'pair')}, {asked.count} points each, {took}"
     typer.echo(f"wrote {asked.out} ({said})" + _round_trip(a, b, way.x))
 
@@ -108,15 +97,6 @@ def _both(named: list[int] | None, count: int) -> Labels:
     if named is None:
         return None
     return torch.full((count,), named[0]), torch.full((count,), named[-1])
-
-
-def _moves(asked: Interpolate, target: Target) -> dict[str, Any]:
-    """How points are moved: as by encode and decode, and random latents as by sample."""
-    options = pairs(asked.assignments)
-    moves = settings_of(asked, target.field, options, back=True)
-    if asked.file is None:
-        moves["solver"] = solver_for(target.field, asked.solver or target.solver, options)
-    return moves
 
 
 def _require_fits(asked: Interpolate, target: Target, count: int) -> None:

@@ -14,7 +14,23 @@ import typer
 from torch import Tensor
 
 from diffode.data.points import write_arrays
+from diffode.files import require_writable
 from diffode.solvers.status import refusal, shortfall
+
+
+def require_out(out: Path, *endings: str) -> None:
+    """Refuse a file that a command cannot write, before it begins.
+
+    Arguments:
+        out: what stands behind ``--out``.
+        endings: how its name may end, such as ".npz".
+
+    Raises:
+        ValueError: another ending, or a folder that cannot be written to.
+    """
+    if out.suffix not in endings:
+        raise ValueError(f"got --out {out}; wanted a name that ends in {' or '.join(endings)}")
+    require_writable(out.parent)
 
 
 def deliver(
@@ -30,13 +46,13 @@ def deliver(
     Arguments:
         out: the file.
         what, status, nfe_per_row, arrays: as for `require_sound`.
-        write: how a file that is no .npz is written.
+        write: how a file is written that is no .npz.
 
     Raises:
         ValueError: as `require_sound`.
     """
     require_sound(out, what, status, nfe_per_row, **arrays)
-    if write is None:
+    if write is None or out.suffix == ".npz":
         write_arrays(out, **arrays, status=status)
     else:
         write(out)

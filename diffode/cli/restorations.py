@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from diffode.cli import completing
-from diffode.cli.shared import SEEDS, Nfe, OnWeights, SolverOptions, Steps
+from diffode.cli.shared import SEEDS, Guided, Nfe, SolverOptions, Steps
 from diffode.cli.stated import command
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restoration(OnWeights):
+class Restoration(Guided):
     """What both commands are told."""
 
     file: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -12,18 +13,20 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode.cli.classes import classes_to_draw, require_labels
+from diffode.cli.classes import classes_to_draw
+from diffode.cli.guiding import guidance_in, require_labels
 from diffode.cli.observing import KINDS, MASKS
-from diffode.cli.outcome import deliver, warn
+from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.problems import Problem, affine, problem_of
 from diffode.cli.progress import progress_bar
 from diffode.cli.restorations import Inpaint, Restoration, Restore
 from diffode.cli.shared import pairs
 from diffode.data.scaling import model_units
+from diffode.fields.base import AffineField
 from diffode.fields.conditioning import Method, conditioned
-from diffode.files import require_writable
 from diffode.options import counted
 from diffode.priors import is_normal
+from diffode.runs.guiding import Guidance
 from diffode.runs.targets import Target, resolve
 from diffode.sampling import twisted
 from diffode.sampling.batches import concatenated
@@ -61,21 +64,20 @@ def inpaint(asked: Inpaint) -> None:
 
 
 def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path) -> None:
-    if out.suffix not in (".png", ".npz"):
-        raise ValueError(f"got --out {out}; wanted a name that ends in .png or .npz")
+    require_out(out, ".png", ".npz")
     _require_method(asked)
-    require_writable(out.parent)
-    options = pairs(asked.assignments)
+    options, guidance = pairs(asked.assignments), guidance_in(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     problem = problem_of(asked, target, operator, noise)
     if asked.method == "smc":
-        how, drawn = _by_particles(asked, target, problem)
+        how, drawn = _by_particles(asked, target, guidance, problem)
     else:
-        how, drawn = _drawn(asked, target, problem, options)
+        how, drawn = _drawn(asked, target, guidance, problem, options)
     x = drawn.x.view(len(problem.rows), asked.draws, *target.field.event_shape)
     some = f"{len(x)} of " if len(x) < problem.whole else ""
     said = f"{some}{counted(problem.whole, 'observation')}, {counted(asked.draws, 'draw')} of each"
-    title = f"{target.called}: {operator}, noise {problem.noise:.3g}\n{how}; nothing selected"
+    how += f", seed {asked.seed}; nothing selected"
+    title = f"{target.called}: draws given {operator}, noise {problem.noise:.3g}\n{how}"
     picture = partial(_picture, target=target, problem=problem, x=x, title=title)
     arrays = {
         "x": drawn.x,
@@ -83,11 +85,10 @@ def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path
         "observed": problem.observed,
         "original": problem.original,
     }
-    write = None if out.suffix == ".npz" else picture
-    deliver(out, "draws", drawn.status, drawn.nfe_per_row, write, **arrays)
+    deliver(out, "draws", drawn.status, drawn.nfe_per_row, picture, **arrays)
     each = "of each particle" if asked.method == "smc" else "each"
     typer.echo(f"wrote {out} ({said}, {counted(drawn.network_calls, 'network call')} {each})")
-    typer.echo(_figures(problem, x))
+    typer.echo(_figures(problem, x, affine(target)))
 
 
 def _require_method(asked: Restoration) -> None:
@@ -108,13 +109,24 @@ def _require_method(asked: Restoration) -> None:
 
 
 def _drawn(
-    asked: Restoration, target: Target, problem: Problem, options: dict[str, Any]
+    asked: Restoration,
+    target: Target,
+    guidance: Guidance | None,
+    problem: Problem,
+    options: dict[str, Any],
 ) -> tuple[str, Solution]:
     """How draws were made, in words, and the draws of each observation, one after the other."""
     observed = problem.observed.repeat_interleave(asked.draws, 0)
-    field = conditioned(
-        affine(target), problem.operator, observed, problem.noise, cast(Method, asked.method)
-    )
+    method = cast(Method, asked.method)
+
+    def given(field: AffineField) -> AffineField:
+        return conditioned(field, problem.operator, observed, problem.noise, method)
+
+    if guidance is None:
+        known = replace(target, field=given(affine(target)))
+    else:
+        known = guidance.of(target, given)
+    field, label = known.field, _label(asked, known, guidance)
     solver = solver_for(field, asked.solver or SOLVER, options)
     with progress_bar("restore", len(observed)) as bar:
         drawn = sample(
@@ -124,19 +136,22 @@ def _drawn(
             asked.nfe,
             asked.steps,
             asked.seed,
-            _label(asked, target),
+            label,
             batch=BATCH,
             grid=asked.grid,
             progress=bar.advance,
         )
-    how = f"{asked.method}, {solver!r}, {counted(drawn.nfe, 'evaluation')} each, seed {asked.seed}"
-    return how, drawn
+    parts = [asked.method, repr(solver), *([] if guidance is None else [str(guidance)])]
+    return ", ".join([*parts, f"{counted(drawn.nfe, 'evaluation')} each"]), drawn
 
 
-def _by_particles(asked: Restoration, target: Target, problem: Problem) -> tuple[str, Solution]:
+def _by_particles(
+    asked: Restoration, target: Target, guidance: Guidance | None, problem: Problem
+) -> tuple[str, Solution]:
     """The same by twisted SMC, one run of it for each observation."""
     particles = max(asked.particles or PARTICLES, asked.draws)
-    field, label, parts = affine(target), _label(asked, target), []
+    target = target if guidance is None else guidance.of(target)
+    field, label, parts = affine(target), _label(asked, target, guidance), []
     if not is_normal(field.noise):
         raise TypeError(
             f"got --method smc for a field of {field.noise} noise; it weighs particles by normal "
@@ -166,9 +181,10 @@ def _by_particles(asked: Restoration, target: Target, problem: Problem) -> tuple
             parts.append(part)
         bar.advance(len(parts))
     least = float(torch.cat([part.ess[-1] for part in parts]).min())
-    how = f"smc, {particles} particles, {counted(parts[0].nfe, 'evaluation')} each"
     warn(_few(least, particles))
-    return f"{how}, seed {asked.seed}", concatenated(parts)
+    how = ["smc", f"{particles} particles", *([] if guidance is None else [str(guidance)])]
+    each = f"{counted(parts[0].nfe, 'evaluation')} each"
+    return ", ".join([*how, each]), concatenated(parts)
 
 
 def _few(least: float, particles: int) -> str:
@@ -181,10 +197,9 @@ def _few(least: float, particles: int) -> str:
     )
 
 
-def _label(asked: Restoration, target: Target) -> int | None:
+def _label(asked: Restoration, target: Target, guidance: Guidance | None) -> int | None:
     """The class that all points are of, if one was named."""
-    if asked.label is None:
-        require_labels(target, "give --label")
+    require_labels(target, guidance, asked.label is not None, "give --label")
     _, y = classes_to_draw(asked.label, None, None, target)
     found = [] if y is None else sorted(set(y.tolist()))
     if len(found) > 1:
@@ -198,7 +213,7 @@ def _picture(path: Path, *, target: Target, problem: Problem, x: Tensor, title: 
     draws, event = units(x.flatten(0, 1).cpu()).view(x.shape), x.shape[2:]
     if not is_image(tuple(event)):
         y = torch.arange(len(x)).repeat_interleave(x.shape[1])
-        return samples_picture(draws.flatten(0, 1), path, title=title, y=y)
+        return samples_picture(draws.flatten(0, 1), path, title=title, y=y, called="draws")
     original = None if problem.original is None else units(problem.original)
     return restored_picture(draws, path, _as_images(problem, units), original, title)
 
@@ -212,10 +227,11 @@ def _as_images(problem: Problem, units: Callable[[Tensor], Tensor]) -> Tensor | 
     return units(y) if shows(operator.observed_shape, operator.event_shape) else None
 
 
-def _figures(problem: Problem, x: Tensor) -> str:
+def _figures(problem: Problem, x: Tensor, field: AffineField) -> str:
     """How well draws (B, K, *event) fit the observations, and the originals where they are known.
 
-    Exact draws lie as far from the observation as the original does: the noise, on average.
+    Exact draws lie as far from the observation as the original does: the noise, on average. Of
+    the originals the unit is the data's standard deviation, of columns each column's own.
     """
     seen = problem.operator.cpu()(x.flatten(0, 1).cpu()).view(
         *x.shape[:2], *problem.observed.shape[1:]
@@ -224,8 +240,10 @@ def _figures(problem: Problem, x: Tensor) -> str:
     said = f"y - H x of the draws is {misfit:.3g} times the noise (rms; 1 for exact draws)"
     if problem.original is None:
         return said
-    gaps = x.cpu() - problem.original[:, None]
-    return f"{said}; off the originals: draws {_rms(gaps):.3g}, mean {_rms(gaps.mean(1)):.3g}"
+    u = model_units(x.flatten(0, 1).cpu(), field.scaling).view(x.shape)
+    gaps = (u - model_units(problem.original, field.scaling)[:, None]) / field.moments[1]
+    off = f"draws {_rms(gaps):.3g}, mean {_rms(gaps.mean(1)):.3g} standard deviations of the data"
+    return f"{said}; off the originals: {off}"
 
 
 def _rms(x: Tensor) -> float:

@@ -85,8 +85,8 @@ Interval = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guided:
-    """How a field is guided; `diffode.runs.guiding` looks at it."""
+class Guided(OnWeights):
+    """The same, and how the field is guided; `diffode.runs.guiding` looks at it."""
 
     guidance: Annotated[
         float | None,

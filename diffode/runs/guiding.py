@@ -7,6 +7,7 @@ new kind of guidance is a further attribute of `Guidance`, and a line in its ``f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from diffode.fields.classified import classifier_of
 from diffode.fields.guidance import as_interval, as_weight, in_words, require_affine
 from diffode.runs.keys import key_of_values
 from diffode.runs.targets import Target, resolve
+
+Given = Callable[[AffineField], AffineField]  # what gives a field an observation
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,21 @@ class Guidance:
         if self.weak is not None and self.classifier is not None:
             raise ValueError("got --weak and --classifier; guide by the one or the other")
 
-    def field(self, field: Field, name: str, data: Fingerprint | None = None) -> AffineField:
+    def field(
+        self,
+        field: Field,
+        name: str,
+        data: Fingerprint | None = None,
+        given: Given | None = None,
+    ) -> AffineField:
         """The field, guided.
 
         Arguments:
             field: a trained one, or code's.
             name: of the field, for messages.
             data: what tells the data that it was trained on from others, where that is known.
+            given: what gives a field an observation, see `diffode.fields.conditioned`. All fields
+                that guidance compares are given it, and guidance is put around them.
 
         Raises:
             TypeError: a field without E[x_0 | x].
@@ -63,34 +74,53 @@ class Guidance:
         """
         require_affine(field)
         assert isinstance(field, AffineField)
-        guided = self._around(field, name)
+        guided = self._around(field, name, given)
         for other in self.others:  # what does not fit at all has been refused by its reason
             _require_data("--weak" if other is self.weak else "--classifier", other, name, data)
         return guided
 
-    def _around(self, field: AffineField, name: str) -> AffineField:
+    def _around(self, field: AffineField, name: str, given: Given | None) -> AffineField:
         if self.classifier is not None:
-            return _by(self.classifier, field, self.weight, self.interval)
+            return self._led(self.classifier, field, given)
         if self.weak is None:
             _require_null(field, name)
-            return classifier_free(field, self.weight, self.interval)
+            return classifier_free(given(field) if given else field, self.weight, self.interval)
         weak = self.weak.field.to(field.device)
         try:
             require_affine(weak)
             assert isinstance(weak, AffineField)
-            return classifier_free(field, self.weight, self.interval, weak)
+            guided = classifier_free(field, self.weight, self.interval, weak)
         except (TypeError, ValueError) as error:
             raise ValueError(f"--weak {self.weak.name}: {error}") from None
+        if given is None:
+            return guided
+        return classifier_free(given(field), self.weight, self.interval, given(weak))
 
-    def of(self, target: Target) -> Target:
+    def _led(self, classifier: Target, field: AffineField, given: Given | None) -> AffineField:
+        """The field guided by a classifier, which knows nothing of observations itself.
+
+        Given one, it is E + w (E_y - E) with the means of the field and of the class. Written as
+        E_y + (1 - w) (E - E_y) an interval would leave E_y outside; so it is the class that
+        stands in the place of the weaker field, with the weight 1 - w.
+        """
+        if given is None:
+            return _by(classifier, field, self.weight, self.interval)
+        free, told = (given(_by(classifier, field, w, None)) for w in (0.0, 1.0))
+        return classifier_free(free, 1 - self.weight, self.interval, told)
+
+    def of(self, target: Target, given: Given | None = None) -> Target:
         """A TARGET with its field guided; its labels are those that it is guided to.
+
+        Arguments:
+            target: the TARGET.
+            given: as for `field`.
 
         Raises:
             TypeError, ValueError: as `field`.
         """
         data = None if target.plan is None else target.plan.fingerprint
         classes = (self.classifier or target).classes
-        field = self.field(target.field, target.name, data)
+        field = self.field(target.field, target.name, data, given)
         return replace(target, field=field, classes=classes)
 
     def require_labels(self, labelled: bool, advice: str) -> None:

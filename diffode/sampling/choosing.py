@@ -123,11 +123,17 @@ def encoder_for(
             solver.
 
     Raises:
-        ValueError: an unknown name or option, or options beside a solver.
+        ValueError: an unknown name or option, options beside a solver, or a solver that adds
+            noise.
     """
     if solver is None and not counted:
         solver = ENCODER
     chosen = solver_for(field, solver, options, back)
+    if chosen.normal_only:
+        raise ValueError(
+            f"{chosen.name} adds noise, so that no encoded point comes back; use a solver that "
+            "adds none, such as heun"
+        )
     if not isinstance(solver, Solver):
         for name in {"rtol", "atol"} - options.keys():
             if hasattr(chosen, name):

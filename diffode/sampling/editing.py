@@ -23,7 +23,7 @@ from diffode.fields.base import AffineField, Field, Start
 from diffode.fields.generated import Generated
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, slices
-from diffode.sampling.choosing import choose, solver_for
+from diffode.sampling.choosing import choose
 from diffode.sampling.drawing import as_first, flow
 from diffode.sampling.encoding import decode, encode
 from diffode.solvers import Solution, Solver
@@ -150,27 +150,6 @@ def require_flow(field: Field) -> None:
         )
 
 
-def require_noiseless(field: Field, moves: dict[str, Any]) -> None:
-    """Refuse a solver that adds noise where points are to come back.
-
-    Arguments:
-        field: what moves the points.
-        moves: ``solver`` and its options, beside ``nfe``, ``steps`` and ``grid``.
-
-    Raises:
-        ValueError: such a solver.
-    """
-    if moves["solver"] is None:
-        return
-    counts = ("solver", "nfe", "steps", "grid")
-    options = {name: value for name, value in moves.items() if name not in counts}
-    if solver_for(field, moves["solver"], options).normal_only:
-        raise ValueError(
-            f"{moves['solver']} adds noise, so that no encoded point comes back; use a solver "
-            "that adds none, such as heun"
-        )
-
-
 def _translated(
     field: Field,
     x: Tensor,
@@ -183,7 +162,6 @@ def _translated(
     moves: dict[str, Any],
 ) -> Solution:
     """Points encoded to time t, told their labels, and decoded, told others."""
-    require_noiseless(field, moves)
     parts = []
     for rows in slices(len(x), batch, progress):
         part = field.rows(torch.arange(rows.start, rows.stop))

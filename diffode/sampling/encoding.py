@@ -50,7 +50,8 @@ def encode(
         at: the time to stop at, in the place of t_prior.
 
     Raises:
-        ValueError: a field without a prior, or a shape, count or time that does not fit.
+        ValueError: a field without a prior, a solver that adds noise, or a shape, count or time
+            that does not fit.
     """
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
@@ -102,7 +103,8 @@ def decode(
         at: the time that the points are at, in the place of t_prior.
 
     Raises:
-        ValueError: a shape, count, time or option that does not fit.
+        ValueError: a solver that adds noise, or a shape, count, time or option that does not
+            fit.
         TypeError: q for a field that is no unbound Poisson field, or a solver or ``final`` that
             cannot use the field.
     """

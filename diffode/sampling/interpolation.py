@@ -29,7 +29,7 @@ from diffode.priors import Spherical, is_student
 from diffode.rng import Rng
 from diffode.sampling.choosing import choose
 from diffode.sampling.drawing import flow
-from diffode.sampling.editing import both_ways, require_flow, require_noiseless
+from diffode.sampling.editing import both_ways, require_flow
 from diffode.sampling.encoding import decode, encode
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -80,7 +80,6 @@ def interpolate(
     moves = {"solver": solver, "nfe": nfe, "steps": steps, "grid": grid, **options}
     if not isinstance(a, Latent) and not isinstance(b, Latent):
         require_flow(field)
-        require_noiseless(field, moves)
         ends = _paired(field, a, b)
         labels = _labels(field, y, y_b, len(ends) // 2)
         told = None if labels is None else torch.cat(labels)

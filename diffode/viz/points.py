@@ -42,6 +42,7 @@ def points_picture(
     y: Tensor | None = None,
     reference_y: Tensor | None = None,
     names: Sequence[str] = (),
+    called: str = "samples",
 ) -> bytes:
     """The PNG of a scatter of points, beside one of the reference in the same view.
 
@@ -56,6 +57,7 @@ def points_picture(
         y: labels of the points, shape (B,): a colour for each class, of 12 classes at most.
         reference_y: labels of the reference, shape (M,).
         names: what the labels are called.
+        called: what stands above them with their number.
 
     Raises:
         ValueError: no samples, or a reference that does not fit them.
@@ -68,7 +70,7 @@ def points_picture(
             f"{tuple(x.shape)}; they must agree but for the count"
         )
     classes = [] if x[0].numel() == 1 else _classes(y, reference_y)
-    sets = [_Set("samples", _rows(x), _colours(y, classes, len(x)) or canvas.ORANGE)]
+    sets = [_Set(called, _rows(x), _colours(y, classes, len(x)) or canvas.ORANGE)]
     if reference is not None:
         colours = _colours(reference_y, classes, len(reference)) or canvas.BLUE
         sets.insert(0, _Set("training data", _rows(reference), colours))

@@ -22,6 +22,7 @@ def samples_picture(
     y: Tensor | None = None,
     reference_y: Tensor | None = None,
     names: Sequence[str] | None = None,
+    called: str = "samples",
 ) -> bytes:
     """The PNG that suits the shape, see `image_sheet` and `points_picture`.
 
@@ -33,10 +34,11 @@ def samples_picture(
         y: labels of the samples, shape (B,): a row or a colour for each class.
         reference_y: labels of the reference, shape (M,).
         names: what the labels are called.
+        called: what points are called, where they are not samples.
 
     Raises:
         ValueError: no samples, or a reference that does not fit them.
     """
     if is_image(tuple(x.shape[1:])):
         return image_sheet(x, path, title, y, names or ())
-    return points_picture(x, path, reference, title, y, reference_y, names or ())
+    return points_picture(x, path, reference, title, y, reference_y, names or (), called)

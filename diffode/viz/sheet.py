@@ -99,8 +99,8 @@ def _left_out(count: int, rows: list[list[int]], classes: int) -> list[str]:
         return []
     if not classes:
         return [f"the first {shown} of {count}"]
-    some = f" of the first {len(rows)} of {classes} classes" if len(rows) < classes else ""
-    return [f"the first {max(map(len, rows))} samples of each class{some}"]
+    some = f", the first {len(rows)} of {classes} rows" if len(rows) < classes else ""
+    return [f"the first {max(map(len, rows))} of each row{some}"]
 
 
 def _filled(x: Tensor, rows: list[list[int]], columns: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Points changed by noise and the flow back, or by the flow alone."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from diffode.fields import VP, Cosine, Karras, Mixture, PoissonField, Rectified
 from diffode.fields.guidance import classifier_free
 from diffode.priors import StudentT
 from diffode.rng import Rng
-from diffode.sampling import decode, edit, encode, sample, time_at
+from diffode.sampling import decode, edit, encode, interpolate, round_trip, sample, time_at
+from diffode.sampling.choosing import times_for
+from diffode.solvers import get_solver, names
 from tests.fields import Point
 
 WEIGHTS, STDS = torch.tensor([0.2, 0.5, 0.3]), torch.full((3,), 0.3)
@@ -189,6 +192,33 @@ def test_latents_in_the_middle_of_the_way():
             encode(field, x, at=t)
     with pytest.raises(TypeError, match="got a time of type str"):
         decode(field, x, at="late")
+
+
+@pytest.mark.parametrize("name", [*names(), "ddim:eta"])
+def test_what_a_solver_draws_does_not_come_back_and_all_else_does(name):
+    """Told by the samples alone: other noise leads a solver that adds some elsewhere."""
+    name, _, noisy = name.partition(":")
+    options = {"eta": 0.5} if noisy else {}
+    if get_solver(name).adaptive:
+        options = {"rtol": 1e-3, "atol": 1e-3}
+    field, solver = mixture(Rectified()), get_solver(name, **options)
+    x = field.sample(4, Rng(0)).double()
+    times = times_for(field, solver, None, 40, None, "none")
+    ends = [solver(field, x, times, rng=Rng(seed)).x for seed in (1, 2)]
+    if torch.equal(*ends):
+        error = round_trip(
+            field, x, name, **options, **({} if solver.adaptive else {"steps": 100})
+        )
+        assert float(error.max()) < 0.25  # of points that lie 4 apart, for methods of order 1
+        return
+    for refused in (
+        lambda: encode(field, x, solver, steps=40),
+        lambda: decode(field, x, name, steps=40, **options),
+        lambda: edit(field, x, 0.5, solver=solver, steps=40, deterministic=True),
+        lambda: interpolate(field, x, x, solver=solver, steps=40),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"{name} adds noise, so that no enc")):
+            refused()
 
 
 @pytest.mark.parametrize("schedule", [Karras(), VP(), Rectified()])

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from diffode.data.scaling import Scaling
-from diffode.fields import VP, Empirical, Karras, Mixture, exact_posterior, log_evidence
+from diffode.fields import (
+    VP,
+    Empirical,
+    Karras,
+    Mixture,
+    classifier_free,
+    conditioned,
+    exact_posterior,
+    log_evidence,
+)
 from diffode.fields.operators import mask, matrix
 from diffode.priors import StudentT
 from diffode.rng import Rng
@@ -123,3 +132,17 @@ def test_what_is_seen_well_is_kept():
     x = given.sample(20, Rng(0))
     torch.testing.assert_close(x[:, 0], torch.full_like(x[:, 0], 0.7), rtol=0, atol=1e-3)
     torch.testing.assert_close(x[:, 3], torch.full_like(x[:, 3], -0.2), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("schedule", [Karras(), VP()], ids=repr)
+def test_guidance_between_gaussians_given_y_is_that_of_the_gaussian_it_leads_to(schedule):
+    """Away from N(a, s) towards N(b, s) by w is N(a + w (b - a), s), and stays so given y."""
+    a, b = MEANS[:2]
+    near, far, led = (
+        Mixture(torch.ones(1), mean[None], STDS["isotropic"][1:2], schedule)
+        for mean in (a, b, a + 2.5 * (b - a))
+    )
+    away, towards = (conditioned(law, H, SEEN, NOISE) for law in (near, far))
+    guided, exact = classifier_free(towards, 2.5, weak=away), exact_posterior(led, H, SEEN, NOISE)
+    x, t = numbers(5, 4, seed=2), sum(schedule.span) / 3
+    torch.testing.assert_close(guided.denoise(x, t), exact.denoise(x, t), rtol=1e-6, atol=1e-6)
