@@ -17,7 +17,8 @@ from diffode.cli.moves import Edit
 from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.data.points import read_points, unlike
+from diffode.cli.units import unlike
+from diffode.data.points import read_points
 from diffode.data.scaling import model_units
 from diffode.fields.base import AffineField
 from diffode.options import counted
@@ -88,7 +89,7 @@ def _points(asked: Edit, target: Target) -> Points:
     field = target.field
     named = None if asked.label is None else named_labels(asked.label, target)
     given, own = read_points(asked.file, field.event_shape, target.classes, field.scaling)
-    warn(unlike(asked.file, given, field.scaling))
+    warn(unlike(asked.file, given, field))
     if named is None:
         return Points(given, given, own, own, ["edited"])
     many = len(named)

@@ -14,7 +14,8 @@ from diffode.cli.moves import Carry, Decode, Encode
 from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.data.points import read_array, read_points, unlike
+from diffode.cli.units import unlike
+from diffode.data.points import read_array, read_points
 from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.runs.keys import key_of_values
@@ -35,7 +36,7 @@ def encode_command(asked: Encode) -> None:
     field = target.field
     settings = moves_of(asked, target, options, back=True)
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
-    warn(unlike(asked.file, x, field.scaling))
+    warn(unlike(asked.file, x, field))
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
 

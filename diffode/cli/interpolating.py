@@ -15,7 +15,8 @@ from diffode.cli.moves import Interpolate
 from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.data.points import read_points, unlike
+from diffode.cli.units import unlike
+from diffode.data.points import read_points
 from diffode.data.scaling import model_units
 from diffode.fields.base import Latent
 from diffode.options import counted
@@ -81,7 +82,7 @@ def _ends(
         return random_pairs(target.field, count, asked.seed or 0), _both(named, count)
     field = target.field
     x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
-    warn(unlike(asked.file, x, field.scaling))
+    warn(unlike(asked.file, x, field))
     if len(x) % 2:
         raise ValueError(f"{asked.file}: got {len(x)} points; wanted pairs, an even number")
     if y is not None and named is not None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from diffode.cli.observing import operator_of
 from diffode.cli.outcome import warn
 from diffode.cli.restorations import Restoration
-from diffode.data.points import read_points, unlike
+from diffode.cli.units import unlike
+from diffode.data.points import read_points
 from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
 from diffode.fields.base import AffineField
@@ -96,7 +97,7 @@ def problem_of(asked: Restoration, target: Target, text: str, noise: float | Non
     if not bool(seen.isfinite().all()):
         raise ValueError(f"{file}: got values that are NaN or infinite where the mask hides none")
     if text.startswith(_KEEPS_UNITS):
-        warn(unlike(file, seen, field.scaling))
+        warn(unlike(file, seen, field, operator, noise))
     return Problem(operator, noise, seen, None, rows, len(y))
 
 
@@ -104,7 +105,7 @@ def _whole_points(asked: Restoration, target: Target) -> tuple[Tensor, Tensor, i
     """Points (B, *event) in the units of the data, which of all they are, and the count of all."""
     if asked.file not in SPLITS:
         x, _ = read_points(Path(asked.file), target.field.event_shape, None, target.field.scaling)
-        warn(unlike(Path(asked.file), x, target.field.scaling))
+        warn(unlike(Path(asked.file), x, target.field))
         rows = torch.arange(min(len(x), asked.n or len(x)))
         return x[rows], rows, len(x)
     if target.plan is None:

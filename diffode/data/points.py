@@ -62,22 +62,6 @@ def read_points(
     return x, y
 
 
-def unlike(path: Path, x: Tensor, scaling: Scaling | None) -> str:
-    """What to say of images that fill next to nothing of a field's gray levels, if they do.
-
-    Arguments:
-        path, x: the file and its points.
-        scaling: of the field.
-    """
-    low, high = float(x.min()), float(x.max())
-    if scaling is None or scaling.kind != "pixels" or high - low > float(scaling.width.max()) / 10:
-        return ""
-    return (
-        f"the points in {path} lie between {low:.3g} and {high:.3g}, and this run takes them in "
-        f"the units of its data, {scaling}; see that they are in those"
-    )
-
-
 def _as_events(array: Array, event_shape: tuple[int, ...]) -> Array:
     """Rows in the event shape, where they lack an axis of one channel or have channels last."""
     if (1, *array.shape[1:]) == event_shape:

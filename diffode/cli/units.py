@@ -1,0 +1,58 @@
+"""Whether the numbers of a file are of the size that the data of a run have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffode.data.scaling import data_units
+from diffode.fields.base import AffineField, Field
+from diffode.fields.linear import LinearOperator
+
+TIMES = 10  # as large or as small as the data, from where on points are doubted
+
+
+def unlike(
+    path: Path, x: Tensor, field: Field, operator: LinearOperator | None = None, noise: float = 0.0
+) -> str:
+    r"""What to say of points that are ten times as large as a field's data, or a tenth of them.
+
+    The size is the root mean square of x over what it is expected to be, with the mean m and the
+    standard deviation s of the data, :math:`\sqrt{(H m)^2 + (H s)^2 + s_y^2}`.
+
+    Arguments:
+        path, x: the file, and its points or what was observed of them, in the units of the data.
+        field: what was trained on the data.
+        operator: H, of which every observed number is a mean of gray levels; None is the identity.
+        noise: s_y.
+    """
+    expected = _expected(field)
+    if expected is None:
+        return ""
+    mean, std = expected if operator is None else map(operator, expected)
+    ratio = x.to(mean).square() / (mean.square() + std.square() + noise**2)
+    size = float(ratio.mean().sqrt())
+    if 1 / TIMES <= size <= TIMES:
+        return ""
+    usual = f"about {float(mean.mean()):.3g}, give or take {float(std.mean()):.3g}"
+    return (
+        f"the points in {path} lie between {float(x.min()):.3g} and {float(x.max()):.3g}, and are "
+        f"{size:.2g} times as large as this run's data (rms); it takes them in the units of its "
+        f"data, {field.scaling or usual}; see that they are in those"
+    )
+
+
+def _expected(field: Field) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation of the data in their units, (1, *event), float64, if known."""
+    one = torch.ones(1, *field.event_shape, dtype=torch.float64)
+    if isinstance(field, AffineField):
+        centre, std = field.moments
+        mean = one * centre.cpu()
+    elif field.scaling is not None:
+        mean, std = 0 * one, 1.0
+    else:
+        return None
+    width = std if field.scaling is None else std * field.scaling.width
+    return data_units(mean, field.scaling).double(), one * width
