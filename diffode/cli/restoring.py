@@ -116,22 +116,14 @@ def _drawn(
     options: dict[str, Any],
 ) -> tuple[str, Solution]:
     """How draws were made, in words, and the draws of each observation, one after the other."""
-    observed = problem.observed.repeat_interleave(asked.draws, 0)
-    method = cast(Method, asked.method)
-
-    def given(field: AffineField) -> AffineField:
-        return conditioned(field, problem.operator, observed, problem.noise, method)
-
-    if guidance is None:
-        known = replace(target, field=given(affine(target)))
-    else:
-        known = guidance.of(target, given)
+    known = _given(asked, target, guidance, problem)
     field, label = known.field, _label(asked, known, guidance)
     solver = solver_for(field, asked.solver or SOLVER, options)
-    with progress_bar("restore", len(observed)) as bar:
+    n = len(problem.observed) * asked.draws
+    with progress_bar("restore", n) as bar:
         drawn = sample(
             field,
-            len(observed),
+            n,
             solver,
             asked.nfe,
             asked.steps,
@@ -143,6 +135,21 @@ def _drawn(
         )
     parts = [asked.method, repr(solver), *([] if guidance is None else [str(guidance)])]
     return ", ".join([*parts, f"{counted(drawn.nfe, 'evaluation')} each"]), drawn
+
+
+def _given(
+    asked: Restoration, target: Target, guidance: Guidance | None, problem: Problem
+) -> Target:
+    """The target given the observation of each draw, and guided around that."""
+    observed = problem.observed.repeat_interleave(asked.draws, 0)
+
+    def given(field: AffineField) -> AffineField:
+        method = cast(Method, asked.method)
+        return conditioned(field, problem.operator, observed, problem.noise, method)
+
+    if guidance is None:
+        return replace(target, field=given(affine(target)))
+    return guidance.of(target, given)
 
 
 def _by_particles(
