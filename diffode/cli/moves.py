@@ -80,7 +80,7 @@ class Edit(Carry, Guided):
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help="points, .npy or .npz")]
     strength: Annotated[
-        float, typer.Option(help="from 0, where points stay, to 1, where nothing of them is left")
+        float, typer.Option(help="above 0, where points stay, to 1, where nothing of them is left")
     ] = 0.5
     label: Annotated[
         str | None,
