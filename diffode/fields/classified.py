@@ -20,6 +20,19 @@ Under normal noise all :math:`\kappa` are :math:`\rho^2`, and this is the first 
 :math:`\kappa / \kappa_y = 1 - (\kappa / r) \, \partial_r \log P`, the slope of P in r could take
 the place of :math:`\kappa_y`; but a trained P may make that 0 or less.
 
+Both terms of this rule may be far larger than their sum, and a trained P is not exact: what is
+wrong with its slope counts :math:`\kappa_y` times. But the points of a class k are, in the mean
+square, at a distance :math:`d_k` from x, :math:`d_k^2 = (N + D - 2) \kappa_k - r^2`, and have the
+probability :math:`p_k = P(k | x) \, \kappa / \kappa_k` under the density. So every exact
+classifier has
+
+.. math:: |x - E[x_0 | x, y]| \le d_y, \qquad
+          |E[x_0 | x, y] - E[x_0 | x]| \le (1 - p_y) (d_y + d_o), \qquad
+          (1 - p_y) \, d_o^2 = \sum_{k \ne y} p_k d_k^2,
+
+and a trained one is held to both: to the first where it leads further from x than the field
+without it, to the second with the :math:`r^2` left out of :math:`d^2`.
+
 The weight w counts what the label changes, as in `diffode.fields.guidance`,
 
 .. math:: E[x_0|x] \leftarrow E[x_0|x] + w \, (E[x_0|x, y] - E[x_0|x]),
@@ -43,13 +56,13 @@ from diffode.doors import Numbers, as_labels, as_time, transformed
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_interval, as_weight, in_words, inside, require_affine
-from diffode.fields.guided import MAX_RHO
+from diffode.fields.guided import MAX_RHO, Led
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import Spherical, is_normal, is_student
 
 
-class ClassifierGuided(Wrapped):
+class ClassifierGuided(Led):
     """An affine field guided by a classifier; `classifier_guided` builds it.
 
     Arguments:
@@ -77,23 +90,10 @@ class ClassifierGuided(Wrapped):
     ) -> None:
         require_known(field.noise, field.mean.numel())
         _require_fit(classifier, field)
-        super().__init__(field)
-        self.classifier = classifier
-        self.weight, self.interval = as_weight(weight), as_interval(interval)
+        super().__init__(field, as_weight(weight))
+        self.classifier, self.interval = classifier, as_interval(interval)
         self.smooth = field.smooth and is_smooth(classifier)
         self.classes, self.unconditional = getattr(classifier, "classes", None), False
-
-    @property
-    def calls_per_evaluation(self) -> int:  # type: ignore[override]
-        """The most network calls of an evaluation, the classifier and its slope being one."""
-        return self.inner.calls_per_evaluation + (self.weight != 0)
-
-    def calls_at(self, t: Tensor) -> int:
-        """The network calls of an evaluation at time t."""
-        return self.inner.calls_at(t) + self._needed(self.guided_at(t))
-
-    def _needed(self, on: Tensor) -> bool:
-        return self.weight != 0 and (transformed() or bool(on.any()))
 
     def guided_at(self, t: Tensor) -> Tensor:
         """Whether guidance is on at time t, shape () or (B,)."""
@@ -130,16 +130,31 @@ class ClassifierGuided(Wrapped):
     def _step(self, u: Tensor, rest: Tensor, rho: Tensor, y: Tensor) -> Tensor:
         """E[x_0 | x, y] - E[x_0 | x] at u = x / alpha, from rest = u - E[x_0 | x]."""
 
+        unchecked = self.classes is None and not transformed()
+
         def log_of_class(z: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             log_p, log_squares = answer(self.classifier, z, rho, self.noise)
+            if unchecked and not 0 <= int(y.min()) <= int(y.max()) < log_p.shape[1]:
+                raise ValueError(
+                    f"got labels from {int(y.min())} to {int(y.max())}; the classifier knows 0 to "
+                    f"{log_p.shape[1] - 1}"
+                )
             return log_p.gather(1, y[:, None]).sum(), (log_p, log_squares)
 
         slope: Tensor
         slope, (log_p, log_squares) = torch.func.grad(log_of_class, has_aux=True)(u)
         log_mean = -torch.logsumexp(log_p - log_squares, 1)  # of kappa
-        own = log_squares.gather(1, y[:, None])[:, 0]  # of kappa_y
+        own, log_p = (v.gather(1, y[:, None])[:, 0] for v in (log_squares, log_p))  # of y
         kept = expand_like(1 - (own - log_mean).exp(), u) * rest
-        return kept + expand_like(own.exp(), u) * slope.to(u)
+        step = kept + expand_like(own.exp(), u) * slope.to(u)
+        if not is_student(self.noise):  # then it is normal
+            return step
+        dof, spread = self.noise.dof, u[0].numel() + self.noise.dof - 2
+        square = (spread * own.exp() - dof * rho.square()).to(u)  # of the distance of class y
+        least = rest.flatten(1).square().sum(1)
+        away = rest - step
+        step = step + (away - _held(away, torch.maximum(square, least)))
+        return _held(step, spread * _apart(log_p, own, log_mean).to(u))
 
     def changes(self) -> list[str]:
         """What this field and those inside it change, in words, the innermost first."""
@@ -184,6 +199,21 @@ def classifier_guided(
     return around_plane_form(
         field, lambda inner: ClassifierGuided(inner, classifier, weight, interval)
     )
+
+
+def _held(vector: Tensor, square: Tensor) -> Tensor:
+    """A vector (B, *event), no longer than the root of a square (B,)."""
+    tiny = torch.finfo(vector.dtype).tiny  # the root of 0 has no slope
+    length = vector.flatten(1).square().sum(1).clamp_min(tiny)
+    return expand_like((square / length).clamp(tiny, 1).sqrt(), vector) * vector
+
+
+def _apart(log_p: Tensor, own: Tensor, log_mean: Tensor) -> Tensor:
+    """The square of (1 - p_y)(d_y + d_o) / sqrt(N + D - 2), from logs of P, kappa_y and kappa."""
+    tiny = torch.finfo(log_p.dtype).tiny
+    others, unlikely = -torch.expm1(log_p + log_mean - own), -torch.expm1(log_p)
+    mixed = (others * unlikely * log_mean.exp()).clamp_min(tiny).sqrt()
+    return (others * (own / 2).exp() + mixed).square()
 
 
 def classifier_of(field: Field) -> nn.Module:

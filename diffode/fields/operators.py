@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_count, as_shape, as_state
+from diffode.doors import Numbers, as_count, as_positive, as_shape, as_state
 from diffode.fields.linear import Gram, LinearOperator
 from diffode.rng import Rng
 
@@ -167,8 +167,7 @@ def blur(event_shape: Sequence[int], std: float) -> LinearOperator:
         ValueError: a std that is not a positive finite number.
     """
     event = as_shape(event_shape)
-    if isinstance(std, bool) or not isinstance(std, int | float) or not 0 < std < math.inf:
-        raise ValueError(f"got std {std!r:.40}; wanted a positive number of pixels")
+    std = as_positive(std, "std", "in pixels")
     return _Axes(
         f"Gaussian blur of std {std:g}",
         event,

@@ -246,3 +246,13 @@ def test_twisted_smc_is_as_near_as_exact_draws_and_pigdm_alone_is_not():
             sums["twisted"] += distance(by_particles.x, target)
             sums["pigdm"] += distance(sample(field, 200, nfe=20, seed=again).x, target)
     assert sums["twisted"] < 1.3 * sums["floor"] < sums["pigdm"] / 1.3
+
+
+def test_dps_says_what_holds_for_other_noise():
+    """It has no eta to set to 0."""
+    field = Empirical(torch.eye(2).double(), Karras(0.05, 20.0), StudentT(4.0))
+    with pytest.raises(
+        TypeError, match=r"noise is StudentT.*; use diffode\.fields\.conditioned"
+    ) as e:
+        sample(field, 3, DPS(mask([True, False]), [0.5]), nfe=4)
+    assert "eta" not in str(e.value)
