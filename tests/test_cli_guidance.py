@@ -70,9 +70,10 @@ def test_each_row_of_poisson_is_guided_at_its_own_level(poisson, tmp_path):
     assert (x == diffode.sample(guided, 8, nfe=6, seed=3, y=torch.arange(8)).x.numpy()).all()
 
 
-def test_a_weaker_run_is_told_labels_if_it_knows_them(labelled, plain, tmp_path):
+def test_a_weaker_run_is_told_labels_if_it_knows_them(labelled, plain, folder, tmp_path):
     strong, y = field(labelled), torch.arange(8)
-    for weak, label in ((plain, None), (labelled, y)):
+    other_labelled = other(folder, "weaker", "edm", "eight-gaussians", "--labels", "--seed", 1)
+    for weak, label in ((plain, None), (other_labelled, y)):
         x = draw(labelled, tmp_path / "x.npz", "--per-class", 1, "--guidance", 2, "--weak", weak)
         reference = field(weak)
         guided = classifier_free(strong, 2.0, weak=reference)
@@ -159,6 +160,16 @@ def other(folder, name, *given):
 REFUSED = {
     "no label": ("labelled", "--guidance 2", "without a label to guide to; give --label"),
     "reversed": ("labelled", "--guidance 2 --label 1 --interval 3 1", "wanted two noise levels"),
+    "negative": (
+        "labelled",
+        "--guidance -1 --label 1",
+        "got weight -1.0; wanted a finite number, 0",
+    ),
+    "outside": (
+        "labelled",
+        "--guidance 2 --label 1 --interval 1000 2000",
+        "got interval (1000.0, 2000.0), where nothing is guided; wanted one that meets the noise",
+    ),
     "not finite": ("labelled", "--guidance nan --label 1", "wanted a finite number"),
     "interval alone": (
         "labelled",
@@ -202,7 +213,7 @@ def test_what_is_guided_already_is_not_guided_again(labelled, tmp_path, capsys):
     (tmp_path / "own.py").write_text(code + ".field, 2.0)\n")
     given = ("--label", 1, "--guidance", 2, "--out", tmp_path / "x.npz")
     message = refused(capsys, "sample", f"{tmp_path}/own.py:field", *given)
-    assert "label_drop is 0 or it is guided already" in message
+    assert "own.py:field is guided already (guidance 2); guide the field that" in message
 
 
 def test_a_classifier_of_other_data_is_refused(plain, folder, tmp_path, capsys):
@@ -217,13 +228,49 @@ def test_a_classifier_of_other_data_is_refused(plain, folder, tmp_path, capsys):
     ("given", "words"),
     [
         (("edm", "moons"), "trained on other data than {run}, which differ in values; give"),
-        (("gan", "eight-gaussians", "--labels"), "got a Generated; guidance changes E[x_0 | x]"),
+        (("gan", "eight-gaussians", "--labels"), "got a Generated, which states no E[x_0 | x]"),
+        (
+            ("classifier", "eight-gaussians"),
+            "which is a classifier; give it as --classifier",
+        ),
     ],
 )
 def test_a_weaker_run_of_another_kind_is_refused(labelled, folder, given, words, tmp_path, capsys):
     weak = other(folder, "-".join(given[:2]), *given)
     more = ("--label", 1, "--guidance", 2, "--weak", weak, "--out", tmp_path / "x.npz")
-    assert words.format(run=labelled) in refused(capsys, "sample", labelled, *more)
+    found = refused(capsys, "sample", labelled, *more)
+    assert words.format(run=labelled, weak=weak) in found
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+def test_what_cannot_be_guided_is_named(folder, labelled, command, tmp_path, capsys):
+    gan = other(folder, f"gan-{command}", "gan", "eight-gaussians")
+    by = other(folder, f"by-{command}", "classifier", "eight-gaussians")
+    out = ("--guidance", 2, "--out", tmp_path / "x.npz")
+    line = refused(capsys, command, gan, *out)
+    assert f"got --guidance, but {gan} does not estimate the data from a noisy point" in line
+    line = refused(capsys, command, by, *out)
+    assert f"{by} is guided already (guidance 1 by NoiseClassifier); guide the field" in line
+    line = refused(capsys, command, labelled, *out, "--weak", labelled)
+    assert f"got --weak {labelled}, which is {labelled} itself" in line
+
+
+def test_weight_0_draws_and_measures_what_has_no_label(labelled, tmp_path, capsys):
+    """Neither names, nor labels, nor an accuracy: no label plays a part."""
+    free, zero = ([*DRAWN[2:], "--samples", "8", *given] for given in ([], ["--guidance", "0"]))
+    drawn = []
+    for given in (free, zero):
+        assert run(["sample", str(labelled), *given, "--out", str(tmp_path / "x.npz")]) == 0
+        drawn.append(arrays(tmp_path / "x.npz"))
+    assert "y" not in drawn[1] and (drawn[0]["x"] == drawn[1]["x"]).all()
+    for given in (("--label", 3), ("--per-class", 2)):
+        line = refused(capsys, "sample", labelled, *zero[:-2], *given, "--guidance", 0)
+        assert "this field knows no labels, as one that was trained without or is guided" in line
+    command = ["eval", str(labelled), "--samples", "60", "--nfe", "4", "--device", "cpu"]
+    assert run([*command, "--guidance", "0", "--out", str(tmp_path / "eval")]) == 0
+    told = figures(tmp_path / "eval" / "eval.json")
+    assert not told["labels"] and "y" not in arrays(tmp_path / "eval" / "samples.npz")
+    assert not any("accuracy" in name for name in told["metrics"])
 
 
 def test_a_fitted_grid_is_not_for_a_guided_field(labelled, tmp_path, capsys):

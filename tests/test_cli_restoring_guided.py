@@ -65,10 +65,13 @@ def test_weight_1_is_the_class_at_its_cost(mine, images, tmp_path, capsys):
 @pytest.mark.parametrize("weight", [0, 1, 2.5])
 def test_an_exact_classifier_guides_as_labels_do(weight, interval, mine, images, tmp_path):
     """But that off an interval labels leave the class, and a classifier no class."""
-    told = f"--label 3 --guidance {weight} {interval}"
+    label, told = "--label 3", f"--guidance {weight} {interval}"
     made = [
         restored(tmp_path, f"restore {mine}:{target} {images} {GIVEN} {told} {more}")
-        for target, more in (("exact", f"--classifier {mine}:by"), ("labelled", ""))
+        for target, more in (
+            ("exact", f"--classifier {mine}:by {label if weight else ''}"),
+            ("labelled", label if weight or interval else ""),
+        )
     ]
     if not interval:
         np.testing.assert_allclose(made[0]["x"], made[1]["x"], atol=2e-3)

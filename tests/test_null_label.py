@@ -90,4 +90,8 @@ def test_guidance_from_no_label_needs_a_null_label(name):
     guided = classifier_free(made(name).field, 2.0)
     with pytest.raises(ValueError, match="or guided already; give a weaker field"):
         classifier_free(guided, 2.0)
-    assert diffode.sample(classifier_free(bare, 2.0, weak=bare), 3, y=y).x.isfinite().all()
+    assert (
+        diffode.sample(classifier_free(bare, 2.0, weak=made(name).field), 3, y=y)
+        .x.isfinite()
+        .all()
+    )

@@ -48,8 +48,6 @@ def tilted(
             that there are not n.
     """
     w, n, rng = as_weight(weight), as_count(n, "n", 1), as_rng(rng)
-    if w < 0:
-        raise ValueError(f"got weight {w:g}; the law of a weight below 0 need not exist")
     reference, told = (law, None) if weak is None else (weak, y)
     count, t = _PROPOSALS * n, law.span[1]
     x = law.sample(count, rng, y) if w >= 1 else reference.sample(count, rng, told)

@@ -146,12 +146,15 @@ def run_cell(
         field: the trained field.
         panel: what is measured.
         dataset: where labels come from.
-        labels: draw with the training split's labels.
+        labels: draw with the training split's labels, where a label plays a part.
     """
     figures: dict[str, Any] = cell.place | {"count": panel.count}
-    y = dataset.labels(panel.count) if labels else None
+    y = None
     try:
-        drawn, seconds = _draw(cell, _guided(cell, field), panel.count, y)
+        guided = _guided(cell, field)
+        if labels and not guided.unconditional:
+            y = dataset.labels(panel.count)
+        drawn, seconds = _draw(cell, guided, panel.count, y)
     except (TypeError, ValueError) as error:
         return figures | {"refused": " ".join(str(error).split())}, None
     x = drawn.x.cpu()

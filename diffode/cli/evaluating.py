@@ -39,6 +39,7 @@ from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
 POINTS = 200  # whose likelihood is measured
+_NO_LABELS = "its field does not say how many labels it has (classes)"
 
 
 def command(asked: Evaluate) -> None:
@@ -52,10 +53,8 @@ def command(asked: Evaluate) -> None:
             "leave one of the two away"
         )
     target, guidance = guided_target(asked)
-    if guidance is not None:
-        known = (guidance.classifier or target).name
-        why = f"{known} does not say how many labels it has (classes)"
-        guidance.require_labels(target.classes is not None, why)
+    if guidance is not None and target.classes is None:
+        guidance.require_labels(target.field, _NO_LABELS)
     field, labels = target.field.eval(), target.classes is not None
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     dataset = _dataset(target, asked.data)

@@ -40,7 +40,9 @@ def require_labels(target: Target, guidance: Guidance | None, known: bool, advic
     Raises:
         ValueError: no labels, and a need of them.
     """
+    if known:
+        return
     if guidance is not None:
-        guidance.require_labels(known, advice)
-    if not known and needs_labels(target.field):
+        guidance.require_labels(target.field, advice)
+    if needs_labels(target.field):
         raise ValueError(f"{target.name} draws nothing without a label; {advice}")

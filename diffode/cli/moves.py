@@ -88,6 +88,10 @@ class Edit(Carry, Guided):
     ] = None
     seed: Annotated[int | None, typer.Option(help="of the noise [0]", **SEEDS)] = None
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="encode with the labels in FILE, no noise")
+        bool, typer.Option("--deterministic", help="encode points, told their class; no noise")
     ] = False
+    source_label: Annotated[
+        str | None,
+        typer.Option(help="the class of points to encode, or none to tell none [that in FILE]"),
+    ] = None
     out: Annotated[Path, typer.Option(help="a .png or .npz file")] = Path("edited.png")

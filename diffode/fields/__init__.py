@@ -33,7 +33,7 @@ from diffode.fields.schedules import (
 from diffode.fields.wrapped import Wrapped
 
 if TYPE_CHECKING:
-    from diffode.fields.classified import ClassifierGuided, classifier_guided
+    from diffode.fields.classified import ClassifierGuided, classifier_guided, classifier_of
     from diffode.fields.conditioning import Conditioned, conditioned
     from diffode.fields.critics import CriticBank
     from diffode.fields.divergences import Divergence, get_divergence
@@ -58,6 +58,7 @@ _HOMES = {
     "conditioned": "conditioning",
     "ClassifierGuided": "classified",
     "classifier_guided": "classified",
+    "classifier_of": "classified",
     "exact_posterior": "posteriors",
     "get_divergence": "divergences",
     "log_evidence": "posteriors",
@@ -114,6 +115,7 @@ __all__ = [
     "Wrapped",
     "classifier_free",
     "classifier_guided",
+    "classifier_of",
     "conditioned",
     "discriminator_guided",
     "exact_posterior",

@@ -72,9 +72,10 @@ class Field(Tables, metaclass=SeenThrough):
         smooth: whether differentiating the velocity gives its divergence, which a likelihood
             needs. It does not where a network inside is linear piece by piece and the velocity is
             its gradient: the second derivative is then 0 almost everywhere.
-        classes: the number of labels, 0 to classes - 1; ``classes`` itself is then the null label
-            (unconditional). None where the field does not say.
-        unconditional: whether it takes no labels; False where the field does not say.
+        classes: the number of labels, 0 to classes - 1; None where the field does not say. A
+            network is trained with ``classes`` itself as the null label. `as_labels`, and with it
+            `diffode.sample` and all else that moves points, refuses that: no label is y = None.
+        unconditional: whether no label plays a part; False where the field does not say.
         scaling: from the data's units to those of the field; None where they are the same.
         calls_per_evaluation: the most calls of a network that an evaluation takes: 1, and 2 under
             guidance. `calls_at` says it for a time.
@@ -106,13 +107,6 @@ class Field(Tables, metaclass=SeenThrough):
         """The calls of a network that an evaluation at time t, shape () or (B,), takes."""
         return self.calls_per_evaluation
 
-    def require_rows(self, count: int) -> None:
-        """Refuse another number of rows than the field holds values for.
-
-        Raises:
-            ValueError: it holds some, for more rows or for fewer.
-        """
-
     def rows(self, index: Tensor) -> Field:
         """The field of these rows of the batch: itself, unless it holds per-row values."""
         return self
@@ -126,7 +120,7 @@ class Field(Tables, metaclass=SeenThrough):
 
         Solvers call it once, before they start: under ``torch.func`` no value can be looked at.
         """
-        return as_labels(y, rows, self.classes)
+        return as_labels(y, rows, None if self.classes is None else self.classes - 1)
 
     def latent(self, x: Tensor) -> Latent:
         """The latent that starts at points x, with the values that this field is bound to."""
@@ -202,6 +196,13 @@ class AffineField(Field):
         """How much of the data the path still shows at t_prior, alpha s / sigma."""
         alpha, sigma = self.schedule.ends()[0]
         return alpha * self._std / sigma
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The least and the largest noise level sigma / alpha of its points."""
+        t = torch.tensor(self.span, dtype=torch.float64)
+        most, least = self.schedule.rho(t).tolist()
+        return least, most
 
     def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """The noise level: alpha and sigma at time t in float64, each of shape () or (B,)."""

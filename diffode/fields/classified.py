@@ -20,19 +20,6 @@ Under normal noise all :math:`\kappa` are :math:`\rho^2`, and this is the first 
 :math:`\kappa / \kappa_y = 1 - (\kappa / r) \, \partial_r \log P`, the slope of P in r could take
 the place of :math:`\kappa_y`; but a trained P may make that 0 or less.
 
-Both terms of this rule may be far larger than their sum, and a trained P is not exact: what is
-wrong with its slope counts :math:`\kappa_y` times. But the points of a class k are, in the mean
-square, at a distance :math:`d_k` from x, :math:`d_k^2 = (N + D - 2) \kappa_k - r^2`, and have the
-probability :math:`p_k = P(k | x) \, \kappa / \kappa_k` under the density. So every exact
-classifier has
-
-.. math:: |x - E[x_0 | x, y]| \le d_y, \qquad
-          |E[x_0 | x, y] - E[x_0 | x]| \le (1 - p_y) (d_y + d_o), \qquad
-          (1 - p_y) \, d_o^2 = \sum_{k \ne y} p_k d_k^2,
-
-and a trained one is held to both: to the first where it leads further from x than the field
-without it, to the second with the :math:`r^2` left out of :math:`d^2`.
-
 The weight w counts what the label changes, as in `diffode.fields.guidance`,
 
 .. math:: E[x_0|x] \leftarrow E[x_0|x] + w \, (E[x_0|x, y] - E[x_0|x]),
@@ -55,20 +42,21 @@ from torch import Tensor, nn
 from diffode.doors import Numbers, as_labels, as_time, transformed
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.critics import is_smooth
-from diffode.fields.guidance import as_interval, as_weight, in_words, inside, require_affine
-from diffode.fields.guided import MAX_RHO, Led
+from diffode.fields.guidance import as_weight, in_words, require_affine
+from diffode.fields.guided import MAX_RHO
+from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import Spherical, is_normal, is_student
 
 
-class ClassifierGuided(Led):
+class ClassifierGuided(Wrapped):
     """An affine field guided by a classifier; `classifier_guided` builds it.
 
     Arguments:
         field: the field without labels.
         classifier: see `classifier_guided`.
-        weight: w, any finite number; 0 is the field as it is.
+        weight: w >= 0; 0 is the field as it is, in which no label plays a part.
         interval: (lo, hi): guidance is on where lo <= sigma / alpha <= hi; None is everywhere. It
             is off where sigma / alpha is above 999, as at an alpha of 0: what a label still
             changes there is less than a thousandth of the noise.
@@ -79,8 +67,6 @@ class ClassifierGuided(Led):
         TypeError: noise that is neither normal nor Student-t.
     """
 
-    needs_labels = True
-
     def __init__(
         self,
         field: AffineField,
@@ -90,10 +76,29 @@ class ClassifierGuided(Led):
     ) -> None:
         require_known(field.noise, field.mean.numel())
         _require_fit(classifier, field)
-        super().__init__(field, as_weight(weight))
-        self.classifier, self.interval = classifier, as_interval(interval)
+        super().__init__(field)
+        self.classifier = classifier
+        self.weight, self.interval = as_weight(weight), as_interval(interval)
         self.smooth = field.smooth and is_smooth(classifier)
-        self.classes, self.unconditional = getattr(classifier, "classes", None), False
+        self.unconditional = self.weight == 0
+        self.classes = None if self.unconditional else getattr(classifier, "classes", None)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it has nothing to draw without labels."""
+        return not self.unconditional
+
+    @property
+    def calls_per_evaluation(self) -> int:  # type: ignore[override]
+        """The most network calls of an evaluation, the classifier and its slope being one."""
+        return self.inner.calls_per_evaluation + (self.weight != 0)
+
+    def calls_at(self, t: Tensor) -> int:
+        """The network calls of an evaluation at time t."""
+        return self.inner.calls_at(t) + self._needed(self.guided_at(t))
+
+    def _needed(self, on: Tensor) -> bool:
+        return self.weight != 0 and (transformed() or bool(on.any()))
 
     def guided_at(self, t: Tensor) -> Tensor:
         """Whether guidance is on at time t, shape () or (B,)."""
@@ -102,7 +107,8 @@ class ClassifierGuided(Led):
 
     def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
         """Labels that the classifier knows."""
-        return as_labels(y, rows, None if self.classes is None else self.classes - 1)
+        classes = getattr(self.classifier, "classes", None)
+        return as_labels(y, rows, None if classes is None else classes - 1)
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -111,14 +117,14 @@ class ClassifierGuided(Led):
         x = self.as_state(x)
         t = as_time(t, x)
         y = self.as_labels(y, len(x))
-        if y is None:
+        if y is None and self.needs_labels:
             raise ValueError(
                 "got no labels y for a field that a classifier guides; pass the class to guide "
                 "to, or take the field without guidance"
             )
         on = self.guided_at(t)
         x0, n = self.inner.posterior(x, t)
-        if not self._needed(on):
+        if y is None or not self._needed(on):
             return x0, n
         alpha, sigma = self.level(t, x)
         alpha, rho = torch.where(on, alpha, 1.0), torch.where(on, sigma / alpha, 1.0)
@@ -130,31 +136,16 @@ class ClassifierGuided(Led):
     def _step(self, u: Tensor, rest: Tensor, rho: Tensor, y: Tensor) -> Tensor:
         """E[x_0 | x, y] - E[x_0 | x] at u = x / alpha, from rest = u - E[x_0 | x]."""
 
-        unchecked = self.classes is None and not transformed()
-
         def log_of_class(z: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             log_p, log_squares = answer(self.classifier, z, rho, self.noise)
-            if unchecked and not 0 <= int(y.min()) <= int(y.max()) < log_p.shape[1]:
-                raise ValueError(
-                    f"got labels from {int(y.min())} to {int(y.max())}; the classifier knows 0 to "
-                    f"{log_p.shape[1] - 1}"
-                )
             return log_p.gather(1, y[:, None]).sum(), (log_p, log_squares)
 
         slope: Tensor
         slope, (log_p, log_squares) = torch.func.grad(log_of_class, has_aux=True)(u)
         log_mean = -torch.logsumexp(log_p - log_squares, 1)  # of kappa
-        own, log_p = (v.gather(1, y[:, None])[:, 0] for v in (log_squares, log_p))  # of y
+        own = log_squares.gather(1, y[:, None])[:, 0]  # of kappa_y
         kept = expand_like(1 - (own - log_mean).exp(), u) * rest
-        step = kept + expand_like(own.exp(), u) * slope.to(u)
-        if not is_student(self.noise):  # then it is normal
-            return step
-        dof, spread = self.noise.dof, u[0].numel() + self.noise.dof - 2
-        square = (spread * own.exp() - dof * rho.square()).to(u)  # of the distance of class y
-        least = rest.flatten(1).square().sum(1)
-        away = rest - step
-        step = step + (away - _held(away, torch.maximum(square, least)))
-        return _held(step, spread * _apart(log_p, own, log_mean).to(u))
+        return kept + expand_like(own.exp(), u) * slope.to(u)
 
     def changes(self) -> list[str]:
         """What this field and those inside it change, in words, the innermost first."""
@@ -184,53 +175,40 @@ def classifier_guided(
             ``noise`` is held against the field and the labels, and ``smooth = True`` says that
             its second derivatives can be used. `classifier_of` takes the one that ``diffode train
             classifier`` learned from its field; an exact one is `ExactClassifier`.
-        weight: w; 1 is exact where the classifier is, 0 the field as it is.
+        weight: w >= 0; 1 is exact where the classifier is, 0 the field as it is.
         interval: (lo, hi): guidance for lo <= sigma / alpha <= hi alone.
 
     An evaluation counts as one network call more than one of the field: the call of the
     classifier with its slope. Where guidance is off the classifier is not called.
 
     Raises:
-        TypeError: a field without E[x_0 | x], or noise that is neither normal nor Student-t.
-        ValueError: a weight or an interval that are no numbers to use, a classifier that does not
-            fit the field, or Student-t noise with N + D of 2 or less.
+        TypeError: a field without E[x_0 | x], a classifier that is none, such as a field, or noise
+            that is neither normal nor Student-t.
+        ValueError: a weight or an interval that are no numbers to use, an interval outside of the
+            field's levels up to 999, a classifier that does not fit the field, or Student-t noise
+            with N + D of 2 or less.
     """
     require_affine(field)
+    least, most = field.levels
+    require_met(interval, (least, min(most, MAX_RHO)))
     return around_plane_form(
         field, lambda inner: ClassifierGuided(inner, classifier, weight, interval)
     )
 
 
-def _held(vector: Tensor, square: Tensor) -> Tensor:
-    """A vector (B, *event), no longer than the root of a square (B,)."""
-    tiny = torch.finfo(vector.dtype).tiny  # the root of 0 has no slope
-    length = vector.flatten(1).square().sum(1).clamp_min(tiny)
-    return expand_like((square / length).clamp(tiny, 1).sqrt(), vector) * vector
-
-
-def _apart(log_p: Tensor, own: Tensor, log_mean: Tensor) -> Tensor:
-    """The square of (1 - p_y)(d_y + d_o) / sqrt(N + D - 2), from logs of P, kappa_y and kappa."""
-    tiny = torch.finfo(log_p.dtype).tiny
-    others, unlikely = -torch.expm1(log_p + log_mean - own), -torch.expm1(log_p)
-    mixed = (others * unlikely * log_mean.exp()).clamp_min(tiny).sqrt()
-    return (others * (own / 2).exp() + mixed).square()
-
-
 def classifier_of(field: Field) -> nn.Module:
-    """The classifier that guides a field, or the inner field of a wrapper.
+    """The classifier that guides a field, as of a run of ``diffode train classifier``.
 
     Raises:
-        TypeError: no classifier guides it.
+        TypeError: no field, or one that no classifier guides.
     """
+    require_affine(field)
     found: object = field
     while isinstance(found, Wrapped):
         if isinstance(found, ClassifierGuided):
             return found.classifier
         found = found.inner
-    raise TypeError(
-        f"no classifier guides this {type(field).__name__}; train one: diffode train classifier "
-        "DATA"
-    )
+    raise TypeError("no classifier guides this field; train one: diffode train classifier DATA")
 
 
 def require_known(noise: Spherical, dim: int) -> None:
@@ -281,11 +259,19 @@ def answer(
 
 
 def _require_fit(classifier: nn.Module, field: AffineField) -> None:
-    """Refuse a classifier that says it is for other events or another law of noise.
+    """Refuse what is no classifier, or says that it is for other events or another law of noise.
 
     Raises:
-        ValueError: it does.
+        TypeError: a field or a run, which is none.
+        ValueError: one for something else.
     """
+    field_of = getattr(classifier, "field", classifier)
+    if isinstance(field_of, Field) or not callable(classifier):
+        raise TypeError(
+            f"got a {type(classifier).__name__} as the classifier; wanted a module called as "
+            "classifier(u, rho), which classifier_of(run.field) is for a run of diffode train "
+            "classifier"
+        )
     event = tuple(getattr(classifier, "event_shape", field.event_shape))
     noise = getattr(classifier, "noise", field.noise)
     if event != field.event_shape or repr(noise) != repr(field.noise):

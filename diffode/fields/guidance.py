@@ -7,13 +7,16 @@ data, the noise or the velocity is one thing:
 
 The reference is the field itself without a label (classifier-free guidance), or a weaker field
 (autoguidance). w = 1 is the conditional field, w = 0 the reference, w > 1 extrapolates. Ho and
-Salimans write 1 + w for it. For normal noise the guided score is that of
+Salimans write 1 + w for it. A weight below 0, away from the label, is refused: what it names,
+:math:`p \, (p / p(\cdot | y))^{|w|}`, grows without bound where the label is unlikely, and need be
+no law (Koulischer et al. say where it fails). For normal noise the guided score is that of
 :math:`p_t^{1-w} \, p_t(\cdot | y)^w` at each level t. These are not the noisy versions of any one
 law, so that the samples are not those of :math:`p^{1-w} \, p(\cdot | y)^w`.
 
 References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al. (2024),
 https://arxiv.org/abs/2406.02507, eq. 3 (autoguidance); Kynkaanniemi et al. (2024),
-https://arxiv.org/abs/2404.07724, eq. 6 (the interval).
+https://arxiv.org/abs/2404.07724, eq. 6 (the interval); Koulischer et al. (2024),
+https://arxiv.org/abs/2410.14398 (negative weights).
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from torch import Tensor
 
 from diffode.data.scaling import same_units
 from diffode.doors import as_time, needs_labels, transformed
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import PoissonField, around_plane_form
 from diffode.fields.wrapped import Wrapped
 
@@ -36,7 +40,7 @@ class ClassifierFree(Wrapped):
 
     Arguments:
         field: the field that is told the label y.
-        weight: w, any finite number. 1 and 0 cost one evaluation of the network, others two.
+        weight: w >= 0. 1 and 0 cost one evaluation of the network, others two.
         interval: (lo, hi): guidance is on where lo <= sigma / alpha <= hi, and elsewhere w = 1;
             None is everywhere.
         weak: the reference, which is told y too if it knows labels; None is the field itself
@@ -60,6 +64,9 @@ class ClassifierFree(Wrapped):
         super().__init__(field)
         self.weight, self.interval = as_weight(weight), as_interval(interval)
         self.weak = None if weak is None else _on_the_path(weak, field)
+        told = not field.unconditional and (self.weight != 0 or interval is not None)
+        self.unconditional = not told and (weak is None or weak.unconditional)
+        self.classes = None if self.unconditional else field.classes
         if weak is not None:
             self.smooth = field.smooth and weak.smooth
         elif field.unconditional:
@@ -76,6 +83,8 @@ class ClassifierFree(Wrapped):
     @property
     def needs_labels(self) -> bool | None:
         """Whether it has nothing to draw without labels; None leaves it to the fields inside."""
+        if self.unconditional:
+            return False
         return True if self.weak is None else None
 
     @property
@@ -110,7 +119,7 @@ class ClassifierFree(Wrapped):
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], both guided."""
         x = self.as_state(x)
         t = as_time(t, x)
-        if y is None and self.weak is None:
+        if y is None and self.needs_labels:
             raise ValueError(
                 "got no labels y for a field with classifier-free guidance; pass the class to "
                 "guide to, or take the field without guidance"
@@ -164,22 +173,27 @@ def classifier_free(
         field: an affine field with labels (without ``weak``, it must know the null label: a
             network trained with ``label_drop`` above 0). In a `PoissonField`, each row is guided
             at its own noise level.
-        weight: w; 1 is the field as it is, which costs what it did; 0 the reference; larger
-            weights extrapolate. Ho and Salimans write 1 + w.
+        weight: w >= 0; 1 is the field as it is, which costs what it did; 0 the reference, in
+            which no label plays a part unless a weaker field is told one; larger weights
+            extrapolate. Ho and Salimans write 1 + w.
         interval: (lo, hi): guidance for lo <= sigma / alpha <= hi alone.
         weak: a weaker field of the same path, for autoguidance: the same network trained for a
             shorter time, or a smaller one. It is told the label too, unless it knows none.
 
     Raises:
         TypeError: a field without E[x_0 | x].
-        ValueError: a weight or an interval that are no numbers to use, a field that knows no
-            labels or no null label, a weaker field of another path, units or labels, or another
-            wrapper around a `PoissonField`, which is put around the guided one.
+        ValueError: a weight or an interval that are no numbers to use, an interval outside of
+            the field's levels, a field that knows no labels or no null label, a weaker field that
+            is the field itself or of another path, units or labels, or another wrapper around a
+            `PoissonField`, which is put around the guided one.
 
     References: Ho and Salimans (2022), https://arxiv.org/abs/2207.12598, eq. 6; Karras et al.
     (2024), https://arxiv.org/abs/2406.02507, eq. 3.
     """
     require_affine(field)
+    if weak is field:
+        raise ValueError("got the field itself as the weaker one; guidance would change nothing")
+    require_met(interval, field.levels)
     weak = _plane(weak) if isinstance(field, PoissonField) else weak
     return around_plane_form(field, lambda inner: ClassifierFree(inner, weight, interval, weak))
 
@@ -215,14 +229,17 @@ def require_affine(field: object) -> None:
     Raises:
         TypeError: a field of another kind.
     """
-    if not isinstance(field, AffineField):
-        raise TypeError(
-            f"got a {type(field).__name__}; guidance changes E[x_0 | x], which affine fields have"
-        )
+    if isinstance(field, AffineField):
+        return
+    own = isinstance(getattr(field, "field", None), Field)
+    raise TypeError(
+        f"got a {type(field).__name__}, which "
+        + ("is not a field itself; pass its .field" if own else "states no E[x_0 | x] to guide")
+    )
 
 
 def as_weight(weight: float) -> float:
-    """A guidance weight as a finite number.
+    """A guidance weight as a finite number, 0 or more.
 
     Raises:
         ValueError: anything else.
@@ -231,34 +248,9 @@ def as_weight(weight: float) -> float:
         value = float(weight)
     except (TypeError, ValueError):
         value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"got weight {weight!r:.40}; wanted a finite number, such as 2")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"got weight {weight!r:.40}; wanted a finite number, 0 or more")
     return value
-
-
-def as_interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    """An interval of noise levels sigma / alpha, or None for all.
-
-    Raises:
-        ValueError: anything but two numbers, 0 <= lo < hi.
-    """
-    if interval is None:
-        return None
-    try:
-        low, high = (float(v) for v in interval)
-    except (TypeError, ValueError):
-        low, high = math.nan, math.nan
-    if not 0 <= low < high:
-        raise ValueError(
-            f"got interval {interval!r:.40}; wanted two noise levels sigma / alpha, 0 <= lo < hi"
-        )
-    return low, high
-
-
-def inside(interval: tuple[float, float] | None, rho: Tensor) -> Tensor:
-    """Whether noise levels sigma / alpha lie in an interval, its ends included."""
-    low, high = (0.0, math.inf) if interval is None else interval
-    return (rho >= low) & (rho <= high)
 
 
 def _plane(weak: AffineField | None) -> AffineField | None:

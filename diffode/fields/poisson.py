@@ -28,6 +28,7 @@ from diffode.priors import Spherical, is_student
 from diffode.rng import Rng, as_rng
 
 Radius = Literal["auto", "fixed", "chi", "plane"]
+_FAR = 7.0  # a draw of chi_D is further above sqrt(D) with a probability below 3e-11
 
 
 class PoissonField(Wrapped):
@@ -80,6 +81,27 @@ class PoissonField(Wrapped):
         """The inner field's prior for the plane form; None for the bound form."""
         return self.inner.prior if self.q is None else None
 
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The least and the largest noise level of its rows, each with a q of its own.
+
+        Of all starts on a hemisphere: but one of 10^10 of a drawn radius may have a larger one.
+        """
+        least, most = self.inner.levels
+        if self.q is not None:
+            low, high = (float(v) / math.sqrt(self.dof) for v in self.q.aminmax())
+            return least * low, most * high
+        if self.radius == "plane":
+            return least, most
+        fixed = math.sqrt(self.mean.numel() + self.dof)
+        q = fixed if self._is_fixed else math.sqrt(self.dof) + _FAR
+        return 0.0, most * q / math.sqrt(self.dof)
+
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether all starts have one distance from the mean."""
+        return self.radius == "fixed" or (self.radius == "auto" and self.mean.numel() <= 16)
+
     def bind(self, q: Numbers) -> PoissonField:
         """The bound form for rows of augmented radius q (B,), in units of sigma."""
         if self.q is not None:
@@ -119,10 +141,9 @@ class PoissonField(Wrapped):
             return Start(self.prior.sample(shape, rng, max_radius=cap, device=self.device), self)
         normal = rng.normal("prior", (n, *self.event_shape), torch.float64, self.device)
         chi = rng.chi2("prior/q", n, self.dof, self.device).sqrt()
-        dim = mean.numel()
-        if self.radius == "fixed" or (self.radius == "auto" and dim <= 16):
+        if self._is_fixed:
             length = (normal.flatten(1).square().sum(1) + chi.square()).sqrt()
-            stretch = math.sqrt(dim + self.dof) / length
+            stretch = math.sqrt(mean.numel() + self.dof) / length
             normal, chi = normal * expand_like(stretch, normal), chi * stretch
         x = mean.double() + self.span[0] * normal
         return Start(x.to(torch.float32), self.bind(chi))

@@ -123,15 +123,23 @@ class ExactClassifier(nn.Module):
 
     Raises:
         ValueError: a field without labels, or a label without points.
-        TypeError: noise that is neither normal nor Student-t.
+        TypeError: a field that is not exact, noise that is neither normal nor Student-t, or a
+            Mixture under Student-t noise, whose potential is not known.
     """
 
     smooth = True
 
     def __init__(self, law: Labelled) -> None:
         super().__init__()
+        if not isinstance(law, Labelled):
+            raise TypeError(
+                f"got a {type(law).__name__}; wanted an exact field with labels, an Empirical or "
+                "a Mixture; of a PoissonField its .inner"
+            )
         if not (is_normal(law.noise) or is_student(law.noise)):
             raise TypeError(f"the noise is {law.noise}; wanted Normal or StudentT")
+        if not is_normal(law.noise):
+            law.log_potential(law.mean[None].double(), law.span[0])  # refused where not known
         self.law, self.noise, self.event_shape = law, law.noise, tuple(law.event_shape)
         self.classes = len(law.class_log_weights)
 

@@ -15,9 +15,10 @@ from diffode import admission
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.scaling import same_units
 from diffode.doors import needs_labels
-from diffode.fields import AffineField, Field, classifier_free, classifier_guided
+from diffode.fields import AffineField, Field, Wrapped, classifier_free, classifier_guided
 from diffode.fields.classified import classifier_of
-from diffode.fields.guidance import as_interval, as_weight, in_words, require_affine
+from diffode.fields.guidance import as_weight, in_words, require_affine
+from diffode.fields.intervals import as_interval
 from diffode.runs.keys import key_of_values
 from diffode.runs.targets import Target, resolve
 
@@ -69,11 +70,15 @@ class Guidance:
 
         Raises:
             TypeError: a field without E[x_0 | x].
-            ValueError: a field that knows no labels or no null label, or a weaker field or a
-                classifier that does not fit it.
+            ValueError: a field that knows no labels or no null label, an interval outside of its
+                levels, or a weaker field or a classifier that does not fit it.
         """
-        require_affine(field)
-        assert isinstance(field, AffineField)
+        if not isinstance(field, AffineField):
+            raise TypeError(
+                f"got --guidance, but {name} does not estimate the data from a noisy point "
+                "(E[x_0 | x]), which is what guidance changes; gan and the MonoFlows cannot be "
+                "guided, all other recipes can"
+            )
         guided = self._around(field, name, given)
         for other in self.others:  # what does not fit at all has been refused by its reason
             _require_data("--weak" if other is self.weak else "--classifier", other, name, data)
@@ -99,14 +104,14 @@ class Guidance:
     def _led(self, classifier: Target, field: AffineField, given: Given | None) -> AffineField:
         """The field guided by a classifier, which knows nothing of observations itself.
 
-        Given one, it is E + w (E_y - E) with the means of the field and of the class. Written as
-        E_y + (1 - w) (E - E_y) an interval would leave E_y outside; so it is the class that
-        stands in the place of the weaker field, with the weight 1 - w.
+        Given one, it is E + w (E_y - E) with the means of the field and of the class. Outside of
+        an interval that would be E_y, and it is E: the weight 0 inside, away from E outside.
         """
         if given is None:
             return _by(classifier, field, self.weight, self.interval)
         free, told = (given(_by(classifier, field, w, None)) for w in (0.0, 1.0))
-        return classifier_free(free, 1 - self.weight, self.interval, told)
+        led = classifier_free(told, self.weight, weak=free)
+        return led if self.interval is None else classifier_free(free, 0.0, self.interval, led)
 
     def of(self, target: Target, given: Given | None = None) -> Target:
         """A TARGET with its field guided; its labels are those that it is guided to.
@@ -119,21 +124,23 @@ class Guidance:
             TypeError, ValueError: as `field`.
         """
         data = None if target.plan is None else target.plan.fingerprint
-        classes = (self.classifier or target).classes
+        if self.weak is not None:
+            _require_other(self.weak, target)
         field = self.field(target.field, target.name, data, given)
+        classes = None if field.unconditional else (self.classifier or target).classes
         return replace(target, field=field, classes=classes)
 
-    def require_labels(self, labelled: bool, advice: str) -> None:
+    def require_labels(self, field: Field, advice: str) -> None:
         """Refuse guidance towards labels where there are none.
 
         Arguments:
-            labelled: whether samples are drawn with labels.
+            field: the guided one, which is told none.
             advice: what to do.
 
         Raises:
-            ValueError: no labels, and no weaker field.
+            ValueError: it is guided to a label.
         """
-        if self.weak is None and not labelled:
+        if self.weak is None and needs_labels(field):
             raise ValueError(
                 f"got --guidance {self.weight:g} without a label to guide to; {advice}"
             )
@@ -199,6 +206,27 @@ def guidance_of(
     return None
 
 
+def _require_other(weak: Target, target: Target) -> None:
+    """Refuse a weaker run that is the run itself, or a classifier.
+
+    Raises:
+        ValueError: it is.
+    """
+    if weak.checkpoint is None or target.checkpoint is None:  # code says what it does by itself
+        return
+    if weak.plan is not None and weak.plan.field == "classifier":
+        raise ValueError(
+            f"got --weak {weak.name}, which is a classifier; give it as --classifier {weak.name}, "
+            "or a weaker run of the field"
+        )
+    one, two = (key_of_values(*t.field.state_dict().values()) for t in (weak, target))
+    if one == two:
+        raise ValueError(
+            f"got --weak {weak.name}, which is {target.name} itself, so that guidance changes "
+            "nothing; give an earlier checkpoint or a smaller network"
+        )
+
+
 def _require_data(option: str, other: Target, name: str, data: Fingerprint | None) -> None:
     """Refuse another run that was trained on other data, where both are known."""
     own = None if other.plan is None else other.plan.fingerprint
@@ -245,8 +273,13 @@ def _require_null(field: AffineField, name: str) -> None:
             f"got --guidance, but {name} was trained without labels; train it with --labels, or "
             "give --weak TARGET, a weaker field to guide it away from, or --classifier TARGET"
         )
+    if needs_labels(field) and isinstance(field, Wrapped) and (done := field.changes()):
+        raise ValueError(
+            f"got --guidance, but {name} is guided already ({', '.join(done)}); guide the field "
+            "that was trained without it"
+        )
     if needs_labels(field):
         raise ValueError(
             f"got --guidance, but {name} has no null label to be guided away from, as label_drop "
-            "is 0 or it is guided already; train it with label_drop=0.1, or give --weak TARGET"
+            "is 0; train it with label_drop=0.1, or give --weak TARGET"
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ def edit(
     progress: Callable[[int], None] | None = None,
     first: int = 0,
     deterministic: bool = False,
-    y_source: Numbers | int | None = None,
+    y_source: Numbers | int | Literal["none"] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Solution:
     r"""Change points by noise and the flow back: :math:`x \to \alpha_t x + \sigma_t n \to x'`.
@@ -66,22 +66,22 @@ def edit(
         final: as for `diffode.sample`; if ``deterministic``, None is "none".
         batch, progress, first: as for `diffode.sample`.
         deterministic: encode instead of adding noise.
-        y_source: labels of x, for the encoding.
+        y_source: labels of x, for the encoding, where y are given; "none" encodes without.
 
     Raises:
-        ValueError: a strength outside of (0, 1], a bound Poisson field, labels of x that no
-            encoding uses, a solver that adds noise to one, or a count that does not fit.
+        ValueError: a strength outside of (0, 1], a bound Poisson field, labels of one end of
+            ``deterministic`` alone, labels of x that no encoding uses, a solver that adds noise
+            to one, or a count that does not fit.
         TypeError: a field without noise to add, or a generator.
     """
     require_flow(field)
     x = field.as_state(x)
     t = time_at(field, strength)
-    field.require_rows(len(x))
     y = field.as_labels(y, len(x))
     moves = {"solver": solver, "nfe": nfe, "steps": steps, "grid": grid, **options}
     if deterministic:
-        y_source = field.as_labels(y_source, len(x))
-        return _translated(field, x, t, y_source, y, final or "none", batch, progress, moves)
+        own = _source(field, y_source, y, len(x))
+        return _translated(field, x, t, own, y, final or "none", batch, progress, moves)
     if y_source is not None:
         raise ValueError("got labels of x, but noise is the same for all; deterministic uses them")
     if not isinstance(field, AffineField):
@@ -149,6 +149,27 @@ def require_flow(field: Field) -> None:
         raise ValueError(
             "a bound field's values belong to the rows that it was bound for; use its plane form"
         )
+
+
+def _source(
+    field: Field, y_source: Numbers | int | str | None, y: Tensor | None, rows: int
+) -> Tensor | None:
+    """The labels that x is encoded with, None for none.
+
+    Raises:
+        ValueError: labels of x, or of where to end, without the others.
+    """
+    if isinstance(y_source, str):
+        if y_source != "none":
+            raise ValueError(f"got y_source={y_source!r:.40}; wanted labels, or 'none'")
+        return None
+    if (y_source is None) != (y is None):
+        given, lacking = ("y", "y_source") if y_source is None else ("y_source", "y")
+        raise ValueError(
+            f"got {given} and no {lacking}; give both, y_source the labels of x (or 'none' to "
+            "encode without a label) and y those to end with"
+        )
+    return field.as_labels(y_source, rows)
 
 
 def _translated(

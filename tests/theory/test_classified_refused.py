@@ -5,8 +5,17 @@ import math
 import pytest
 import torch
 
-from diffode import sample
-from diffode.fields import VP, Empirical, ExactClassifier, classifier_guided
+from diffode import build, sample
+from diffode.fields import (
+    VP,
+    Empirical,
+    ExactClassifier,
+    Mixture,
+    Rectified,
+    classifier_guided,
+    classifier_of,
+)
+from diffode.fields.noise_classifier import NoiseClassifier
 from diffode.priors import Spherical, StudentT
 from tests.clouds import exact, noisy
 
@@ -20,6 +29,15 @@ class Third(Spherical):
     [
         (lambda f: classifier_guided(f, ExactClassifier(f), math.nan), "wanted a finite number"),
         (lambda f: classifier_guided(f, ExactClassifier(f), 1, (2, 1)), "0 <= lo < hi"),
+        (lambda f: classifier_guided(f, ExactClassifier(f), -1), "wanted a finite number, 0 or"),
+        (
+            lambda f: classifier_guided(f, ExactClassifier(f), 1, (200, 300)),
+            r"got interval \(200, 300\), where nothing is guided; .* 0\.05 to 100",
+        ),
+        (  # sigma / alpha goes to infinity here, and a classifier to 999 alone
+            lambda f: classifier_guided(exact(Rectified()), ExactClassifier(f), 1, (1000, 2000)),
+            r"of this field, 0\.001\d* to 999",
+        ),
         (
             lambda f: classifier_guided(f, ExactClassifier(exact(noise=StudentT(3.0)))),
             r"classifier of events \(3,\) under StudentT\(dof=3\) noise; wanted .* Normal\(\)",
@@ -56,6 +74,30 @@ class Third(Spherical):
 def test_what_is_no_guidance_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make(exact())
+
+
+MEANS = torch.eye(2).double()
+LAW = Mixture(torch.ones(2), MEANS, torch.ones(2), VP(), StudentT(3.0), labels=torch.arange(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda o: classifier_guided(exact(), o.field), "got a PoissonField as the classifier"),
+        (lambda o: classifier_guided(exact(), o), r"wanted .* classifier_of\(run.field\) is"),
+        (lambda o: classifier_guided(exact(), "by"), "got a str as the classifier; wanted a"),
+        (lambda o: classifier_guided(o, ExactClassifier(exact())), "pass its .field"),
+        (lambda o: classifier_of(o), "pass its .field"),
+        (lambda o: classifier_of(exact()), "no classifier guides this field; train one"),
+        (lambda o: ExactClassifier(o.field), "got a PoissonField; wanted an exact field"),
+        (lambda o: ExactClassifier(LAW), "the potential of a Mixture under StudentT"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_before_anything_is_drawn(make, words):
+    run = build("classifier", (3,), 3, width=8, noise="student")
+    assert isinstance(classifier_of(run.field), NoiseClassifier)
+    with pytest.raises(TypeError, match=words):
+        make(run)
 
 
 def test_other_noise_is_refused_by_name():

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from diffode import sample
+from diffode import build, sample
 from diffode.data.scaling import Scaling
+from diffode.doors import needs_labels
 from diffode.fields import (
     VP,
     Empirical,
@@ -145,6 +146,10 @@ def test_the_calls_in_an_interval_are_those_that_are_made_under_differentiation(
     ("arguments", "words"),
     [
         ({"weight": math.nan}, "wanted a finite number"),
+        ({"weight": -0.5}, r"got weight -0\.5; wanted a finite number, 0 or more"),
+        ({"weight": 2, "interval": (30, 50)}, r"got interval \(30, 50\), where .* 0\.05 to 20"),
+        ({"weight": 2, "interval": (0, 0.04)}, "wanted one that meets the noise levels"),
+        ({"weight": 2, "weak": NORMAL}, "got the field itself as the weaker one"),
         ({"weight": "much"}, "wanted a finite number"),
         ({"weight": 2, "interval": (2.0, 1.0)}, "0 <= lo < hi"),
         ({"weight": 2, "interval": 3.0}, "0 <= lo < hi"),
@@ -155,6 +160,52 @@ def test_the_calls_in_an_interval_are_those_that_are_made_under_differentiation(
 def test_what_is_no_guidance_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         classifier_free(NORMAL, **arguments)
+
+
+@pytest.mark.parametrize("noise", [None, StudentT(4.0)])
+def test_an_interval_is_held_against_the_levels_of_the_rows(noise):
+    """Rows of a hemisphere have levels of their own, beyond those of the plane, but none far."""
+    field = exact(Karras(0.05, 20.0), noise)
+    least, most = field.levels
+    assert (least, most) == (0.05, 20.0) and exact(Rectified()).levels[1] == math.inf
+    classifier_free(exact(Rectified()), 2.0, (1e6, 1e7))
+    if noise is None:
+        return
+    start = PoissonField(field).start(500, Rng(0)).field
+    levels = start.q * 20 / 2
+    assert start.levels == (pytest.approx(float(levels.min()) / 400), float(levels.max()))
+    for radius, beyond in (("plane", 1.1), ("auto", 1.4), ("fixed", 1.4), ("chi", 5.0)):
+        around = PoissonField(field, radius=radius)
+        classifier_free(around, 2.0, (most, 900.0))
+        with pytest.raises(ValueError, match="wanted one that meets the noise levels"):
+            classifier_free(around, 2.0, (beyond * most, 900.0))
+    classifier_free(PoissonField(field), 2.0, (float(levels.max()), 900.0))
+
+
+def test_no_label_plays_a_part_at_weight_0():
+    """So none is needed; outside of an interval, or with a weaker field that knows it, one is."""
+    weak = Empirical(POINTS + 0.3, NORMAL.schedule)
+    for inner in FIELDS.values():
+        guided = classifier_free(inner, 0.0)
+        assert guided.unconditional and not needs_labels(guided) and guided.classes is None
+        assert torch.equal(sample(guided, 4, steps=4).x, sample(inner, 4, steps=4).x)
+        with pytest.raises(ValueError, match="got a field that knows no labels"):
+            classifier_free(guided, 2.0)
+    assert classifier_free(NORMAL, 0.0, weak=weak).unconditional
+    for told in (
+        classifier_free(NORMAL, 0.0, (0.2, 2.0)),
+        classifier_free(NORMAL, 0.0, weak=exact(NORMAL.schedule)),
+        classifier_free(NORMAL, 1.0),
+    ):
+        assert not told.unconditional
+
+
+def test_what_is_no_field_is_told_where_its_field_is():
+    objective = build("edm", (3,), 3, width=8)
+    with pytest.raises(TypeError, match=r"got a Denoising, which is not a field itself; pass its"):
+        classifier_free(objective, 2.0)
+    with pytest.raises(TypeError, match=r"a Generated, which states no E\[x_0 \| x\] to guide"):
+        classifier_free(build("gan", (3,), 3).field, 2.0)
 
 
 def test_guidance_to_nothing_is_refused():
@@ -188,7 +239,9 @@ def test_a_weaker_field_of_other_units_or_labels_is_refused():
 def test_a_field_says_how_it_is_guided_wherever_that_stands():
     guided = classifier_free(POISSON, 2.0, (0.5, math.inf))
     assert "guidance 2 at rho 0.5 to inf" in repr(guided)
-    assert "guidance 2 away from Empirical" in repr(classifier_free(NORMAL, 2.0, weak=NORMAL))
+    assert "guidance 2 away from Empirical" in repr(
+        classifier_free(NORMAL, 2.0, weak=exact(NORMAL.schedule))
+    )
     assert "guidance 2 at rho 0.5" in repr(rescheduled(guided, "theta"))
     near = classifier_free(NORMAL, 2.0000001, (0.5, 3.0000001))  # another row of a table
     assert "guidance 2.0000001 at rho 0.5 to 3.0000001" in repr(near)

@@ -138,7 +138,8 @@ def test_one_label_stands_for_all():
         (torch.zeros(3, 1).long(), r"got 3 points and labels of shape \(3, 1\)"),
         ([0, 0.5, 1], "got the label 0.5; labels are whole numbers"),
         ([0, float("nan"), 1], "got the label nan"),
-        ([0, 1, 9], "got labels from 0 to 9; use 0 to 2"),
+        ([0, 1, 9], "got labels from 0 to 9; use 0 to 1"),
+        (2, "got labels from 2 to 2; use 0 to 1"),  # the null label, which is for training
         (-1, "got labels from -1 to -1"),
         ("three", "got labels of type str"),
         ([0, 1j, 1], "got labels of type torch.complex64"),
@@ -167,7 +168,7 @@ def test_times_that_are_none_are_refused(t):
 
 def test_a_critic_s_labels_are_known_to_its_flow():
     field = MonoFlow(critic_network((2,), classes=3))
-    with pytest.raises(ValueError, match="got labels from 4 to 4; use 0 to 3"):
+    with pytest.raises(ValueError, match="got labels from 4 to 4; use 0 to 2"):
         sample(field, 3, y=4)
 
 
