@@ -8,6 +8,7 @@ under ``torch.func``, costs nothing and reads no value.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -144,6 +145,27 @@ def as_count(value: object, name: str, fewest: int | None = None) -> int:
     if fewest is not None and count < fewest:
         raise ValueError(f"got {name}={count}; wanted {fewest} or more")
     return count
+
+
+def as_positive(value: object, name: str, meaning: str) -> float:
+    """A positive finite number as a float; words and truth values are none.
+
+    Arguments:
+        value: a number, or a tensor of one.
+        name: what the caller calls it.
+        meaning: what it is, or which one to take: the end of the message.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        said = " ".join(repr(value).split())[:40]
+        raise ValueError(f"got {name} {said}; wanted a positive finite number, {meaning}")
+    return number
 
 
 def as_final(final: object, kind: str, denoises: bool) -> Literal["none", "denoise"]:

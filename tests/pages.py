@@ -78,7 +78,7 @@ WORK = {
     "benchmarks.gpu": ["carried_out"],
     "benchmarks.guidance": ["tables"],
     "benchmarks.guidance_digits": ["cell", "table", "picture"],
-    "benchmarks.inverse": ["table"],
+    "benchmarks.inverse": ["table", "particles"],
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
     "benchmarks.points": ["cell"],

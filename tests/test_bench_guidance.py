@@ -14,7 +14,7 @@ from diffode.bench.rows import allowances, at, network_calls, rows
 from diffode.bench.tables import cells_table, markdown
 from diffode.cli.app import run
 from diffode.config_file import read_config
-from diffode.fields import Empirical, Karras, PoissonField, classifier_free
+from diffode.fields import AffineField, Empirical, Field, Karras, PoissonField, classifier_free
 from diffode.priors import Normal, StudentT
 from diffode.sampling.drawing import sample
 from tests.runs import refused, written
@@ -182,3 +182,37 @@ def test_counting_is_free():
     field.inner.posterior = lambda *_: 1 / 0
     drawn = sample(Free(field), 4, nfe=7, y=1)
     assert (drawn.nfe, drawn.network_calls) == (7, 14)
+
+
+class Twice(AffineField):
+    """A field of one's own that calls its network twice where the noise is large."""
+
+    calls_per_evaluation = 2
+
+    def __init__(self):
+        super().__init__(NORMAL.schedule, NORMAL.noise, *NORMAL.moments)
+
+    def posterior(self, x, t, y=None):
+        return NORMAL.posterior(x, t)
+
+    def calls_at(self, t):
+        return 1 + bool((t > 1).any())
+
+
+class Bare(Field):
+    """A velocity alone, of which two networks are parts."""
+
+    prior, span, event_shape, calls_per_evaluation = Normal(), (1.0, 0.0), (3,), 2
+
+    def velocity(self, x, t, y=None):
+        return -x
+
+
+def test_fields_of_ones_own_that_call_a_network_twice_are_counted():
+    nfe = affordable(Twice(), 20, 8, solver="trig")
+    assert 10 < nfe < 20 and sample(Twice(), 8, "trig", nfe=nfe).network_calls <= 20
+    assert sample(Twice(), 8, "trig", nfe=nfe + 1).network_calls > 20
+    assert affordable(Bare(), 21, 8) == 10
+    assert sample(Bare(), 8, nfe=10).network_calls <= 21
+    with pytest.raises(ValueError, match="1 network call cannot pay for an evaluation"):
+        affordable(Bare(), 1, 8)

@@ -129,3 +129,31 @@ def test_a_classifier_is_not_trained_without_labels(capsys, tmp_path):
     assert "has no labels" in refused(
         capsys, "train", "classifier", "swiss-roll", "--out", tmp_path / "run"
     )
+
+
+CODE = """
+import torch
+from diffode.fields import Empirical, Karras, classifier_guided
+
+class Unstated(torch.nn.Module):
+    def forward(self, u, rho):
+        return u[:, :2] / rho[:, None]
+
+guided = classifier_guided(Empirical(torch.randn(9, 2), Karras()), Unstated())
+"""
+
+
+def test_a_classifier_of_code_that_does_not_say_how_many_classes_it_has(runs, tmp_path, capsys):
+    """Labels go by number; where all of them are needed, the classifier is named."""
+    own = tmp_path / "own.py"
+    own.write_text(CODE, encoding="utf-8")
+    by = ["--guidance", 2, "--classifier", f"{own}:guided"]
+    drawn = draw(runs("plain"), tmp_path / "x.npz", "--label", "0,1", "--samples", 4, *by)
+    assert drawn["y"].tolist() == [0, 0, 1, 1]
+    out, unstated = ["--out", tmp_path / "y.npz"], "does not say how many labels it has"
+    sampled = "sample", runs("plain"), *by, *out
+    assert f"the classifier {unstated}" in refused(capsys, *sampled, "--per-class", 2)
+    assert "the classifier knows 0 to 1" in refused(capsys, *sampled, "--label", 5)
+    line = refused(capsys, "eval", runs("plain"), *by, "--out", tmp_path / "eval")
+    assert f"own.py:guided {unstated}" in line
+    assert not (tmp_path / "y.npz").exists()

@@ -229,6 +229,7 @@ def test_few_particles_are_told(mine, images, tmp_path, capsys):
     restored(tmp_path, f"restore {mine}:exact {images} --degrade", given)
     warned = capsys.readouterr().err
     assert re.search(r"the 2 particles of an observation count for [12]\.\d in the end", warned)
+    assert "give a larger --noise than 0.02, more --nfe, or more --particles" in warned
 
 
 def test_poisson_fields_and_classes_are_restored_too(mine, images, tmp_path):
@@ -257,11 +258,14 @@ def test_a_picture_has_a_row_for_each_kind(given, shown, mine, images, tmp_path,
         lambda x, path, title, y, names: kept.extend((x, title, y, names)),
     )
     h = given if ":" in given else f"{mine}:{given}"
-    arguments = ["--operator", h, "--noise", "0.1", "--degrade", "--draws", "2"]
-    assert run(["restore", f"{mine}:exact", str(images), *arguments, *QUICK]) == 0
+    arguments = ["--operator", h, "--noise", "0.1", "--degrade", "--draws", "2", "--label", "3"]
+    assert run(["restore", f"{mine}:labelled", str(images), *arguments, *QUICK]) == 0
     x, title, y, names = kept
     assert names == shown and len(x) == len(y) == 3 * len(shown)
-    assert "noise 0.1" in title and "dpm++, 6 evaluations each, seed 0; nothing sel" in title
+    assert (
+        "noise 0.1\nlabel 3, pigdm" in title
+        and "dpm++, 6 evaluations each, seed 0; nothing sel" in title
+    )
     inner = x[y == 1][:, :, 2:6, 2:6]
     assert bool((inner[:, 2] > inner[:, 0] + 0.5).all()) if "mask" in given else x.shape[1] == 1
 

@@ -106,6 +106,11 @@ def images(tmp_path):
         ("inpaint", "--mask wide.npy", "got a mask of shape (2, 5) for points of shape (1, 8,"),
         ("inpaint", "--mask half:left --method dps", "got --method dps; wanted pigdm, tmpd, smc"),
         ("inpaint", "--mask half:left --particles 9", "got --particles and --method pigdm; they"),
+        (
+            "inpaint",
+            "--mask half:left --method smc --particles 3",
+            "got --draws 4 and --particles 3",
+        ),
         ("inpaint", "--mask half:left --method smc --solver heun", "got --method smc and a solv"),
         ("inpaint", "--mask half:left --out x.gif", "ends in .png or .npz"),
         ("inpaint", "--mask half:left --label 1", "knows no labels, as"),

@@ -1,4 +1,4 @@
-"""Points in other units than a run's data are spoken of, whatever the run was trained on."""
+"""Points in other units than a run's data are spoken of, and draws that miss what was observed."""
 
 import re
 
@@ -106,3 +106,17 @@ def test_a_pixel_that_is_black_is_no_other_unit(mine, tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.full((1, 1, 8, 8), -1.0))
     given = ["inpaint", f"{mine}:floats", tmp_path / "x.npy", "--mask", tmp_path / "seen.npy"]
     assert not warned(capsys, *given, "--out", tmp_path / "x.npz", *QUICK)
+
+
+@pytest.mark.parametrize("method", ["pigdm", "smc"])
+def test_draws_that_miss_the_observations_are_told(method, mine, tmp_path, capsys):
+    """The same observations with noise that is smaller than what the points of the data miss."""
+    np.save(tmp_path / "x.npy", IMAGES)
+    given = ["inpaint", f"{mine}:floats", tmp_path / "x.npy", "--out", tmp_path / "x.npz"]
+    given += ["--mask", "half:left", "--method", method, "--nfe", "6", "--device", "cpu"]
+    for noise, missed in ((3, False), (0.02, True)):
+        assert run([str(word) for word in [*given, "--noise", noise]]) == 0
+        said = re.search(r"off the observations by (\S+) times .*", capsys.readouterr().err)
+        assert bool(said) == missed
+    assert float(said[1]) > 5 and "give more --nfe, " in said[0]
+    assert ("--particles" in said[0]) == (method == "smc") != ("--solver dpm++" in said[0])

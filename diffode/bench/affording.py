@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_time
-from diffode.fields.base import Field, expand_like
+from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.wrapped import Wrapped
 from diffode.options import counted
 from diffode.sampling.drawing import sample
@@ -34,30 +34,36 @@ def affordable(field: Field, calls: int, n: int, **how: Any) -> int:  # noqa: AN
     """The most evaluations that this many network calls pay for.
 
     Arguments:
-        field: what is sampled.
+        field: what is sampled. One that states a velocity alone is taken to need its
+            ``calls_per_evaluation`` at each time.
         calls: the network calls that a sample may take, at most.
         n, how: as for `diffode.sample`, without ``nfe``; the solver has steps.
 
     Raises:
         ValueError: not one.
     """
-    if field.calls_per_evaluation == 1:
-        return calls
-    assert isinstance(field, Wrapped)  # what else calls a network twice
-    few, many = calls // field.calls_per_evaluation, calls + 1
-
-    def fits(nfe: int) -> bool:
-        try:
-            return sample(Free(field), n, nfe=nfe, **how).network_calls <= calls
-        except ValueError:  # fewer than the solver takes
-            return True
-
-    while many - few > 1:
-        middle = (few + many) // 2
-        few, many = (middle, many) if fits(middle) else (few, middle)
+    few = calls // field.calls_per_evaluation
+    if field.calls_per_evaluation != 1 and isinstance(field, AffineField):
+        few = _most(Free(field), few, calls, n, how)
     if not few:
         raise ValueError(
             f"{counted(calls, 'network call')} cannot pay for an evaluation, which takes "
             f"{field.calls_per_evaluation}"
         )
+    return few
+
+
+def _most(free: Free, few: int, calls: int, n: int, how: dict[str, Any]) -> int:
+    """The most evaluations, ``few`` or more, that take no more than so many calls."""
+
+    def fits(nfe: int) -> bool:
+        try:
+            return sample(free, n, nfe=nfe, **how).network_calls <= calls
+        except ValueError:  # fewer than the solver takes
+            return True
+
+    many = calls + 1
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if fits(middle) else (few, middle)
     return few

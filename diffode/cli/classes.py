@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from diffode.doors import needs_labels
 from diffode.inputs import brief, quoted
 from diffode.runs.targets import Target
 
@@ -68,7 +69,8 @@ def _labels(text: str | None, option: str, target: Target) -> list[int]:
     None stands for all of them, even where a class is called "all".
     """
     classes, names = target.classes, target.class_names
-    if classes is None and (target.checkpoint is not None or target.field.unconditional):
+    led = target.checkpoint is None or needs_labels(target.field)  # or by a classifier of code
+    if classes is None and (target.field.unconditional or not led):
         raise ValueError(
             f"got {option}, but this field knows no labels, as one that was trained without or is "
             "guided with weight 0"
@@ -76,8 +78,8 @@ def _labels(text: str | None, option: str, target: Target) -> list[int]:
     if text is None or (text == "all" and text not in names):
         if classes is None:
             raise ValueError(
-                f"got {option}, but {target.name} does not say how many labels it has; give their "
-                "numbers"
+                f"got {option}, but {'the classifier' if led else target.name} does not say how "
+                "many labels it has; give their numbers"
             )
         return list(range(classes))
     parts = [text] if text in names else [part.strip() for part in text.split(",")]

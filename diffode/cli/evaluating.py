@@ -39,7 +39,6 @@ from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
 POINTS = 200  # whose likelihood is measured
-_NO_LABELS = "its field does not say how many labels it has (classes)"
 
 
 def command(asked: Evaluate) -> None:
@@ -54,7 +53,9 @@ def command(asked: Evaluate) -> None:
         )
     target, guidance = guided_target(asked)
     if guidance is not None and target.classes is None:
-        guidance.require_labels(target.field, _NO_LABELS)
+        known = (guidance.classifier or target).name
+        why = f"{known} does not say how many labels it has (classes)"
+        guidance.require_labels(target.field, why)
     field, labels = target.field.eval(), target.classes is not None
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     dataset = _dataset(target, asked.data)

@@ -32,10 +32,16 @@ class Restoration(Guided):
         int | None,
         typer.Option("--points", "--n", help="of FILE, at most [8 of test or train]", min=1),
     ] = None
-    method: Annotated[str, typer.Option(help="pigdm, tmpd or smc")] = "pigdm"
+    method: Annotated[
+        str,
+        typer.Option(
+            help="pigdm, tmpd or smc; smc draws from the law itself where its particles count: "
+            "with a --noise of about a tenth of the data's standard deviation, or more"
+        ),
+    ] = "pigdm"
     draws: Annotated[int, typer.Option(help="of each observation", min=1)] = 4
     particles: Annotated[
-        int | None, typer.Option(help="of smc, for each observation [64]", min=2)
+        int | None, typer.Option(help="of smc, for each observation, at least --draws [64]", min=2)
     ] = None
     label: Annotated[
         str | None, typer.Option(help="the class of all points, by number or name [any]")

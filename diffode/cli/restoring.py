@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -28,19 +29,20 @@ from diffode.options import counted
 from diffode.priors import is_normal
 from diffode.runs.guiding import Guidance
 from diffode.runs.targets import Target, resolve
-from diffode.sampling import twisted
 from diffode.sampling.batches import concatenated
 from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
+from diffode.sampling.smc import FEW, twisted
 from diffode.solvers import Solution
 from diffode.viz import samples_picture
 from diffode.viz.images import is_image
 from diffode.viz.restored import restored_picture, shows
+from diffode.warned import DiffodeWarning
 
 SOLVER = "dpm++"  # guided by an observation, trig needs more evaluations than it to be stable
 BATCH = 100  # rows held at once
 METHODS = (*get_args(Method), "smc")
-FEW = 8  # effective particles, below which a run is doubted
+FAR = 5  # times the noise that draws are off the observations, from where on they are doubted
 PARTICLES = 64  # of an observation, where no number is given
 
 
@@ -77,6 +79,7 @@ def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path
     some = f"{len(x)} of " if len(x) < problem.whole else ""
     said = f"{some}{counted(problem.whole, 'observation')}, {counted(asked.draws, 'draw')} of each"
     how += f", seed {asked.seed}; nothing selected"
+    how = how if asked.label is None else f"label {asked.label}, {how}"
     title = f"{target.called}: draws given {operator}, noise {problem.noise:.3g}\n{how}"
     picture = partial(_picture, target=target, problem=problem, x=x, title=title)
     arrays = {
@@ -88,7 +91,9 @@ def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path
     deliver(out, "draws", drawn.status, drawn.nfe_per_row, picture, **arrays)
     each = "of each particle" if asked.method == "smc" else "each"
     typer.echo(f"wrote {out} ({said}, {counted(drawn.network_calls, 'network call')} {each})")
-    typer.echo(_figures(problem, x, affine(target)))
+    misfit = _misfit(problem, x)
+    typer.echo(_figures(problem, x, affine(target), misfit))
+    warn(_missed(misfit, asked.method))
 
 
 def _require_method(asked: Restoration) -> None:
@@ -106,6 +111,11 @@ def _require_method(asked: Restoration) -> None:
         )
     if asked.method != "smc" and asked.particles is not None:
         raise ValueError(f"got --particles and --method {asked.method}; they are of smc")
+    if asked.particles is not None and asked.draws > asked.particles:
+        raise ValueError(
+            f"got --draws {asked.draws} and --particles {asked.particles}; draws are chosen from "
+            "the particles: give as many particles as draws, or more"
+        )
 
 
 def _drawn(
@@ -170,37 +180,39 @@ def _by_particles(
             def show(step: int, done: int = i) -> None:
                 bar.advance(done, f"step {step}")
 
-            part = twisted(
-                field,
-                problem.operator,
-                observed,
-                problem.noise,
-                asked.draws,
-                particles,
-                asked.nfe,
-                asked.steps,
-                (asked.seed + i) % 2**64,
-                label,
-                grid=asked.grid,
-                batch=BATCH,
-                progress=show,
-            )
+            with warnings.catch_warnings(action="ignore", category=DiffodeWarning):
+                part = twisted(
+                    field,
+                    problem.operator,
+                    observed,
+                    problem.noise,
+                    asked.draws,
+                    particles,
+                    asked.nfe,
+                    asked.steps,
+                    (asked.seed + i) % 2**64,
+                    label,
+                    grid=asked.grid,
+                    batch=BATCH,
+                    progress=show,
+                )
             parts.append(part)
         bar.advance(len(parts))
     least = float(torch.cat([part.ess[-1] for part in parts]).min())
-    warn(_few(least, particles))
+    warn(_few(least, particles, problem.noise))
     how = ["smc", f"{particles} particles", *([] if guidance is None else [str(guidance)])]
     each = f"{counted(parts[0].nfe, 'evaluation')} each"
     return ", ".join([*how, each]), concatenated(parts)
 
 
-def _few(least: float, particles: int) -> str:
-    """What to say where few particles carry all the weight."""
+def _few(least: float, particles: int, noise: float) -> str:
+    """What to say, once for all observations, where few particles carry all the weight."""
     if least >= FEW:
         return ""
     return (
         f"the {particles} particles of an observation count for {least:.1f} in the end, so that "
-        "its draws may be equal or off; give more --particles, or more --noise"
+        f"its draws may be equal or off; give a larger --noise than {noise:.3g}, more --nfe, or "
+        "more --particles"
     )
 
 
@@ -234,16 +246,32 @@ def _as_images(problem: Problem, units: Callable[[Tensor], Tensor]) -> Tensor | 
     return units(y) if shows(operator.observed_shape, operator.event_shape) else None
 
 
-def _figures(problem: Problem, x: Tensor, field: AffineField) -> str:
+def _misfit(problem: Problem, x: Tensor) -> float:
+    """How far draws (B, K, *event) are from their observations, in units of the noise."""
+    seen = problem.operator.cpu()(x.flatten(0, 1).cpu()).view(
+        *x.shape[:2], *problem.observed.shape[1:]
+    )
+    return _rms(seen - problem.observed[:, None]) / problem.noise
+
+
+def _missed(misfit: float, method: str) -> str:
+    """What to do where draws miss the observations."""
+    if misfit <= FAR:
+        return ""
+    more = "more --particles" if method == "smc" else f"--solver {SOLVER}"
+    return (
+        f"the draws are off the observations by {misfit:.3g} times the noise, exact draws by 1; "
+        "see that the observations are in the units of the data, and give more --nfe, "
+        f"{more}, or a larger --noise"
+    )
+
+
+def _figures(problem: Problem, x: Tensor, field: AffineField, misfit: float) -> str:
     """How well draws (B, K, *event) fit the observations, and the originals where they are known.
 
     Exact draws lie as far from the observation as the original does: the noise, on average. Of
     the originals the unit is the data's standard deviation, of columns each column's own.
     """
-    seen = problem.operator.cpu()(x.flatten(0, 1).cpu()).view(
-        *x.shape[:2], *problem.observed.shape[1:]
-    )
-    misfit = _rms(seen - problem.observed[:, None]) / problem.noise
     said = f"y - H x of the draws is {misfit:.3g} times the noise (rms; 1 for exact draws)"
     if problem.original is None:
         return said

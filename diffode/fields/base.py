@@ -107,6 +107,13 @@ class Field(Tables, metaclass=SeenThrough):
         """The calls of a network that an evaluation at time t, shape () or (B,), takes."""
         return self.calls_per_evaluation
 
+    def require_rows(self, count: int) -> None:
+        """Refuse another number of rows than the field holds values for.
+
+        Raises:
+            ValueError: it holds some, for more rows or for fewer.
+        """
+
     def rows(self, index: Tensor) -> Field:
         """The field of these rows of the batch: itself, unless it holds per-row values."""
         return self

@@ -20,6 +20,19 @@ Under normal noise all :math:`\kappa` are :math:`\rho^2`, and this is the first 
 :math:`\kappa / \kappa_y = 1 - (\kappa / r) \, \partial_r \log P`, the slope of P in r could take
 the place of :math:`\kappa_y`; but a trained P may make that 0 or less.
 
+Both terms of this rule may be far larger than their sum, and a trained P is not exact: what is
+wrong with its slope counts :math:`\kappa_y` times. But the points of a class k are, in the mean
+square, at a distance :math:`d_k` from x, :math:`d_k^2 = (N + D - 2) \kappa_k - r^2`, and have the
+probability :math:`p_k = P(k | x) \, \kappa / \kappa_k` under the density. So every exact
+classifier has
+
+.. math:: |x - E[x_0 | x, y]| \le d_y, \qquad
+          |E[x_0 | x, y] - E[x_0 | x]| \le (1 - p_y) (d_y + d_o), \qquad
+          (1 - p_y) \, d_o^2 = \sum_{k \ne y} p_k d_k^2,
+
+and a trained one is held to both: to the first where it leads further from x than the field
+without it, to the second with the :math:`r^2` left out of :math:`d^2`.
+
 The weight w counts what the label changes, as in `diffode.fields.guidance`,
 
 .. math:: E[x_0|x] \leftarrow E[x_0|x] + w \, (E[x_0|x, y] - E[x_0|x]),
@@ -40,17 +53,18 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import Numbers, as_labels, as_time, transformed
+from diffode.fields.answers import answer, require_fit, require_known
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_weight, in_words, require_affine
-from diffode.fields.guided import MAX_RHO
+from diffode.fields.guided import MAX_RHO, Led
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
-from diffode.priors import Spherical, is_normal, is_student
+from diffode.priors import is_student
 
 
-class ClassifierGuided(Wrapped):
+class ClassifierGuided(Led):
     """An affine field guided by a classifier; `classifier_guided` builds it.
 
     Arguments:
@@ -75,10 +89,9 @@ class ClassifierGuided(Wrapped):
         interval: tuple[float, float] | None = None,
     ) -> None:
         require_known(field.noise, field.mean.numel())
-        _require_fit(classifier, field)
-        super().__init__(field)
-        self.classifier = classifier
-        self.weight, self.interval = as_weight(weight), as_interval(interval)
+        require_fit(classifier, field)
+        super().__init__(field, as_weight(weight))
+        self.classifier, self.interval = classifier, as_interval(interval)
         self.smooth = field.smooth and is_smooth(classifier)
         self.unconditional = self.weight == 0
         self.classes = None if self.unconditional else getattr(classifier, "classes", None)
@@ -87,18 +100,6 @@ class ClassifierGuided(Wrapped):
     def needs_labels(self) -> bool:
         """Whether it has nothing to draw without labels."""
         return not self.unconditional
-
-    @property
-    def calls_per_evaluation(self) -> int:  # type: ignore[override]
-        """The most network calls of an evaluation, the classifier and its slope being one."""
-        return self.inner.calls_per_evaluation + (self.weight != 0)
-
-    def calls_at(self, t: Tensor) -> int:
-        """The network calls of an evaluation at time t."""
-        return self.inner.calls_at(t) + self._needed(self.guided_at(t))
-
-    def _needed(self, on: Tensor) -> bool:
-        return self.weight != 0 and (transformed() or bool(on.any()))
 
     def guided_at(self, t: Tensor) -> Tensor:
         """Whether guidance is on at time t, shape () or (B,)."""
@@ -136,16 +137,31 @@ class ClassifierGuided(Wrapped):
     def _step(self, u: Tensor, rest: Tensor, rho: Tensor, y: Tensor) -> Tensor:
         """E[x_0 | x, y] - E[x_0 | x] at u = x / alpha, from rest = u - E[x_0 | x]."""
 
+        unchecked = self.classes is None and not transformed()
+
         def log_of_class(z: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             log_p, log_squares = answer(self.classifier, z, rho, self.noise)
+            if unchecked and not 0 <= int(y.min()) <= int(y.max()) < log_p.shape[1]:
+                raise ValueError(
+                    f"got labels from {int(y.min())} to {int(y.max())}; the classifier knows 0 to "
+                    f"{log_p.shape[1] - 1}"
+                )
             return log_p.gather(1, y[:, None]).sum(), (log_p, log_squares)
 
         slope: Tensor
         slope, (log_p, log_squares) = torch.func.grad(log_of_class, has_aux=True)(u)
         log_mean = -torch.logsumexp(log_p - log_squares, 1)  # of kappa
-        own = log_squares.gather(1, y[:, None])[:, 0]  # of kappa_y
+        own, log_p = (v.gather(1, y[:, None])[:, 0] for v in (log_squares, log_p))  # of y
         kept = expand_like(1 - (own - log_mean).exp(), u) * rest
-        return kept + expand_like(own.exp(), u) * slope.to(u)
+        step = kept + expand_like(own.exp(), u) * slope.to(u)
+        if not is_student(self.noise):  # then it is normal
+            return step
+        dof, spread = self.noise.dof, u[0].numel() + self.noise.dof - 2
+        square = (spread * own.exp() - dof * rho.square()).to(u)  # of the distance of class y
+        least = rest.flatten(1).square().sum(1)
+        away = rest - step
+        step = step + (away - _held(away, torch.maximum(square, least)))
+        return _held(step, spread * _apart(log_p, own, log_mean).to(u))
 
     def changes(self) -> list[str]:
         """What this field and those inside it change, in words, the innermost first."""
@@ -196,6 +212,21 @@ def classifier_guided(
     )
 
 
+def _held(vector: Tensor, square: Tensor) -> Tensor:
+    """A vector (B, *event), no longer than the root of a square (B,)."""
+    tiny = torch.finfo(vector.dtype).tiny  # the root of 0 has no slope
+    length = vector.flatten(1).square().sum(1).clamp_min(tiny)
+    return expand_like((square / length).clamp(tiny, 1).sqrt(), vector) * vector
+
+
+def _apart(log_p: Tensor, own: Tensor, log_mean: Tensor) -> Tensor:
+    """The square of (1 - p_y)(d_y + d_o) / sqrt(N + D - 2), from logs of P, kappa_y and kappa."""
+    tiny = torch.finfo(log_p.dtype).tiny
+    others, unlikely = -torch.expm1(log_p + log_mean - own), -torch.expm1(log_p)
+    mixed = (others * unlikely * log_mean.exp()).clamp_min(tiny).sqrt()
+    return (others * (own / 2).exp() + mixed).square()
+
+
 def classifier_of(field: Field) -> nn.Module:
     """The classifier that guides a field, as of a run of ``diffode train classifier``.
 
@@ -209,73 +240,3 @@ def classifier_of(field: Field) -> nn.Module:
             return found.classifier
         found = found.inner
     raise TypeError("no classifier guides this field; train one: diffode train classifier DATA")
-
-
-def require_known(noise: Spherical, dim: int) -> None:
-    """Refuse noise for which no rule is known.
-
-    Raises:
-        TypeError: noise that is neither normal nor Student-t.
-        ValueError: Student-t noise with N + D of 2 or less.
-    """
-    if not (is_normal(noise) or is_student(noise)):
-        raise TypeError(
-            f"the noise is {noise}; guidance by a classifier is known for Normal and StudentT "
-            "noise"
-        )
-    if is_student(noise) and noise.dof + dim <= 2:
-        raise ValueError(
-            f"the noise is {noise} in {dim} coordinate; guidance by a classifier is known where "
-            "N + D is above 2"
-        )
-
-
-def answer(
-    classifier: nn.Module, u: Tensor, rho: Tensor, noise: Spherical
-) -> tuple[Tensor, Tensor]:
-    """What a classifier says at u: the logs of P and of kappa, both (B, K).
-
-    Raises:
-        TypeError: no tensor for normal noise, or no pair of them for Student-t noise.
-        ValueError: tensors of another shape.
-    """
-    said = classifier(u, rho)
-    pair = said if is_student(noise) else (said, 2 * rho.log()[:, None])
-    if not isinstance(pair, tuple) or not all(isinstance(v, Tensor) for v in pair):
-        wanted = "the pair (logits, log kappa)" if is_student(noise) else "a tensor of logits"
-        raise TypeError(
-            f"the classifier gave a {type(said).__name__}; wanted {wanted} for {noise} noise"
-        )
-    logits, log_squares = pair
-    if logits.ndim != 2 or len(logits) != len(u) or log_squares.shape[0] != len(u):
-        shape = tuple(logits.shape)
-        raise ValueError(f"the classifier gave logits of shape {shape}; wanted ({len(u)}, K)")
-    if getattr(classifier, "classes", None) not in (None, logits.shape[1]):
-        raise ValueError(
-            f"the classifier gave logits of {logits.shape[1]} classes and states "
-            f"{getattr(classifier, 'classes', None)}; wanted one for each"
-        )
-    return logits.log_softmax(1), log_squares.to(logits).expand_as(logits)
-
-
-def _require_fit(classifier: nn.Module, field: AffineField) -> None:
-    """Refuse what is no classifier, or says that it is for other events or another law of noise.
-
-    Raises:
-        TypeError: a field or a run, which is none.
-        ValueError: one for something else.
-    """
-    field_of = getattr(classifier, "field", classifier)
-    if isinstance(field_of, Field) or not callable(classifier):
-        raise TypeError(
-            f"got a {type(classifier).__name__} as the classifier; wanted a module called as "
-            "classifier(u, rho), which classifier_of(run.field) is for a run of diffode train "
-            "classifier"
-        )
-    event = tuple(getattr(classifier, "event_shape", field.event_shape))
-    noise = getattr(classifier, "noise", field.noise)
-    if event != field.event_shape or repr(noise) != repr(field.noise):
-        raise ValueError(
-            f"got a classifier of events {event} under {noise} noise; wanted one for the field's: "
-            f"{field.event_shape}, {field.noise}"
-        )

@@ -36,6 +36,7 @@ from diffode.fields.linear import LinearOperator
 from diffode.fields.observations import Observation, observed
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
+from diffode.options import counted
 from diffode.priors import is_normal, is_student
 
 Method = Literal["pigdm", "tmpd"]
@@ -120,7 +121,7 @@ class Conditioned(Wrapped):
         """
         x = self.as_state(x)
         t = as_time(t, x)
-        self._require_rows(len(x))
+        self.require_rows(len(x))
         if self.scaling is not self._units:
             raise ValueError(
                 "the scaling was set after the field was given an observation, whose units are "
@@ -157,19 +158,23 @@ class Conditioned(Wrapped):
         if self.target.ndim == len(self.operator.observed_shape):
             return other
         if int(index.max()) >= len(self.target):
-            raise ValueError(
-                f"got {int(index.max()) + 1} rows for a field with {len(self.target)} "
-                "observations; wanted one for each row, or one of the operator's own shape for all"
-            )
+            self.require_rows(int(index.max()) + 1)
         other = other.copied()
         other.target = self.target[index.to(self.target.device)]
         return other
 
-    def _require_rows(self, rows: int) -> None:
-        if self.target.ndim > len(self.operator.observed_shape) and len(self.target) != rows:
+    def require_rows(self, count: int) -> None:
+        """Refuse another number of rows than there are observations, if each has its own.
+
+        Raises:
+            ValueError: more rows, or fewer.
+        """
+        super().require_rows(count)
+        if self.target.ndim > len(self.operator.observed_shape) and len(self.target) != count:
             raise ValueError(
-                f"got {rows} rows for a field with an observation for each of "
-                f"{len(self.target)}; call field.rows(index)"
+                f"got {counted(count, 'row')} for a field with an observation for each of "
+                f"{len(self.target)}; take as many rows, or condition it on the observations of "
+                "these alone: one for each, or one of the operator's own shape for all"
             )
 
     def changes(self) -> list[str]:
@@ -196,7 +201,7 @@ def conditioned(
         field: an affine field of normal or Student-t noise, guided or conditioned ones too.
         operator: H, see `diffode.fields.operators`.
         observation: y in the units of the data, shape (\*observed) for all rows or (B,
-            \*observed), one for each; fewer rows take the first of them.
+            \*observed), one for each of B rows: no other number of them is sampled.
         noise: :math:`s_y > 0` in the units of the data.
         method: "pigdm", which takes one product with the Jacobian of :math:`E[x_0|x]` an
             evaluation, or "tmpd", which takes one for each observed number, 64 at most. As a

@@ -43,7 +43,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from diffode.doors import as_time
+from diffode.doors import as_time, transformed, unwritten
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.critics import ascent, is_smooth
 from diffode.fields.poisson import around_plane_form
@@ -54,7 +54,39 @@ MAX_RHO = 999.0
 _DAMPING = 1 / 25
 
 
-class DiscriminatorGuided(Wrapped):
+class Led(Wrapped):
+    """A field led by the slope of another network, a critic or a classifier.
+
+    That network with its slope counts as one network call, wherever it is called: where the
+    weight is not 0, at noise levels at which it is on.
+
+    Arguments:
+        field: the field inside.
+        weight: w.
+    """
+
+    def __init__(self, field: AffineField, weight: float) -> None:
+        super().__init__(field)
+        self.weight = weight
+
+    @property
+    def calls_per_evaluation(self) -> int:  # type: ignore[override]
+        """The most network calls of an evaluation, the other network with its slope being one."""
+        return self.inner.calls_per_evaluation + (self.weight != 0)
+
+    def calls_at(self, t: Tensor) -> int:
+        """The network calls of an evaluation at time t."""
+        return self.inner.calls_at(t) + self._needed(self.guided_at(t))
+
+    def guided_at(self, t: Tensor) -> Tensor:
+        """Whether guidance is on at time t, shape () or (B,)."""
+        raise unwritten(self, "guided_at")
+
+    def _needed(self, on: Tensor) -> bool:
+        return self.weight != 0 and (transformed() or bool(on.any()))
+
+
+class DiscriminatorGuided(Led):
     r"""An affine field of q whose score is :math:`\nabla \log q_t + w \nabla d(x, t)`.
 
     For Student-t noise this holds to first order only, unless the critic knows potentials.
@@ -87,14 +119,18 @@ class DiscriminatorGuided(Wrapped):
                 f"the noise is {field.noise}; discriminator guidance is known for Normal and "
                 "StudentT noise, whose scores follow from a kernel"
             )
-        super().__init__(field)
-        self.critic, self.weight, self.max_rho = critic, float(weight), float(max_rho)
+        super().__init__(field, float(weight))
+        self.critic, self.max_rho = critic, float(max_rho)
         self.smooth = field.smooth and is_smooth(critic)
         self.exact = bool(getattr(critic, "potential", False))
         if self.exact and not is_student(field.noise):
             raise ValueError(
                 f"got a critic of potentials for {field.noise} noise; wanted one of densities"
             )
+
+    def guided_at(self, t: Tensor) -> Tensor:
+        """Whether guidance is on at time t, shape () or (B,)."""
+        return self.schedule.sigma(t) <= self.max_rho * self.schedule.alpha(t)
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -103,8 +139,10 @@ class DiscriminatorGuided(Wrapped):
         x = self.as_state(x)
         t = as_time(t, x)
         x0, n = self.inner.posterior(x, t, y)
+        on = self.guided_at(t)
+        if not self._needed(on):
+            return x0, n
         alpha, sigma = self.level(t, x)
-        on = sigma <= self.max_rho * alpha
         rest = x - expand_like(alpha, x) * x0
         pull = self._exact(x, t, y, rest) if self.exact else self._pull(x, t, y, rest, sigma)
         pull = expand_like(self.weight * on, x) * pull
@@ -149,6 +187,9 @@ def discriminator_guided(
 
     A `PoissonField` is guided in its plane form, at the noise level of each row: its critic is
     the plane form's, called with sigma = r / sqrt(D).
+
+    An evaluation counts as one network call more than one of the field: the call of the critic
+    with its slope. Where guidance is off the critic is not called.
 
     Arguments:
         field: an affine field of q: learned, exact or a `PoissonField`.

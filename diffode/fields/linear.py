@@ -125,6 +125,7 @@ class LinearOperator(Tables):
         """The adjoint's value, for y of the right shape."""
         raise unwritten(self, "pulled")
 
+    @torch.no_grad()
     def rows(self) -> Tensor:
         r"""The rows of H as points, shape (m, \*event), float64."""
         one = torch.eye(self.count, dtype=torch.float64, device=self._place.device)

@@ -2,18 +2,19 @@ r"""What was observed, :math:`y = H x_0 + s_y e`, in the data's units and in a f
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from torch import Tensor
 
 from diffode.data.scaling import Scaling
-from diffode.doors import Numbers, as_state
+from diffode.doors import Numbers, as_positive, as_state
 from diffode.fields.base import AffineField
 from diffode.fields.linear import LinearOperator
 from diffode.fields.reschedule import Rescheduled
 from diffode.fields.wrapped import Wrapped
 from diffode.options import counted
+
+_MEANING = "the observation's standard deviation; for an exact one take a small number"
 
 
 class Observation(NamedTuple):
@@ -55,7 +56,8 @@ def observed(
         )
     if _centred(field):
         raise ValueError("got a field on another clock; condition the field, then reschedule it")
-    y, std = _as_observation(observation, operator).double().to(field.device), _as_noise(noise)
+    y = _as_observation(observation, operator).double().to(field.device)
+    std = as_positive(noise, "noise", _MEANING)
     operator = operator.to(field.device)
     if field.scaling is None:
         return Observation(operator, y, std)
@@ -98,19 +100,6 @@ def _as_observation(observation: Numbers, operator: LinearOperator) -> Tensor:
     if not bool(y.isfinite().all()):
         raise ValueError("got an observation that is not finite; leave unseen numbers out")
     return y
-
-
-def _as_noise(noise: float) -> float:
-    try:
-        value = float(noise)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ValueError(
-            f"got noise {noise!r:.40}; wanted the observation's standard deviation, a positive "
-            "finite number; for an exact observation take a small one"
-        )
-    return value
 
 
 def _centred(field: object) -> bool:

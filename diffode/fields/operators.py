@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_count, as_shape, as_state
+from diffode.doors import Numbers, as_count, as_positive, as_shape, as_state
 from diffode.fields.linear import Gram, LinearOperator
 from diffode.rng import Rng
 
@@ -97,13 +97,13 @@ class _Pair(LinearOperator):
         self._image, self._pulled = image, pulled
 
     def image(self, x: Tensor) -> Tensor:
-        return self._image(x)
+        return _answer(self._image, x.double()).to(x.dtype)
 
     def pulled(self, y: Tensor) -> Tensor:
         if self._pulled is not None:
-            return self._pulled(y)
+            return _answer(self._pulled, y.double()).to(y.dtype)
         blank = y.new_zeros(len(y), *self.event_shape)
-        (answer,) = torch.func.vjp(self._image, blank)[1](y)
+        (answer,) = torch.func.vjp(self.image, blank)[1](y)
         return answer  # type: ignore[no-any-return]
 
 
@@ -167,8 +167,7 @@ def blur(event_shape: Sequence[int], std: float) -> LinearOperator:
         ValueError: a std that is not a positive finite number.
     """
     event = as_shape(event_shape)
-    if isinstance(std, bool) or not isinstance(std, int | float) or not 0 < std < math.inf:
-        raise ValueError(f"got std {std!r:.40}; wanted a positive number of pixels")
+    std = as_positive(std, "std", "in pixels")
     return _Axes(
         f"Gaussian blur of std {std:g}",
         event,
@@ -208,13 +207,14 @@ def operator(
     adjoint, is refused. An affine function y = H x + c is one of y - c.
 
     Arguments:
-        forward: H, from (B, \*event) to (B, \*observed), each row alone, of float64 numbers.
+        forward: H, from (B, \*event) to (B, \*observed), each row alone. It is called with
+            float64 numbers, whatever the type of the points: a module has to be ``.double()``.
         event_shape: of one point.
         adjoint: :math:`H^\top`, from (B, \*observed) to (B, \*event); None is found by
             differentiation, one backward pass of ``forward`` a call.
 
     Raises:
-        TypeError: what gives no tensor of floating-point numbers.
+        TypeError: what gives no tensor of floating-point numbers, or fails on float64.
         ValueError: a function that is not linear, or a pair that is not adjoint.
     """
     made = _Pair(forward, adjoint, as_shape(event_shape))
@@ -241,7 +241,13 @@ def _mirrored(size: int, std: float) -> Tensor:
 
 def _answer(function: _Function, x: Tensor) -> Tensor:
     """What a function gives for x, if it is numbers for each row."""
-    y = function(x)
+    try:
+        y = function(x)
+    except RuntimeError as error:
+        raise TypeError(
+            f"the operator's function fails on {x.dtype} of shape {tuple(x.shape)}: {error}; "
+            "wanted one of float64 numbers: module.double(), or weight.to(x)"
+        ) from error
     if not isinstance(y, Tensor) or not y.is_floating_point():
         kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise TypeError(f"the operator's function gave {kind}; wanted a floating-point tensor")
@@ -253,10 +259,11 @@ def _answer(function: _Function, x: Tensor) -> Tensor:
     return y
 
 
+@torch.no_grad()
 def _require_linear(made: LinearOperator) -> None:
     """Refuse a function that is not linear row by row, and what is not its adjoint."""
     u, v = Rng(0).normal("operator/x", (2, 3, *made.event_shape), torch.float64)
-    hu, hv, both = (_answer(made, z) for z in (u, v, 2 * u - 3 * v))
+    hu, hv, both = (made(z) for z in (u, v, 2 * u - 3 * v))
     size = max(float(h.norm()) for h in (hu, hv))
     parts = torch.cat([made(row[None]) for row in u])
     off = max(float((both - 2 * hu + 3 * hv).norm()), float((parts - hu).norm()))
@@ -266,7 +273,7 @@ def _require_linear(made: LinearOperator) -> None:
             "is 0, or not finite; of y = H x + c pass H, and y - c as the observation"
         )
     w = Rng(0).normal("operator/y", hu.shape, torch.float64)
-    back = _answer(made.adjoint, w)
+    back = made.adjoint(w)
     fits = back.shape == u.shape
     gap = (hu * w).flatten(1).sum(1) - (u * back).flatten(1).sum(1) if fits else w
     if not fits or not float(gap.norm()) <= _LINEAR * size * float(w.norm()):

@@ -80,6 +80,10 @@ class Wrapped(AffineField):
             other.__dict__[table] = dict(self.__dict__[table])
         return other
 
+    def require_rows(self, count: int) -> None:
+        """Refuse another number of rows than the inner field holds values for."""
+        self.inner.require_rows(count)
+
     def rows(self, index: Tensor) -> Self:
         """The field of these rows of the batch."""
         return self.around(_affine(self.inner.rows(index)))

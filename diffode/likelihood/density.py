@@ -60,7 +60,9 @@ class LogProb:
             trace's answer in about 95 % of cases (`diffode.likelihood.divergence.stated_error`; 89
             to 98 % on exact fields); 0 for the exact trace, infinite for fewer than 10 probes,
             whose spread says too little. The solver's tolerance is not in it.
-        nfe: evaluations of the velocity with its divergence, the most of any batch.
+        nfe: evaluations of the velocity with its divergence, the most of any batch. Network calls
+            are not told: most of the work is products with the Jacobian, N, K or 2 K of them an
+            evaluation at once, and what they cost is no number of calls.
         latent: where the points came from, at t_prior, shape (B, *event).
         status: 0 for each row that got there with a finite answer; ``nats``, ``prior`` and
             ``divergence`` of rows that did not are NaN (see `Solution`).

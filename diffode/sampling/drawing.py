@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_count, as_final
+from diffode.doors import Numbers, as_count, as_final, as_positive
 from diffode.fields.base import AffineField, Field, Start
 from diffode.priors import is_normal
 from diffode.rng import Rng
@@ -82,6 +81,7 @@ def sample(
     """
     n, seed = as_count(n, "n", 1), as_count(seed, "seed")
     first = as_first(first, n)
+    field.require_rows(n)
     y = field.as_labels(y, n)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     temperature = as_temperature(temperature, field)
@@ -154,15 +154,7 @@ def as_temperature(temperature: float, field: Field) -> float:
         ValueError: no positive finite number.
         TypeError: another temperature than 1, for a prior that is not normal.
     """
-    try:
-        value = float(temperature)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ValueError(
-            f"got temperature {temperature!r:.40}; wanted a positive finite number, 1 for the "
-            "prior as it is"
-        )
+    value = as_positive(temperature, "temperature", "1 for the prior as it is")
     if value != 1 and field.prior is not None and not is_normal(field.prior):
         raise TypeError(
             f"got temperature {value:g} for a flow that starts from {field.prior}; it scales a "

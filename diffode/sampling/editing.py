@@ -77,6 +77,7 @@ def edit(
     require_flow(field)
     x = field.as_state(x)
     t = time_at(field, strength)
+    field.require_rows(len(x))
     y = field.as_labels(y, len(x))
     moves = {"solver": solver, "nfe": nfe, "steps": steps, "grid": grid, **options}
     if deterministic:

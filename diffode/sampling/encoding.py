@@ -56,6 +56,7 @@ def encode(
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
     x = model_units(field.as_state(x), field.scaling)
+    field.require_rows(len(x))
     y = field.as_labels(y, len(x))
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3, back=True)
     start = as_start(at, field)
@@ -113,6 +114,7 @@ def decode(
             raise ValueError("got a latent and q; a latent has its own q: pass one of the two")
         x, q = x
     points = field.as_state(x)
+    field.require_rows(len(points))
     y = field.as_labels(y, len(points))
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
     if q is not None:

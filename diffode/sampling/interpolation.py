@@ -83,6 +83,7 @@ def interpolate(
         ends = _paired(field, a, b)
         labels = _labels(field, y, y_b, len(ends) // 2)
         told = None if labels is None else torch.cat(labels)
+        field.require_rows(len(ends) // 2)
         pair = torch.arange(len(ends) // 2)
         own = field.rows(pair.repeat(2))
         there = encode(own, ends, y=told, batch=batch, progress=progress, **moves)
@@ -99,6 +100,7 @@ def interpolate(
         return both_ways(_repeated(there, count), back)
     if not (isinstance(a, Latent) and isinstance(b, Latent)):
         raise TypeError("got a latent and points; give two of one kind, points or latents")
+    field.require_rows(len(a.x))
     way = between(_prior(field), a, b, count)
     told = _on_the_way(_labels(field, y, y_b, len(a.x)), count)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))

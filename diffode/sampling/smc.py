@@ -42,6 +42,9 @@ from diffode.sampling.choosing import times_for
 from diffode.solvers import Solution
 from diffode.solvers.status import with_lost
 from diffode.solvers.stochastic import Ancestral
+from diffode.warned import warn
+
+FEW = 8  # effective particles, below which a run is doubted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,8 @@ def twisted(
     r"""Draw samples of x_0 given :math:`y = H x_0 + s_y e`, e standard normal, by twisted SMC.
 
     The particles of a run are coupled, and so are its samples: some may be equal. Runs are
-    independent. Seed, n and ``particles`` fix the result.
+    independent. Seed, n and ``particles`` fix the result. A warning says where fewer than 8 of a
+    run's particles count in the end, and than a quarter of them (``ess[-1]``).
 
     Arguments:
         field: an affine field of normal noise.
@@ -130,6 +134,7 @@ def twisted(
         x = field.start(runs * size, rng, labels).x
         x, ess = _walk(_Evaluation(given, labels, batch), x, times, cloud, rng, progress)
         x = x[cloud.draw(-(-n // runs), rng.at(len(times)))][:n]
+    _warn_of_few(float(ess[-1].min()), size)
     status = torch.zeros(n, dtype=torch.int64, device=x.device)
     return ParticleSolution(
         x=data_units(x, field.scaling),
@@ -147,6 +152,15 @@ def twisted(
         log_evidence=float(torch.logsumexp(cloud.log_means, 0)) - math.log(runs),
         log_evidences=cloud.log_means,
     )
+
+
+def _warn_of_few(least: float, size: int) -> None:
+    if least < min(FEW, size / 4):
+        warn(
+            f"the {size} particles of a run count for {least:.1f} in the end (ess), so that its "
+            "samples may be equal or off, and log_evidence too; take a larger noise, more nfe, or "
+            "more particles"
+        )
 
 
 class _Cloud:

@@ -140,6 +140,7 @@ class Solver:
         name: as in ``diffode solvers``.
         needs: the kind of field it can use, `Field` or `AffineField`.
         normal_only: whether it adds noise that must be normal.
+        normal_advice: what to do for other noise instead.
         batch_coupled: whether the result of a row depends on the others.
         adaptive: whether it chooses its own steps between the times.
         clock: the clock that it integrates in, see `diffode.fields.rescheduled`; "auto" is the
@@ -156,6 +157,7 @@ class Solver:
     name = ""
     needs: type[Field] = Field
     normal_only = False
+    normal_advice = "use eta=0, or a field with Normal() noise"
     batch_coupled = False
     adaptive = False
     clock: str = "native"
@@ -238,7 +240,7 @@ def _check(solver: Solver, field: Field) -> None:
     if solver.normal_only and noise is not None and not is_normal(noise):
         raise TypeError(
             f"{solver.name} adds normal noise, but this field's noise is {noise}; "
-            "use eta=0, or a field with Normal() noise"
+            f"{solver.normal_advice}"
         )
 
 

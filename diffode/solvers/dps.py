@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from diffode.doors import Numbers
+from diffode.doors import Numbers, as_positive
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.covariance import Covariance
 from diffode.fields.linear import LinearOperator
@@ -46,13 +46,15 @@ class DPS(Solver):
     """
 
     name, needs, grid, normal_only = "dps", AffineField, "f1.5", True
+    normal_advice = (
+        "use diffode.fields.conditioned with any solver, or a field with Normal() noise"
+    )
 
     def __init__(
         self, operator: LinearOperator, observation: Numbers, *, step: float = 1.0
     ) -> None:
-        if not 0 < step < math.inf:
-            raise ValueError(f"got step {step}; wanted a positive finite number")
-        self.operator, self.observation, self.step = operator, observation, float(step)
+        self.operator, self.observation = operator, observation
+        self.step = as_positive(step, "step", "0.3 to 1 as a rule")
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""

@@ -5,7 +5,8 @@ import torch
 
 import diffode
 from diffode.fields import Empirical, ExactClassifier, Karras, PoissonField, classifier_guided
-from diffode.fields.classified import answer, classifier_of
+from diffode.fields.answers import answer
+from diffode.fields.classified import classifier_of
 from diffode.nn.classifier import classifier_network
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng

@@ -226,3 +226,57 @@ def test_a_classifier_that_answers_for_other_classes_than_it_states_is_refused()
     guided = classifier_guided(exact(), Few())
     with pytest.raises(ValueError, match=r"logits of 2 classes and states 5"):
         sample(guided, 3, nfe=4, y=3)
+
+
+class Steep(torch.nn.Module):
+    """The exact classifier, with a slope that is wrong everywhere."""
+
+    def __init__(self, law, slope):
+        super().__init__()
+        self.exact, self.slope = ExactClassifier(law), slope
+
+    def forward(self, u, rho):
+        logits, log_squares = self.exact(u, rho)
+        return logits + self.slope * u[:, :1] * torch.arange(logits.shape[1]), log_squares
+
+
+@pytest.mark.parametrize("slope", [1.0, 30.0])
+@pytest.mark.parametrize("dof", [1.0, 8.0])
+def test_a_wrong_slope_leads_no_further_than_the_points_of_the_class(dof, slope):
+    """Were it followed, 6 to 60,000 times as far: samples ended far out, or were no numbers."""
+    points, labels = cloud(2, each=20)
+    field = Empirical(points, Karras(0.02, 40.0), StudentT(dof), labels=labels)
+    guided = classifier_guided(field, Steep(field, slope))
+    for level in (0.05, 0.3, 1.0, 3.0, 20.0):
+        x, y = noisy(field, level)
+        far = (torch.cdist(x, points) * (labels == y[:, None])).amax(1)
+        most = torch.maximum(far, (x - field.denoise(x, level)).norm(dim=1))
+        assert bool(((x - guided.denoise(x, level, y)).norm(dim=1) <= 1.001 * most).all())
+    around = PoissonField(guided)
+    assert bool(sample(around, 8, nfe=12, y=1, seed=3).x.isfinite().all())
+
+
+def test_a_class_that_is_nearly_sure_is_led_nowhere_by_a_wrong_slope():
+    """Three off its points, a thousand off the others; a wave hardly changes P, but its slope."""
+    points, labels = cloud(2, each=20)
+    points = points + 1000 * torch.eye(3, 2).double()[labels]
+    field = Empirical(points, Karras(0.02, 40.0), StudentT(1.0), labels=labels)
+    law = ExactClassifier(field)
+
+    class Wavy(torch.nn.Module):
+        def forward(self, u, rho):
+            logits, log_squares = law(u, rho)
+            return logits + 0.03 * torch.sin(1000 * u[:, :1]) * torch.arange(3), log_squares
+
+    x, y = points[:5] + 3, labels[:5]
+    gap = classifier_guided(field, Wavy()).denoise(x, 0.1, y) - field.denoise(x, 0.1, y)
+    assert float(gap.norm(dim=1).max()) < 0.02
+
+
+def test_a_label_that_a_classifier_of_unstated_classes_does_not_know_is_refused():
+    class Unstated(torch.nn.Module):
+        def forward(self, u, rho):
+            return u[:, :2]
+
+    with pytest.raises(ValueError, match=r"got labels from 3 to 3; the classifier knows 0 to 1"):
+        sample(classifier_guided(exact(), Unstated()), 3, nfe=4, y=3)

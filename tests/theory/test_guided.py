@@ -194,3 +194,23 @@ def test_refusals():
     for options in ({"weight": float("nan")}, {"max_rho": 0.0}):
         with pytest.raises(ValueError, match="wanted finite and > 0"):
             discriminator_guided(q, flow.ratio(), **options)
+
+
+def test_a_critic_counts_as_a_network_call_where_it_is_called():
+    """As a classifier does."""
+    asked = []
+
+    class Critic(torch.nn.Module):
+        smooth = True
+
+        def forward(self, x, t, y=None):
+            asked.append(float(t.max()))
+            return -x.square().flatten(1).sum(1) / 2
+
+    q = Empirical(torch.eye(3).double(), Karras(0.05, 20.0))
+    guided = discriminator_guided(q, Critic(), max_rho=1.0)
+    drawn = sample(guided, 4, "heun", steps=8)
+    assert 0 < len(asked) == drawn.network_calls - drawn.nfe < drawn.nfe
+    assert max(asked) <= 1.0
+    off = sample(discriminator_guided(q, Critic(), 0.0), 4, steps=6)
+    assert torch.equal(off.x, sample(q, 4, steps=6).x) and off.network_calls == off.nfe

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from diffode import edit, interpolate, sample
+from diffode import decode, edit, encode, interpolate, sample
 from diffode.data.scaling import Scaling
-from diffode.fields import Karras, Mixture, PoissonField, conditioned
+from diffode.fields import Karras, Mixture, PoissonField, conditioned, rescheduled
 from diffode.fields.operators import mask
 from diffode.priors import StudentT
 from diffode.sampling import random_pairs
@@ -20,13 +20,32 @@ def mixture(noise=None):
 
 
 @pytest.mark.parametrize("batch", [None, 2])
-def test_more_rows_than_observations_are_refused(batch):
+@pytest.mark.parametrize("rows", [3, 7])
+def test_other_numbers_of_rows_than_of_observations_are_refused(rows, batch):
+    """By all that samples: fewer rows would take the first observations, and say nothing."""
     field = conditioned(mixture(), FIRST, torch.zeros(4, 1), 0.1)
-    with pytest.raises(ValueError, match=r"rows for a field with 4 observations; wanted one"):
-        sample(field, 7, nfe=4, batch=batch)
+    x, how = torch.zeros(rows, 2), {"nfe": 4, "batch": batch}
+    for ask in (
+        lambda: sample(field, rows, **how),
+        lambda: sample(rescheduled(field, "theta"), rows, **how),
+        lambda: encode(field, x, "heun", **how),
+        lambda: decode(field, x, "heun", **how),
+        lambda: edit(field, x, 0.5, **how),
+        lambda: interpolate(field, x, x, 2, **how),
+        lambda: interpolate(field, *random_pairs(mixture(), rows), 2, **how),
+        lambda: field.denoise(x, 1.0),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"got {rows} rows for .* for each of 4; take as many"
+        ):
+            ask()
+
+
+def test_one_observation_of_the_operators_shape_is_for_all_rows():
     one = conditioned(mixture(), FIRST, torch.zeros(1, 1), 0.1)
-    with pytest.raises(ValueError, match=r"rows for a field with 1 observations"):
+    with pytest.raises(ValueError, match=r"got 3 rows for a field with an observation for each"):
         sample(one, 3, nfe=4)
+    assert sample(one, 1, nfe=4).x.shape == (1, 2)
     assert sample(conditioned(mixture(), FIRST, [0.0], 0.1), 3, nfe=4).x.shape == (3, 2)
 
 

@@ -92,6 +92,18 @@ def test_an_operator_moves_and_is_cast_with_what_it_stands_in():
     assert made.matrix.dtype == torch.float64
 
 
+def test_a_module_in_double_precision_sees_points_of_every_type():
+    module = torch.nn.Linear(4, 2, bias=False).double()
+    pair = operator(module, (4,), lambda y: y @ module.weight)
+    for made in (operator(module, (4,)), pair):
+        for kind in (torch.float32, torch.float64):
+            x, y = numbers(3, 4).to(kind), numbers(3, 2).to(kind)
+            assert made(x).dtype == made.adjoint(y).dtype == kind
+            torch.testing.assert_close(made(x), x @ module.weight.detach().to(kind).T)
+            torch.testing.assert_close(made.adjoint(y), y @ module.weight.detach().to(kind))
+        assert not made.gram().values.requires_grad
+
+
 def shifted(x):
     return x + 1
 
@@ -118,13 +130,19 @@ def test_a_function_that_is_not_linear_row_by_row_is_refused(function):
         (lambda: operator(lambda x: None, (4,)), TypeError, "NoneType"),
         (lambda: operator(lambda x: x[:, :2], (4,), lambda y: y), ValueError, "not adjoint"),
         (lambda: operator(lambda x: 2 * x, (4,), lambda y: y), ValueError, "not adjoint"),
+        (
+            lambda: operator(torch.nn.Linear(4, 2, bias=False), (4,)),
+            TypeError,
+            r"fails on torch.float64 of shape \(1, 4\)",
+        ),
+        (lambda: operator(lambda x: x, (4,), lambda y: None), TypeError, "NoneType"),
         (lambda: mask(torch.zeros(3, dtype=torch.bool)), ValueError, "nothing is seen"),
         (lambda: mask([0, 2, 1]), ValueError, "numbers but 0 and 1"),
         (lambda: mask(torch.ones(3), (3, 2)), ValueError, "wanted that shape, or its last axes"),
         (lambda: downsample((5, 4), 2), ValueError, "wanted one that divides 5 and 4"),
         (lambda: downsample((4, 4), 1), ValueError, "wanted 2 or more"),
-        (lambda: blur((4, 4), 0.0), ValueError, "wanted a positive number of pixels"),
-        (lambda: blur((4, 4), "1"), ValueError, "got std '1'; wanted a positive number"),
+        (lambda: blur((4, 4), 0.0), ValueError, "wanted a positive finite number, in pixels"),
+        (lambda: blur((4, 4), "1"), ValueError, "got std '1'; wanted a positive finite number"),
         (lambda: matrix(torch.ones(2, 3), (2, 2)), ValueError, r"wanted \(m, 4\)"),
         (lambda: matrix(torch.zeros(2, 3)), ValueError, "a matrix of zeros"),
         (lambda: matrix([[1.0, float("nan")]]), ValueError, "not finite"),

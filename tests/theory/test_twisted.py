@@ -27,6 +27,7 @@ from diffode.rng import Rng
 from diffode.sampling import twisted
 from diffode.sampling.smc import _Cloud
 from diffode.solvers.dps import DPS
+from diffode.warned import DiffodeWarning
 
 NOISE = 0.3
 
@@ -85,6 +86,15 @@ def test_an_observation_that_says_nothing_leaves_the_ancestral_sampler():
     assert drawn.network_calls == 2 * 11 + 1
 
 
+def test_few_effective_particles_are_warned_of():
+    """Five steps over the whole of the noise are too few, and sixty are enough."""
+    args = (mixture(Karras()), H, SEEN, 0.05)
+    with pytest.warns(DiffodeWarning, match=r"the 64 particles of a run count for \d\.\d in the"):
+        drawn = twisted(*args, 4, 64, nfe=5)
+    assert float(drawn.ess[-1].min()) < 8
+    assert float(twisted(*args, 4, 64, nfe=60).ess[-1].min()) > 8
+
+
 def test_runs_do_not_know_of_each_other_nor_of_the_batch():
     args = (mixture(), H, SEEN, NOISE)
     whole = twisted(*args, 12, 4, nfe=10, seed=3)
@@ -92,8 +102,8 @@ def test_runs_do_not_know_of_each_other_nor_of_the_batch():
     torch.testing.assert_close(twisted(*args, 4, 4, nfe=10, seed=3).x, whole.x[:4])
     torch.testing.assert_close(twisted(*args, 12, 4, nfe=10, seed=3, batch=5).x, whole.x)
     assert not torch.equal(twisted(*args, 12, 4, nfe=10, seed=4).x, whole.x)
-    few = twisted(*args, 3, 50, nfe=10, seed=3)
-    assert few.x.shape == (3, 4) and few.ess.shape == (10, 1)
+    few = twisted(*args, 3, 50, nfe=30, seed=3)
+    assert few.x.shape == (3, 4) and few.ess.shape == (30, 1)
 
 
 @pytest.mark.parametrize("count", [1, 7, 50])
@@ -236,3 +246,13 @@ def test_twisted_smc_is_as_near_as_exact_draws_and_pigdm_alone_is_not():
             sums["twisted"] += distance(by_particles.x, target)
             sums["pigdm"] += distance(sample(field, 200, nfe=20, seed=again).x, target)
     assert sums["twisted"] < 1.3 * sums["floor"] < sums["pigdm"] / 1.3
+
+
+def test_dps_says_what_holds_for_other_noise():
+    """It has no eta to set to 0."""
+    field = Empirical(torch.eye(2).double(), Karras(0.05, 20.0), StudentT(4.0))
+    with pytest.raises(
+        TypeError, match=r"noise is StudentT.*; use diffode\.fields\.conditioned"
+    ) as e:
+        sample(field, 3, DPS(mask([True, False]), [0.5]), nfe=4)
+    assert "eta" not in str(e.value)
