@@ -32,7 +32,7 @@ from diffode.tables import Table
 
 _TIGHT = 1e-5  # the tolerance of what counts as converged
 _FEWEST = 40
-_SAMPLED = ("W2", "W2 of two draws", "means apart", "variance", "classified", "of the law")
+_SAMPLED = ("W2", "W2 of two draws", "shift", "spread", "accuracy", "of the law")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Restoration(Guided):
         str,
         typer.Option(
             help="pigdm, tmpd or smc; smc draws from the law itself where its particles count: "
-            "with a --noise of about a tenth of the data's standard deviation, or more"
+            "not with a --noise far below the data's standard deviation"
         ),
     ] = "pigdm"
     draws: Annotated[int, typer.Option(help="of each observation", min=1)] = 4
