@@ -108,7 +108,11 @@ REFUSED = {
         "wanted one for",
     ),
     "another shape": ("plain", "--guidance 2 --label 1 --classifier {digits}", "(1, 8, 8)"),
-    "other units": ("plain", "--guidance 2 --label 1 --classifier {scaled}", "it is of units"),
+    "other units": (
+        "plain",
+        "--guidance 2 --label 1 --classifier {scaled}",
+        "got a classifier in units",
+    ),
     "labels needed": (
         "strict",
         "--guidance 2 --label 1 --classifier {normal}",

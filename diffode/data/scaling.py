@@ -27,7 +27,7 @@ class Scaling:
     r"""The map :math:`u = (x - b) / w` from data units x to model units u.
 
     Attributes:
-        kind: how it was chosen: "pixels" or "standard".
+        kind: how it was chosen: "pixels", "standard" or, on a clock about the mean, "centred".
         shift: b, float64, a shape that broadcasts with one event.
         width: w, of the same shape.
         note: what is to be said of the choice.
@@ -125,6 +125,24 @@ def in_units(u: Tensor, source: Scaling | None, target: Scaling | None) -> Tenso
 def is_bytes(scaling: Scaling | None) -> bool:
     """Whether it takes 0 ... 255 to -1 ... 1."""
     return same_units(scaling, Scaling.pixels())
+
+
+def require_units(what: str, own: Scaling | None, wanted: Scaling | None) -> None:
+    """Refuse what guides a field in other units than the field's.
+
+    Arguments:
+        what: guides it, for the message.
+        own, wanted: its units, and the field's.
+
+    Raises:
+        ValueError: the two are not one map.
+    """
+    if same_units(own, wanted):
+        return
+    rest = f"wanted those of the field that it guides: {wanted}"
+    if str(own) == str(wanted):
+        rest = "the field that it guides has other numbers for them, as of other data"
+    raise ValueError(f"got {what} in units {own}; {rest}")
 
 
 def same_units(one: Scaling | None, two: Scaling | None) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from diffode.data.scaling import require_units
+from diffode.doors import needs_labels
 from diffode.fields.base import AffineField, Field
+from diffode.fields.reschedule import require_uncentred
 from diffode.priors import Spherical, is_normal, is_student
 
 
@@ -56,11 +59,11 @@ def answer(
 
 
 def require_fit(classifier: nn.Module, field: AffineField) -> None:
-    """Refuse what is no classifier, or says that it is for other events or another law of noise.
+    """Refuse what is no classifier, or is for other events, another law of noise or other units.
 
     Raises:
         TypeError: a field or a run, which is none.
-        ValueError: one for something else.
+        ValueError: one for something else, or a field that it cannot guide.
     """
     field_of = getattr(classifier, "field", classifier)
     if isinstance(field_of, Field) or not callable(classifier):
@@ -76,3 +79,10 @@ def require_fit(classifier: nn.Module, field: AffineField) -> None:
             f"got a classifier of events {event} under {noise} noise; wanted one for the field's: "
             f"{field.event_shape}, {field.noise}"
         )
+    if needs_labels(field):
+        raise ValueError(
+            "got a field that draws nothing without a label, as one trained with label_drop=0 or "
+            "guided already; a classifier guides one that is asked without"
+        )
+    require_uncentred(field, "guide")
+    require_units("a classifier", getattr(classifier, "scaling", field.scaling), field.scaling)

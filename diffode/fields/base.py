@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import SeenThrough
-from diffode.data.scaling import Scaling
+from diffode.data.scaling import Scaling, data_units, model_units
 from diffode.doors import Numbers, as_labels, as_state, as_time, unwritten
 from diffode.fields.schedules import Schedule
 from diffode.fields.tables import Tables
@@ -100,8 +100,7 @@ class Field(Tables, metaclass=SeenThrough):
         prior = self.prior
         if prior is None:
             raise ValueError(f"{type(self).__name__} has no prior to start from")
-        x = prior.sample((n, *self.event_shape), rng, device=self.device)
-        return Start(x, self)
+        return Start(prior.sample((n, *self.event_shape), rng, device=self.device), self)
 
     def calls_at(self, t: Tensor) -> int:
         """The calls of a network that an evaluation at time t, shape () or (B,), takes."""
@@ -128,6 +127,19 @@ class Field(Tables, metaclass=SeenThrough):
         Solvers call it once, before they start: under ``torch.func`` no value can be looked at.
         """
         return as_labels(y, rows, None if self.classes is None else self.classes - 1)
+
+    def from_data(self, x: Tensor) -> Tensor:
+        r"""The states at t_data of points x in the units of the data, shape (B, \*event)."""
+        return model_units(x, self.scaling)
+
+    def to_data(self, x: Tensor, t: Tensor | float) -> Tensor:
+        r"""States x at time t, shape () or (B,), in the units of the data, shape (B, \*event)."""
+        return data_units(x, self.scaling)
+
+    @property
+    def log_volume(self) -> float:
+        """The log of the volume of states at t_data for a unit of the data's volume."""
+        return 0.0 if self.scaling is None else -self.scaling.log_volume(self.event_shape)
 
     def latent(self, x: Tensor) -> Latent:
         """The latent that starts at points x, with the values that this field is bound to."""

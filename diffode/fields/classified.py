@@ -187,10 +187,11 @@ def classifier_guided(
             noise it returns logits of the classes, (B, K). For Student-t noise it returns a pair:
             logits under the kernel of the potential, and :math:`\log \kappa_k` of each class,
             (B, K) both (this module's formulas say what they are). One classifier guides every
-            schedule with its noise law. What it states as ``event_shape``, ``classes`` and
-            ``noise`` is held against the field and the labels, and ``smooth = True`` says that
-            its second derivatives can be used. `classifier_of` takes the one that ``diffode train
-            classifier`` learned from its field; an exact one is `ExactClassifier`.
+            schedule with its noise law. What it states as ``event_shape``, ``classes``, ``noise``
+            and ``scaling`` (its units) is held against the field and the labels, and ``smooth =
+            True`` says that its second derivatives can be used. `classifier_of` takes the one
+            that ``diffode train classifier`` learned from its field; an exact one is
+            `ExactClassifier`.
         weight: w >= 0; 1 is exact where the classifier is, 0 the field as it is.
         interval: (lo, hi): guidance for lo <= sigma / alpha <= hi alone.
 
@@ -230,6 +231,8 @@ def _apart(log_p: Tensor, own: Tensor, log_mean: Tensor) -> Tensor:
 def classifier_of(field: Field) -> nn.Module:
     """The classifier that guides a field, as of a run of ``diffode train classifier``.
 
+    It states the field's units from then on.
+
     Raises:
         TypeError: no field, or one that no classifier guides.
     """
@@ -237,6 +240,7 @@ def classifier_of(field: Field) -> nn.Module:
     found: object = field
     while isinstance(found, Wrapped):
         if isinstance(found, ClassifierGuided):
+            found.classifier.scaling = found.scaling  # type: ignore[assignment]
             return found.classifier
         found = found.inner
     raise TypeError("no classifier guides this field; train one: diffode train classifier DATA")

@@ -27,7 +27,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from diffode.data.scaling import same_units
+from diffode.data.scaling import require_units
 from diffode.doors import as_time, needs_labels, transformed
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.intervals import as_interval, inside, require_met
@@ -270,11 +270,7 @@ def _on_the_path(weak: AffineField, field: AffineField) -> AffineField:
             f"{weak.event_shape}; wanted those of the field that it guides: {field.schedule}, "
             f"{field.noise}, {field.event_shape}"
         )
-    if not same_units(weak.scaling, field.scaling):
-        raise ValueError(
-            f"got a weaker field in units {weak.scaling}; wanted those of the field that it "
-            f"guides: {field.scaling}"
-        )
+    require_units("a weaker field", weak.scaling, field.scaling)
     if None not in (weak.classes, field.classes) and weak.classes != field.classes:
         raise ValueError(
             f"got a weaker field of {weak.classes} labels; wanted {field.classes}, as the field "

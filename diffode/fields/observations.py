@@ -2,6 +2,7 @@ r"""What was observed, :math:`y = H x_0 + s_y e`, in the data's units and in a f
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,8 +11,7 @@ from diffode.data.scaling import Scaling
 from diffode.doors import Numbers, as_positive, as_state
 from diffode.fields.base import AffineField
 from diffode.fields.linear import LinearOperator
-from diffode.fields.reschedule import Rescheduled
-from diffode.fields.wrapped import Wrapped
+from diffode.fields.reschedule import require_uncentred
 from diffode.options import counted
 
 _MEANING = "the observation's standard deviation; for an exact one take a small number"
@@ -54,10 +54,9 @@ def observed(
             f"got an operator of points of shape {operator.event_shape} for a field of points of "
             f"shape {field.event_shape}"
         )
-    if _centred(field):
-        raise ValueError("got a field on another clock; condition the field, then reschedule it")
+    require_uncentred(field, "condition")
     y = _as_observation(observation, operator).double().to(field.device)
-    std = as_positive(noise, "noise", _MEANING)
+    std = _as_noise(noise)
     operator = operator.to(field.device)
     if field.scaling is None:
         return Observation(operator, y, std)
@@ -102,10 +101,8 @@ def _as_observation(observation: Numbers, operator: LinearOperator) -> Tensor:
     return y
 
 
-def _centred(field: object) -> bool:
-    """Whether a field's E[x_0 | x] is that of another state than the data."""
-    while isinstance(field, Wrapped):
-        if isinstance(field, Rescheduled):
-            return True
-        field = field.inner
-    return False
+def _as_noise(noise: float) -> float:
+    std = as_positive(noise, "noise", _MEANING)
+    if not sys.float_info.min <= std * std < sys.float_info.max / 8:
+        raise ValueError(f"got noise {noise:g}, whose square is out of range; wanted {_MEANING}")
+    return std

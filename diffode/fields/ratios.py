@@ -141,7 +141,7 @@ class ExactClassifier(nn.Module):
         if not is_normal(law.noise):
             law.log_potential(law.mean[None].double(), law.span[0])  # refused where not known
         self.law, self.noise, self.event_shape = law, law.noise, tuple(law.event_shape)
-        self.classes = len(law.class_log_weights)
+        self.classes, self.scaling = len(law.class_log_weights), law.scaling
 
     def forward(self, u: Tensor, rho: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The logits (B, K) at u = x / alpha and rho = sigma / alpha; for Student-t a pair."""

@@ -144,9 +144,12 @@ class Rescheduled(Wrapped):
     def scaling(self) -> Scaling | None:
         """From the data's units to those of this state, whose zero is the mean if centred."""
         own = self.inner.scaling
-        if own is None or self.shift is None:
+        if self.shift is None:
             return own
-        return Scaling(own.kind, own.to_data(self.shift.cpu()), own.width)
+        shift = self.shift.double().cpu()
+        if own is None:
+            return Scaling("centred", shift, torch.ones(()), "the data less their mean")
+        return Scaling(own.kind, own.to_data(shift), own.width)
 
     @scaling.setter
     def scaling(self, scaling: Scaling | None) -> None:
@@ -162,15 +165,33 @@ class Rescheduled(Wrapped):
         x = self.as_state(x)
         t = as_time(t, x)
         alpha, _ = self.inner.level(t, x)
-        ratio = self._size(self.schedule, self.times(t)) / self._size(self.inner.schedule, t)
+        ratio = self.factor(t)
         if self.shift is None:
             return expand_like(ratio, x) * x
         return expand_like(ratio, x) * (x - expand_like(alpha, x) * self.shift.to(x))
+
+    def factor(self, t: Tensor) -> Tensor:
+        """The factor c from the field's points at its time t to this state."""
+        return self._size(self.schedule, self.times(t)) / self._size(self.inner.schedule, t)
 
     def from_state(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The point of the field itself for this field's state x at this field's time t."""
         x = self.as_state(x)
         return self._leave(x, self.native(as_time(t, x)), as_time(t, x))
+
+    def from_data(self, x: Tensor) -> Tensor:
+        """The states at t_data of points in the units of the data, as the field has them."""
+        return self.to_state(self.inner.from_data(x), self.inner.span[1])
+
+    def to_data(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """States at this field's time t as the field has them, in the units of the data."""
+        return self.inner.to_data(self.from_state(x, t), self.native(as_time(t, x)))
+
+    @property
+    def log_volume(self) -> float:
+        """The log of the volume of states at t_data for a unit of the data's volume."""
+        t_data = torch.tensor(self.inner.span[1], dtype=torch.float64)
+        return self.inner.log_volume + self.mean.numel() * float(self.factor(t_data).log())
 
     def times(self, t: Tensor) -> Tensor:
         """This field's times for times of the field itself; the ends are exact."""
@@ -212,6 +233,25 @@ def _transported(t: Tensor, source: Schedule, target: Schedule) -> Tensor:
     for first, second in zip(source.span, target.span, strict=True):
         out = torch.where(t == first, second, out)
     return out
+
+
+def require_uncentred(field: object, what: str) -> None:
+    """Refuse a field whose state, or that of one inside it, leaves the data's mean out.
+
+    Arguments:
+        field: to look at.
+        what: to do with it before it is rescheduled, for the message.
+
+    Raises:
+        ValueError: such a field.
+    """
+    while isinstance(field, Wrapped):
+        if isinstance(field, Rescheduled) and field.shift is not None:
+            raise ValueError(
+                "got a field on the clock 'theta', whose state leaves the data's mean out; "
+                f"{what} the field, then reschedule it"
+            )
+        field = field.inner
 
 
 def rescheduled(field: Field, clock_or_schedule: str | Schedule) -> Field:

@@ -56,6 +56,19 @@ class Wrapped(AffineField):
     def scaling(self, scaling: Scaling | None) -> None:
         self.inner.scaling = scaling
 
+    def from_data(self, x: Tensor) -> Tensor:
+        """The states at t_data of points, as the inner field has them."""
+        return self.inner.from_data(x)
+
+    def to_data(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """States at time t in the units of the data, as the inner field has them."""
+        return self.inner.to_data(x, t)
+
+    @property
+    def log_volume(self) -> float:
+        """The log of the volume of states at t_data for a unit of the data's volume."""
+        return self.inner.log_volume
+
     @property
     def calls_per_evaluation(self) -> int:  # type: ignore[override]
         """The most network calls that an evaluation of the inner field takes."""

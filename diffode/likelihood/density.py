@@ -27,7 +27,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_count
 from diffode.fields.base import AffineField, Field
 from diffode.likelihood.adjoint import Gradient, integrate
@@ -166,11 +165,11 @@ def log_prob(
     if gradient is None:
         gradient = "direct" if x.requires_grad and torch.is_grad_enabled() else "none"
     x, y = x.to(field.device), None if y is None else y.to(field.device)
-    size, parts, units = batch or len(x), [], density_of_units(field)
+    size, parts, units = batch or len(x), [], field.log_volume
     with torch.set_grad_enabled(gradient != "none"):
         for first in range(0, len(x), size):
             index = torch.arange(first, min(len(x), first + size), device=x.device)
-            points = model_units(x[index].double(), field.scaling)
+            points = field.from_data(x[index].double())
             labels = None if y is None else y[index]
             rng, transport = Rng(seed).rows(index), Transport(field, None, clock)
             transport, spent = _prepared(transport, points, labels, trace, probes, rng)
@@ -198,11 +197,6 @@ def log_prob(
     names = ("nats", "prior", "divergence", "stderr", "latent", "status")
     joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
     return LogProb(nfe=max(p.nfe for p in parts), units=units, **joined)
-
-
-def density_of_units(field: Field) -> float:
-    """The log of model volume per data volume: what a field's scaling adds to a log-density."""
-    return 0.0 if field.scaling is None else -field.scaling.log_volume(field.event_shape)
 
 
 def _prepared(

@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import uncompiled
-from diffode.data.scaling import model_units
 from diffode.fields.base import Field
-from diffode.likelihood.density import LogProb, density_of_units
+from diffode.likelihood.density import LogProb
 from diffode.likelihood.divergence import check
 
 _Products = Callable[[Tensor], tuple[Tensor, ...]]
@@ -58,7 +57,7 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
         raise ValueError(f"this {type(field).__name__} has no prior, so no density")
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
-    points = model_units(x.to(field.device).double(), field.scaling)
+    points = field.from_data(x.to(field.device).double())
     change, found = points.new_zeros(len(x)), torch.ones(len(x), dtype=torch.bool)
     found, spent = found.to(points.device), 0
     with torch.no_grad():
@@ -66,7 +65,7 @@ def euler_log_prob(field: Field, x: Tensor, y: Tensor | None = None) -> LogProb:
             points, log_det, ok, used = _undo(field, points, t, end - t, y)
             change, found, spent = change - log_det, found & ok, spent + used
         prior = field.prior.log_prob(points)
-    units = density_of_units(field)
+    units = field.log_volume
     nats = (prior + change + units).where(found, torch.nan)
     error, status = torch.zeros_like(nats), (~found).long()
     return LogProb(nats, prior, change, error, spent, points.to(x), status, units)

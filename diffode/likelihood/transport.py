@@ -87,7 +87,9 @@ class Transport(Field):
         x, change = self._points(state), state[:, self.dim :]
         if isinstance(self.rescheduled, Rescheduled):
             x = self.rescheduled.from_state(x, self.span[0])
-            change = change + self.dim * (self._log_factor(1) - self._log_factor(0))
+            ends = torch.tensor(self.field.span, dtype=torch.float64)
+            first, last = self.rescheduled.factor(ends).log().tolist()
+            change = change + self.dim * (last - first)
         return x, change
 
     def _velocity(self, t: Tensor | float, y: Tensor | None, x: Tensor) -> Tensor:
@@ -95,11 +97,3 @@ class Transport(Field):
 
     def _points(self, state: Tensor) -> Tensor:
         return state[:, : self.dim].reshape(-1, *self.field.event_shape)
-
-    def _log_factor(self, end: int) -> float:
-        """The logarithm of the factor from the field's points to the clock's, at an end."""
-        assert isinstance(self.rescheduled, Rescheduled)
-        one = torch.ones(1, *self.field.event_shape, dtype=torch.float64, device=self.device)
-        t = self.field.span[end]
-        first, second = self.rescheduled.to_state(one, t), self.rescheduled.to_state(-one, t)
-        return float(((first - second).flatten()[0] / 2).log())

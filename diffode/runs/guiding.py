@@ -13,7 +13,6 @@ from typing import Any
 
 from diffode import admission
 from diffode.data.fingerprint import Fingerprint
-from diffode.data.scaling import same_units
 from diffode.doors import needs_labels
 from diffode.fields import AffineField, Field, Wrapped, classifier_free, classifier_guided
 from diffode.fields.classified import classifier_of
@@ -252,11 +251,6 @@ def _by(
         )
     try:
         found = classifier_of(target.field.to(field.device))
-        if not same_units(target.field.scaling, field.scaling):
-            raise ValueError(
-                f"it is of units {target.field.scaling}; wanted those of the field that it "
-                f"guides: {field.scaling}"
-            )
         return classifier_guided(field, found, weight, interval)
     except (TypeError, ValueError) as error:
         raise ValueError(f"--classifier {target.name}: {error}") from None

@@ -52,10 +52,13 @@ def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:
 
 def in_data_units(field: Field, s: Solution) -> Solution:
     """A flow's points and its path in the data's units; its latents have no units."""
-    if field.scaling is None:
-        return s
-    path = None if s.path is None else data_units(s.path, field.scaling)
-    return replace(s, x=data_units(s.x, field.scaling), path=path)
+    x = field.to_data(s.x, s.t_end if s.t_per_row is None else s.t_per_row)
+    if s.final == "denoise":  # E[x_0 | x] where a row has finished
+        x = torch.where(expand_like(s.status == DONE, x).bool(), data_units(s.x, field.scaling), x)
+    if s.path is None:
+        return replace(s, x=x)
+    path = [field.to_data(state, t) for state, t in zip(s.path[:-1], s.times, strict=False)]
+    return replace(s, x=x, path=torch.stack([*path, x]))
 
 
 def concatenated(parts: Sequence[Solution]) -> Solution:

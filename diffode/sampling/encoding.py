@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_final, as_state
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
@@ -55,7 +54,7 @@ def encode(
     """
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
-    x = model_units(field.as_state(x), field.scaling)
+    x = field.from_data(field.as_state(x))
     field.require_rows(len(x))
     y = field.as_labels(y, len(x))
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3, back=True)

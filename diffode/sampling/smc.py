@@ -128,7 +128,13 @@ def twisted(
     assert isinstance(given, Conditioned)  # no PoissonField, whose noise is Student-t
     times = times_for(field, Ancestral(), nfe, steps, grid, "denoise")
     labels = field.as_labels(y, runs * size)
-    labels = None if labels is None else labels.to(field.device)
+    if labels is not None:
+        labels = labels.to(field.device)
+        if bool((labels != labels[0]).any()):
+            raise ValueError(
+                "got particles of several labels, which are drawn anew from one another; wanted "
+                "one label for all: call twisted() once for each"
+            )
     cloud = _Cloud(runs, size, field.device)
     with torch.no_grad():
         x = field.start(runs * size, rng, labels).x

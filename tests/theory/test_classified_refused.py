@@ -6,18 +6,31 @@ import pytest
 import torch
 
 from diffode import build, sample
+from diffode.data.scaling import Scaling
 from diffode.fields import (
     VP,
     Empirical,
     ExactClassifier,
     Mixture,
     Rectified,
+    Wrapped,
     classifier_guided,
     classifier_of,
+    rescheduled,
 )
 from diffode.fields.noise_classifier import NoiseClassifier
 from diffode.priors import Spherical, StudentT
 from tests.clouds import exact, noisy
+
+
+class Around(Wrapped):
+    """A wrapper that changes nothing."""
+
+
+def in_pixels():
+    field = exact()
+    field.scaling = Scaling.pixels()
+    return field
 
 
 class Third(Spherical):
@@ -68,6 +81,30 @@ class Third(Spherical):
         (
             lambda f: sample(classifier_guided(f, ExactClassifier(f)), 4, steps=3, y=3),
             "got labels from 3 to 3; use 0 to 2",
+        ),
+        (
+            lambda f: classifier_guided(rescheduled(f, "theta"), ExactClassifier(f)),
+            "on the clock 'theta', .*; guide the field, then reschedule it",
+        ),
+        (
+            lambda f: classifier_guided(Around(rescheduled(f, "theta")), ExactClassifier(f)),
+            "on the clock 'theta'",
+        ),
+        (
+            lambda f: classifier_guided(
+                classifier_guided(f, ExactClassifier(f)), ExactClassifier(f)
+            ),
+            "got a field that draws nothing without a label, .* guided already",
+        ),
+        (
+            lambda f: classifier_guided(in_pixels(), ExactClassifier(f)),
+            "got a classifier in units None; wanted those of the field that it guides: pixels",
+        ),
+        (
+            lambda f: classifier_guided(
+                f, classifier_of(classifier_guided(in_pixels(), Lone(), 1.0))
+            ),
+            "got a classifier in units pixels: .*; wanted .*: None",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from diffode.fields import (
     rescheduled,
 )
 from diffode.fields.operators import mask
+from diffode.fields.reschedule import clock
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers.dps import DPS
@@ -233,6 +234,25 @@ def test_a_weaker_field_of_other_units_or_labels_is_refused():
         classifier_free(field, 2.0, weak=weak)
     weak.scaling, weak.classes, field.classes = None, 4, 3
     with pytest.raises(ValueError, match="a weaker field of 4 labels; wanted 3"):
+        classifier_free(field, 2.0, weak=weak)
+
+
+def test_a_weaker_field_about_another_mean_is_refused_on_a_centred_clock():
+    """Its state leaves out that mean, so that it is another one."""
+    weak = Empirical(POINTS + 0.3, NORMAL.schedule)
+    for other in (rescheduled(weak, "theta"), rescheduled(weak, clock(NORMAL, "theta"))):
+        with pytest.raises(ValueError, match="got a weaker field in units"):
+            classifier_free(rescheduled(NORMAL, "theta"), 1.5, weak=other)
+    same = classifier_free(rescheduled(NORMAL, "theta"), 1.5, weak=rescheduled(NORMAL, "theta"))
+    torch.testing.assert_close(
+        same.denoise(X, 1.0, Y), rescheduled(NORMAL, "theta").denoise(X, 1.0, Y)
+    )
+
+
+def test_a_weaker_field_of_other_data_is_told_from_one_of_other_units():
+    weak, field = exact(NORMAL.schedule), exact(NORMAL.schedule)
+    weak.scaling, field.scaling = (Scaling("standard", k * torch.ones(3), 1.0) for k in (1, 2))
+    with pytest.raises(ValueError, match="guides has other numbers for them, as of other data"):
         classifier_free(field, 2.0, weak=weak)
 
 

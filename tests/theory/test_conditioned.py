@@ -153,6 +153,9 @@ def test_other_clocks_and_guided_fields_are_conditioned_too():
     torch.testing.assert_close(
         other.denoise(z, t) + other.shift, field.denoise(x, torch.tensor(0.4))
     )
+    on_it = conditioned(rescheduled(mixture(VP()), "logsnr"), H, SEEN, NOISE)
+    other = rescheduled(field, "logsnr")
+    torch.testing.assert_close(on_it.denoise(x, 0.4), other.denoise(x, 0.4))
     twice = conditioned(field, matrix(numbers(1, 4)), [0.0], NOISE)
     assert twice.calls_per_evaluation == 4
     points = Empirical(numbers(9, 4), VP(), labels=torch.arange(9) % 3)
@@ -210,6 +213,8 @@ def conditioned_on(observation=SEEN, noise=NOISE, method="pigdm", field=None, ma
         ({"noise": -1}, ValueError, "positive"),
         ({"noise": math.inf}, ValueError, "positive"),
         ({"noise": "little"}, ValueError, "positive"),
+        ({"noise": 1e200}, ValueError, "whose square is out of range"),
+        ({"noise": 1e-200}, ValueError, "whose square is out of range"),
         ({"method": "dps"}, ValueError, "wanted pigdm or tmpd"),
         ({"made": mask(torch.ones(3))}, ValueError, r"of shape \(3,\) for a field of .*\(4,\)"),
         ({"field": rescheduled(mixture(VP()), "theta")}, ValueError, "condition the field, then"),

@@ -134,6 +134,10 @@ def test_labels_choose_the_class():
     assert float((drawn.x - one).norm(dim=1).max()) < 2.0
     with pytest.raises(ValueError, match="has no components of any weight"):
         twisted(labelled, H, SEEN, NOISE, 4, nfe=5, y=7)
+    with pytest.raises(ValueError, match=r"got particles of several labels, .* wanted one label"):
+        twisted(labelled, H, SEEN, NOISE, 4, nfe=5, y=[0, 1, 1, 0])
+    same = twisted(labelled, H, SEEN, NOISE, 4, nfe=5, y=[1, 1, 1, 1])
+    assert torch.equal(same.x, twisted(labelled, H, SEEN, NOISE, 4, nfe=5, y=1).x)
 
 
 def test_units_are_those_of_the_data():
@@ -165,7 +169,7 @@ def test_a_run_without_any_weight_says_so():
     [
         (mixture(noise=StudentT(8.0)), SEEN, TypeError, "densities of normal steps"),
         (PoissonField(mixture(noise=StudentT(8.0))), SEEN, TypeError, "take conditioned"),
-        (MonoFlow(critic_network((4,))), SEEN, TypeError, "changes E"),
+        (MonoFlow(critic_network((4,))), SEEN, TypeError, "states no E"),
         (mixture(), numbers(5, 2), ValueError, "got 5 observations; wanted one"),
         (mixture(), numbers(3), ValueError, "got an observation of shape"),
     ],
