@@ -176,10 +176,10 @@ def test_calls_that_pay_for_no_evaluation_are_refused():
     assert affordable(NORMAL, 1, 4, y=1) == 1
 
 
-def test_counting_is_free():
+def test_counting_is_free(monkeypatch):
     """No call reaches the field inside."""
     field = classifier_free(NORMAL, 2.0)
-    field.inner.posterior = lambda *_: 1 / 0
+    monkeypatch.setattr(NORMAL, "posterior", lambda *_: 1 / 0)
     drawn = sample(Free(field), 4, nfe=7, y=1)
     assert (drawn.nfe, drawn.network_calls) == (7, 14)
 
