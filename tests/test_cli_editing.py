@@ -34,6 +34,7 @@ def test_temperatures_that_mean_nothing_are_refused(edm, poisson, tmp_path, caps
     assert not (tmp_path / "x.npz").exists()
 
 
+NONE = ["--source-label", "none"]
 STEPS = ["--solver", "heun", "--steps", "4", "--device", "cpu"]
 
 
@@ -127,9 +128,25 @@ def test_points_are_translated_without_noise(poisson, images, tmp_path):
     assert run([*asked, *STEPS[:4], "--label", "3", "--out", str(tmp_path / "x.png")]) == 0
 
 
+@pytest.mark.parametrize(("given", "source"), [("none", "none"), ("2", 2)])
+def test_points_without_labels_are_encoded_as_one_says(poisson, images, given, source, tmp_path):
+    out, plain = tmp_path / "x.npz", tmp_path / "plain.npy"
+    np.save(plain, arrays(images)["x"])
+    asked = ["edit", str(poisson), str(plain), "--deterministic", "--nfe", "6", "--label", "3"]
+    asked += ["--device", "cpu", "--source-label", given]
+    assert run([*asked, "--out", str(out)]) == 0
+    x, how = torch.from_numpy(np.load(plain)), {"deterministic": True, "nfe": 6}
+    expected = diffode.edit(load(poisson).field, x, 0.5, 3, y_source=source, **how).x
+    np.testing.assert_allclose(arrays(out)["x"], expected, rtol=1e-4, atol=1e-4)
+    asked = ["edit", str(poisson), str(plain), "--deterministic", *STEPS, "--source-label", given]
+    assert run([*asked, "--out", str(out)]) == 0  # and no --label: each stays what it is
+    np.testing.assert_allclose(arrays(out)["x"], x, atol=0.3)
+    assert ("y" in arrays(out)) == (given != "none")
+
+
 def test_a_run_that_needs_labels_is_told_them(tmp_path, images, capsys):
     needs = made(tmp_path, "--field", "edm", "--labels", "--set", "label_drop=0")
-    np.save(tmp_path / "odd.npy", np.zeros((2, 8, 8), np.float32))
+    np.save(tmp_path / "odd.npy", np.ones((2, 8, 8), np.float32))
     out = ["--out", str(tmp_path / "x.npz"), "--nfe", "3"]
     for given in (["interpolate", needs], ["edit", needs, tmp_path / "odd.npy"]):
         assert "draws nothing without a label; give --label" in refused(capsys, *given, *out)
@@ -177,12 +194,29 @@ def gan():
         (["edit", "EDM", "FILE", "--nfe", "5", "--steps", "5"], "give one of the two"),
         (["edit", "POISSON", "ODD", "--guidance", "2"], "without a label to guide to; give"),
         (["edit", "EDM", "NONE"], "no such file"),
+        (
+            ["edit", "POISSON", "ODD", "--deterministic", "--label", "3"],
+            "odd.npy to encode its points with; give --source-label, the class",
+        ),
+        (["edit", "POISSON", "FILE", "--source-label", "3"], "got --source-label without --det"),
+        (
+            ["edit", "POISSON", "FILE", "--deterministic", "--source-label", "12"],
+            "got --source-label 12; this field has labels 0 to 9",
+        ),
+        (
+            ["edit", "POISSON", "FILE", "--deterministic", "--source-label", "1,2"],
+            "got --source-label 1,2; wanted one class, or none",
+        ),
+        (
+            ["edit", "POISSON", "FILE", "--deterministic", *NONE, "--guidance", "2"],
+            "without a label to guide to; give --label, and for --deterministic --source-label",
+        ),
         (["edit", "REST", "FILE"], "is a Rest, which states no noise to add to points; give --de"),
         (["edit", "GAN", "FILE", "--deterministic"], "there is no way back from data"),
     ],
 )
 def test_what_has_no_meaning_is_refused(edm, poisson, images, tmp_path, capsys, given, message):
-    np.save(tmp_path / "odd.npy", np.zeros((3, 8, 8), np.float32))
+    np.save(tmp_path / "odd.npy", np.ones((3, 8, 8), np.float32))
     known = {"EDM": edm, "POISSON": poisson, "FILE": images, "ODD": tmp_path / "odd.npy"}
     known["NONE"] = tmp_path / "none.npy"
     (tmp_path / "own.py").write_text(OWN)

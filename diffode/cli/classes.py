@@ -42,13 +42,13 @@ def classes_to_draw(
     return count, torch.tensor(labels).repeat_interleave(each)
 
 
-def named_labels(label: str, target: Target) -> list[int]:
-    """The labels that ``--label`` names: a number or a name, several with commas, or "all".
+def named_labels(label: str, target: Target, option: str = "--label") -> list[int]:
+    """The labels that an option names: a number or a name, several with commas, or "all".
 
     Raises:
         ValueError: a label that there is not, or one that is named twice.
     """
-    return _labels(label, f"--label {brief(label, 80)}", target)
+    return _labels(label, f"{option} {brief(label, 80)}", target)
 
 
 def _each(n: int | None, labels: int, option: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import typer
@@ -30,7 +30,7 @@ from diffode.solvers import Solution
 from diffode.viz import samples_picture
 from diffode.viz.text import class_name
 
-_LABELS = "give --label, and for --deterministic a file that has labels (y)"
+_LABELS = "give --label, and for --deterministic --source-label or a file that has labels (y)"
 
 
 class Points(NamedTuple):
@@ -39,13 +39,14 @@ class Points(NamedTuple):
     Attributes:
         given: as the file has them, shape (M, *event).
         x: all of them for each class, shape (B, *event).
-        y_source, y: their labels and those to end with, shape (B,), or None.
+        y_source, y: their labels and those to end with, shape (B,), or None; or "none" for
+            points that are encoded without a label.
         heads: what a picture calls each edit of them all.
     """
 
     given: Tensor
     x: Tensor
-    y_source: Tensor | None
+    y_source: Tensor | Literal["none"] | None
     y: Tensor | None
     heads: list[str]
 
@@ -55,11 +56,15 @@ def command(asked: Edit) -> None:
     require_out(asked.out, ".png", ".npz")
     if asked.deterministic and asked.seed is not None:
         raise ValueError("got --deterministic and --seed; nothing is drawn without noise")
+    if asked.source_label is not None and not asked.deterministic:
+        raise ValueError("got --source-label without --deterministic, which alone encodes points")
     target, guidance = guided_target(asked)
     _require_noise(asked, target)
     time_at(target.field, asked.strength)
     points = _points(asked, target)
-    known = points.y is not None and not (asked.deterministic and points.y_source is None)
+    known = points.y is not None and (
+        isinstance(points.y_source, Tensor) or not asked.deterministic
+    )
     require_labels(target, guidance, known, _LABELS)
     found = _edited(asked, target, points)
     took = each_took(found.nfe, found.network_calls)
@@ -90,13 +95,35 @@ def _points(asked: Edit, target: Target) -> Points:
     named = None if asked.label is None else named_labels(asked.label, target)
     given, own = read_points(asked.file, field.event_shape, target.classes, field.scaling)
     warn(unlike(asked.file, given, field))
+    source = _source(asked, target, len(given), own)
+    if source is None and named is not None and asked.deterministic:
+        raise ValueError(
+            f"got --label, and no labels (y) in {asked.file} to encode its points with; give "
+            "--source-label, the class that they are of, or --source-label none to tell none"
+        )
     if named is None:
-        return Points(given, given, own, own, ["edited"])
+        y = own if isinstance(source, str) else source
+        return Points(given, given, source, y, ["edited"])
     many = len(named)
     x, y = given.repeat(many, *[1] * (given.ndim - 1)), torch.tensor(named)
     heads = [class_name(label, target.class_names) for label in named]
-    y_source = None if own is None else own.repeat(many)
-    return Points(given, x, y_source, y.repeat_interleave(len(given)), heads)
+    source = source.repeat(many) if isinstance(source, Tensor) else source
+    return Points(given, x, source, y.repeat_interleave(len(given)), heads)
+
+
+def _source(
+    asked: Edit, target: Target, rows: int, own: Tensor | None
+) -> Tensor | Literal["none"] | None:
+    """The labels to encode the points of a file with: --source-label's, or else its own."""
+    label = asked.source_label
+    if label is None:
+        return own
+    if label == "none" and label not in target.class_names:
+        return "none"
+    named = named_labels(label, target, "--source-label")
+    if len(named) > 1:
+        raise ValueError(f"got --source-label {label}; wanted one class, or none")
+    return torch.full((rows,), named[0])
 
 
 def _edited(asked: Edit, target: Target, points: Points) -> Solution:
