@@ -104,5 +104,5 @@ def _as_observation(observation: Numbers, operator: LinearOperator) -> Tensor:
 def _as_noise(noise: float) -> float:
     std = as_positive(noise, "noise", _MEANING)
     if not sys.float_info.min <= std * std < sys.float_info.max / 8:
-        raise ValueError(f"got noise {noise:g}, whose square is out of range; wanted {_MEANING}")
+        raise ValueError(f"got noise {std:g}, whose square is out of range; wanted {_MEANING}")
     return std
