@@ -170,6 +170,11 @@ REFUSED = {
         "--guidance 2 --label 1 --interval 1000 2000",
         "got interval (1000.0, 2000.0), where nothing is guided; wanted one that meets the noise",
     ),
+    "one end": (
+        "labelled",
+        "--interval 5 --guidance 2 --label 1",
+        "got --interval 5 --guidance; wanted --interval LO HI",
+    ),
     "not finite": ("labelled", "--guidance nan --label 1", "wanted a finite number"),
     "interval alone": (
         "labelled",

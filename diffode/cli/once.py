@@ -23,9 +23,22 @@ class _Once(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # typer's own
         values, _, given = self.make_parser(ctx).parse_args(args=list(args))
         refuse_repeated("/".join(p.opts) for p in given if _takes_one_value(p))
+        for option in given:
+            _require_all(option, values.get(option.name))
         if values.get("defaults") is not None and not ctx.resilient_parsing:
             args = [*typed(Path(values["defaults"]), self.params, values), *args]
         return super().parse_args(ctx, args)
+
+
+def _require_all(option: Any, value: Any) -> None:  # noqa: ANN401  # typer's own
+    """Refuse another option in the place of a value, where an option takes several.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if option.nargs > 1 and any(str(word).startswith("--") for word in value):
+        name = option.opts[0]
+        raise ValueError(f"got {name} {' '.join(value)}; wanted {name} {option.metavar}")
 
 
 def _takes_one_value(parameter: Any) -> bool:  # noqa: ANN401  # typer's own
