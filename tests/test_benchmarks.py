@@ -66,6 +66,7 @@ def test_at_w_1_the_rules_for_student_t_noise_are_one():
         assert all(same) if row[1] == "1" else not all(same)
 
 
+@pytest.mark.filterwarnings("ignore:the 20 particles")
 def test_conditioned_samples_are_scored_beside_exact_ones(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["inverse", "--only", "plane", "--quick"])
     threads = torch.get_num_threads()

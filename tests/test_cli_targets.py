@@ -48,7 +48,7 @@ def test_a_label_is_the_fields_own_matter(mine, tmp_path, capsys):
     assert run(["sample", f"{mine}:labelled", *arguments, "1"]) == 0
     line = refused(capsys, "sample", f"{mine}:labelled", *arguments, "5")
     assert "label 5 has no points" in line
-    assert "without labels" in refused(capsys, "sample", f"{mine}:exact", *arguments, "1")
+    assert "knows no labels" in refused(capsys, "sample", f"{mine}:exact", *arguments, "1")
 
 
 def test_a_grid_is_fitted_and_used(mine, tmp_path):

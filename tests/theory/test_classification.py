@@ -74,7 +74,7 @@ def test_the_run_s_own_field_is_a_gaussian_that_is_led_to_the_classes(learned):
     torch.testing.assert_close(gaussian.mean.double(), X.mean(0), rtol=1e-5, atol=1e-5)
     covariance = gaussian.sample(20_000, Rng(0)).T.cov()
     torch.testing.assert_close(covariance, X.T.cov().to(covariance), rtol=0.05, atol=0.05)
-    with pytest.raises(TypeError, match="no classifier guides this Empirical"):
+    with pytest.raises(TypeError, match="no classifier guides this field"):
         classifier_of(exact(noise))
 
 
