@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from diffode import data, registry
 from diffode.data import digits, toys
+from diffode.data.source import whole
 from diffode.rng import Rng
 
 TOYS = list(toys.TOYS)
@@ -46,7 +47,8 @@ def test_every_listed_set_loads_as_it_says(name):
         pytest.skip(f"the files of {name} are not on this machine")
     assert isinstance(d, data.Dataset)
     assert d.name == name and name in repr(d)
-    assert d.train.dtype == d.test.dtype == torch.float32
+    train, test = whole(d.train), whole(d.test)
+    assert train.dtype == test.dtype == torch.float32
     assert d.train.shape[1:] == d.test.shape[1:] == d.event_shape
     assert (d.classes is None) == (d.train_labels is None) == (d.test_labels is None)
     if d.classes is not None:
