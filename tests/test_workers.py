@@ -93,13 +93,14 @@ def test_losses_are_the_same_to_the_last_bit(file, workers):
 
 
 def test_a_stopped_run_goes_on_the_same_with_another_number_of_workers(file, tmp_path):
-    states = begin(File(file), 2, out=tmp_path / "run")
+    many = {"steps": 40}  # more than a pipe holds, so that no worker is done when it is stopped
+    states = begin(File(file), 2, out=tmp_path / "run", **many)
     first = losses(islice(states, 3))
     assert len(multiprocessing.active_children()) == 2
     states.close()
     assert not multiprocessing.active_children()
-    rest = losses(begin(File(file), 1, out=tmp_path / "run", resume=tmp_path / "run"))
-    assert first + rest == losses(begin(File(file), 0))
+    rest = losses(begin(File(file), 1, out=tmp_path / "run", resume=tmp_path / "run", **many))
+    assert first + rest == losses(begin(File(file), 0, **many))
 
 
 def test_an_error_is_the_one_that_there_is_without_workers(file):
