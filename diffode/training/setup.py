@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,8 @@ def accelerator_for(device: str, precision: str, unused: bool) -> Any:  # noqa: 
         AcceleratorState._reset_state(reset_partial_state=True)
     keywords = DistributedDataParallelKwargs(find_unused_parameters=unused)
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[keywords])
+    if accelerator.num_processes > 1:  # its threads must not outlive the interpreter
+        atexit.register(PartialState().destroy_process_group)
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("fp16 needs a GPU; use precision no or bf16")
     return accelerator

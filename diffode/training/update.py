@@ -143,7 +143,9 @@ class Updates:
             raise NotFinite("gradient", phase.name)
 
     def close(self) -> None:
-        """Stop reading ahead, and give the objective its own forward back."""
+        """Stop reading ahead, let the wrapped model go, and give the objective its forward back."""
         self.batches.close()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         vars(self.learner.objective).pop("_is_accelerate_prepared", None)  # else never anew
+        del self.model, self.optimisers
+        self.accelerator.free_memory()  # a wrapper that stays would keep the group of processes
