@@ -211,7 +211,7 @@ def gan():
             ["edit", "POISSON", "FILE", "--deterministic", *NONE, "--guidance", "2"],
             "without a label to guide to; give --label, and for --deterministic --source-label",
         ),
-        (["edit", "REST", "FILE"], "is a Rest, which states no noise to add to points; give --de"),
+        (["edit", "REST", "FILE"], "is of type Rest, which states no noise to add to points"),
         (["edit", "GAN", "FILE", "--deterministic"], "there is no way back from data"),
     ],
 )

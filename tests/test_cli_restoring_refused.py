@@ -136,7 +136,7 @@ def test_targets_and_files_that_do_not_fit_are_refused(mine, images, tmp_path, c
     line = refused(capsys, "inpaint", f"{mine}:exact", "test", *half)
     assert "is no run, so it has no test data; give a file, and --degrade" in line
     line = refused(capsys, "inpaint", f"{mine}:Rest", images, *half)
-    assert "is a Rest; an observation changes E[x_0 | x], which affine fields have" in line
+    assert "is of type Rest; an observation changes E[x_0 | x], which affine fields have" in line
     line = refused(capsys, "inpaint", f"{mine}:poisson", images, *half, "--method", "smc")
     assert "got --method smc for a field of StudentT(dof=1) noise" in line
     line = refused(capsys, "inpaint", f"{mine}:points", images, *half)

@@ -84,8 +84,8 @@ def _require_noise(asked: Edit, target: Target) -> None:
     require_flow(target.field)
     if not (asked.deterministic or isinstance(target.field, AffineField)):
         raise TypeError(
-            f"{target.name} is a {type(target.field).__name__}, which states no noise to add to "
-            "points; give --deterministic, which encodes them"
+            f"the field of {target.name} is of type {type(target.field).__name__}, which states "
+            "no noise to add to points; give --deterministic, which encodes them"
         )
 
 

@@ -54,8 +54,8 @@ def affine(target: Target) -> AffineField:
     """
     if not isinstance(target.field, AffineField):
         raise TypeError(
-            f"{target.name} is a {type(target.field).__name__}; an observation changes "
-            "E[x_0 | x], which affine fields have"
+            f"the field of {target.name} is of type {type(target.field).__name__}; an observation "
+            "changes E[x_0 | x], which affine fields have"
         )
     return target.field
 

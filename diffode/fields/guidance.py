@@ -224,7 +224,7 @@ def _number(value: float | str) -> str:
 
 
 def require_affine(field: object) -> None:
-    """Refuse what states no E[x_0 | x] to guide.
+    """Refuse what states no E[x_0 | x].
 
     Raises:
         TypeError: a field of another kind.
@@ -234,7 +234,7 @@ def require_affine(field: object) -> None:
     own = isinstance(getattr(field, "field", None), Field)
     raise TypeError(
         f"got a {type(field).__name__}, which "
-        + ("is not a field itself; pass its .field" if own else "states no E[x_0 | x] to guide")
+        + ("is not a field itself; pass its .field" if own else "states no E[x_0 | x], as needed")
     )
 
 

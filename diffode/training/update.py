@@ -143,7 +143,7 @@ class Updates:
             raise NotFinite("gradient", phase.name)
 
     def close(self) -> None:
-        """Stop reading ahead, let the wrapped model go, and give the objective its forward back."""
+        """Stop reading ahead, let the wrapped model go, give the objective its forward back."""
         self.batches.close()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         vars(self.learner.objective).pop("_is_accelerate_prepared", None)  # else never anew

@@ -205,7 +205,7 @@ def test_what_is_no_field_is_told_where_its_field_is():
     objective = build("edm", (3,), 3, width=8)
     with pytest.raises(TypeError, match=r"got a Denoising, which is not a field itself; pass its"):
         classifier_free(objective, 2.0)
-    with pytest.raises(TypeError, match=r"a Generated, which states no E\[x_0 \| x\] to guide"):
+    with pytest.raises(TypeError, match=r"a Generated, which states no E\[x_0 \| x\], as needed"):
         classifier_free(build("gan", (3,), 3).field, 2.0)
 
 
