@@ -148,10 +148,10 @@ def as_count(value: object, name: str, fewest: int | None = None) -> int:
 
 
 def as_positive(value: object, name: str, meaning: str) -> float:
-    """A positive finite number as a float; words and truth values are none.
+    """A positive finite number as a float; words and truth values of any kind are none.
 
     Arguments:
-        value: a number, or a tensor of one.
+        value: a number, or an array or a tensor of one.
         name: what the caller calls it.
         meaning: what it is, or which one to take: the end of the message.
 
@@ -159,8 +159,10 @@ def as_positive(value: object, name: str, meaning: str) -> float:
         ValueError: anything else.
     """
     try:
-        number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError):
+        one = value.item() if isinstance(value, Tensor | np.ndarray | np.generic) else value
+        none = isinstance(one, bool | str | bytes | bytearray | memoryview)
+        number = math.nan if none else float(one)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf:
         said = " ".join(repr(value).split())[:40]

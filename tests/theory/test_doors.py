@@ -1,12 +1,15 @@
 """What the public functions take for points, labels and times: the same numbers, or one line."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
 from diffode import Rng, build, data_stats, decode, encode, fit, log_prob, sample, train
 from diffode.data import Dataset, load
-from diffode.doors import as_labels, as_state, as_time, as_times
+from diffode.doors import as_labels, as_positive, as_state, as_time, as_times
 from diffode.fields import (
     VP,
     Empirical,
@@ -164,6 +167,30 @@ def test_times_that_are_none_are_refused(t):
         as_time(t, WHOLE)
     with pytest.raises((TypeError, ValueError), match="times"):
         as_times(torch.tensor(1.0) if t == [0.1, 0.2] else t, WHOLE)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(10**400, -(10**400), "1", b"1", bytearray(b"1"), np.str_("1"), np.array("1")),
+        *(True, np.True_, np.array(True), torch.tensor(True), torch.tensor([True])),
+        *(None, 1j, 0, -1.0, float("nan"), float("inf"), [1.0], torch.ones(2), torch.tensor(1j)),
+    ],
+    ids=lambda value: f"{type(value).__name__} {value}"[:24],
+)
+def test_what_is_no_positive_number_is_refused(value):
+    with pytest.raises(ValueError, match=r"^got noise .*; wanted a positive finite number, s_y$"):
+        as_positive(value, "noise", "s_y")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1.5, np.float32(1.5), np.array([1.5]), torch.tensor(1.5), Fraction(3, 2), Decimal("1.5")],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_positive_number_of_any_type_is_taken(value):
+    assert as_positive(value, "noise", "s_y") == 1.5
+    assert as_positive(3, "noise", "s_y") == 3.0
 
 
 def test_a_critic_s_labels_are_known_to_its_flow():
