@@ -92,8 +92,10 @@ class _Pair(LinearOperator):
     def __init__(
         self, image: _Function, pulled: _Function | None, event_shape: tuple[int, ...]
     ) -> None:
-        blank = torch.zeros(1, *event_shape, dtype=torch.float64)
-        super().__init__("function", event_shape, tuple(_answer(image, blank).shape[1:]))
+        seen = _tried(image, torch.zeros(1, *event_shape, dtype=torch.float64))
+        super().__init__("function", event_shape, tuple(seen.shape[1:]))
+        if pulled is not None:
+            _tried(pulled, torch.zeros_like(seen))
         self._image, self._pulled = image, pulled
 
     def image(self, x: Tensor) -> Tensor:
@@ -214,8 +216,8 @@ def operator(
             differentiation, one backward pass of ``forward`` a call.
 
     Raises:
-        TypeError: what gives no tensor of floating-point numbers, or fails on float64.
-        ValueError: a function that is not linear, or a pair that is not adjoint.
+        TypeError: what gives no tensor of floating-point numbers, or fails on float64 alone.
+        ValueError: a function that fails or is not linear, or a pair that is not adjoint.
     """
     made = _Pair(forward, adjoint, as_shape(event_shape))
     _require_linear(made)
@@ -241,13 +243,7 @@ def _mirrored(size: int, std: float) -> Tensor:
 
 def _answer(function: _Function, x: Tensor) -> Tensor:
     """What a function gives for x, if it is numbers for each row."""
-    try:
-        y = function(x)
-    except RuntimeError as error:
-        raise TypeError(
-            f"the operator's function fails on {x.dtype} of shape {tuple(x.shape)}: {error}; "
-            "wanted one of float64 numbers: module.double(), or weight.to(x)"
-        ) from error
+    y = function(x)
     if not isinstance(y, Tensor) or not y.is_floating_point():
         kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise TypeError(f"the operator's function gave {kind}; wanted a floating-point tensor")
@@ -259,11 +255,34 @@ def _answer(function: _Function, x: Tensor) -> Tensor:
     return y
 
 
+def _tried(function: _Function, x: Tensor, cure: str = "") -> Tensor:
+    """The same where it is tried first: a failure is told in one line, but for want of memory."""
+    try:
+        return _answer(function, x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        said = f"the operator's function fails on {x.dtype} of shape {tuple(x.shape)}: {text}"
+        if _runs(function, x.float()) or _runs(function, x.half()):
+            cure = "; wanted one of float64 numbers: module.double(), or weight.to(x)"
+            raise TypeError(said + cure) from error
+        raise ValueError(said + cure) from error
+
+
+def _runs(function: _Function, x: Tensor) -> bool:
+    try:
+        function(x)
+    except Exception:  # a user's function may raise anything
+        return False
+    return True
+
+
 @torch.no_grad()
-def _require_linear(made: LinearOperator) -> None:
+def _require_linear(made: _Pair) -> None:
     """Refuse a function that is not linear row by row, and what is not its adjoint."""
     u, v = Rng(0).normal("operator/x", (2, 3, *made.event_shape), torch.float64)
-    hu, hv, both = (made(z) for z in (u, v, 2 * u - 3 * v))
+    hu, hv, both = (_tried(made, z) for z in (u, v, 2 * u - 3 * v))
     size = max(float(h.norm()) for h in (hu, hv))
     parts = torch.cat([made(row[None]) for row in u])
     off = max(float((both - 2 * hu + 3 * hv).norm()), float((parts - hu).norm()))
@@ -273,8 +292,9 @@ def _require_linear(made: LinearOperator) -> None:
             "is 0, or not finite; of y = H x + c pass H, and y - c as the observation"
         )
     w = Rng(0).normal("operator/y", hu.shape, torch.float64)
-    back = made.adjoint(w)
+    cure = "; pass adjoint where H cannot be differentiated" if made._pulled is None else ""
+    back = _tried(made.adjoint, w, cure)
     fits = back.shape == u.shape
     gap = (hu * w).flatten(1).sum(1) - (u * back).flatten(1).sum(1) if fits else w
     if not fits or not float(gap.norm()) <= _LINEAR * size * float(w.norm()):
-        raise ValueError("got a pair that is not adjoint: <H u, w> is not <u, H^T w>")
+        raise ValueError(f"got a pair that is not adjoint: <H u, w> is not <u, H^T w>{cure}")

@@ -155,6 +155,51 @@ def test_what_is_no_operator_is_refused(make, error, words):
         make()
 
 
+def test_what_fails_says_its_own_words_where_it_is_built():
+    """Advice only where it helps: float64 of what runs on float32, adjoint of no derivative."""
+
+    def summed(x):
+        return torch.from_numpy(x.numpy().cumsum(1))
+
+    pair = operator(summed, (4,), lambda y: y.flip(1).cumsum(1).flip(1))
+    torch.testing.assert_close(pair(torch.ones(1, 4))[0], torch.arange(1.0, 5))
+    assert operator(torch.nn.Identity(), (4,), torch.nn.Sequential()).observed_shape == (4,)
+    convolve = torch.nn.Conv2d(3, 1, 3, bias=False).double()
+    half = torch.nn.Linear(4, 2, bias=False).half()
+    for error, words, make in (
+        (ValueError, "numpy.*; pass adjoint where H cannot", lambda: operator(summed, (4,))),
+        (ValueError, "; pass adjoint where", lambda: operator(lambda x: 2 * x.detach(), (4,))),
+        (ValueError, r"\[1, 3\]' is invalid .*$", lambda: operator(lambda x: x.view(1, 3), (4,))),
+        (ValueError, "to have 3 channels", lambda: operator(convolve, (1, 8, 8))),
+        (TypeError, r"wanted one of float64 .* weight\.to", lambda: operator(half, (4,))),
+        (TypeError, "float64", lambda: operator(lambda x: x, (4,), torch.nn.Linear(4, 4))),
+        (ValueError, "fails on .*5", lambda: operator(lambda x: x, (4,), lambda y: y.view(5))),
+    ):
+        with pytest.raises(error, match=words) as caught:
+            make()
+        said = str(caught.value)
+        assert "\n" not in said and ("double()" in said) == (error is TypeError), said
+        assert ("adjoint" in said) == ("adjoint" in words), said
+
+
+def test_what_fails_for_want_of_memory_or_later_is_left_as_it_is():
+    failing = []
+
+    def doubled(x):
+        if failing:
+            raise failing[0]
+        return 2 * x
+
+    made, full = operator(doubled, (4,)), torch.OutOfMemoryError("full")
+    for error in (full, RuntimeError("the scanner is off")):
+        failing[:] = [error]
+        with pytest.raises(type(error), match=f"^{error}$"):
+            made(numbers(3, 4))
+    failing[:] = [full]
+    with pytest.raises(torch.OutOfMemoryError, match=r"^full$"):
+        operator(doubled, (4,))
+
+
 def test_points_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"wanted \(B, 4\)"):
         matrix(numbers(2, 4))(numbers(3, 5))
