@@ -144,11 +144,13 @@ class Unstated(torch.nn.Module):
         return u[:, :2] / rho[:, None]
 
 guided = classifier_guided(Empirical(torch.randn(9, 2), Karras()), Unstated())
+labelled = Empirical(torch.randn(9, 2), Karras(), labels=torch.arange(9) % 2)
+labelled.classes = None
 """
 
 
 def test_a_classifier_of_code_that_does_not_say_how_many_classes_it_has(runs, tmp_path, capsys):
-    """Labels go by number; where all of them are needed, the classifier is named."""
+    """Labels go by number; where all of them are needed, what does not say them is named."""
     own = tmp_path / "own.py"
     own.write_text(CODE, encoding="utf-8")
     by = ["--guidance", 2, "--classifier", f"{own}:guided"]
@@ -160,4 +162,7 @@ def test_a_classifier_of_code_that_does_not_say_how_many_classes_it_has(runs, tm
     assert "the classifier knows 0 to 1" in refused(capsys, *sampled, "--label", 5)
     line = refused(capsys, "eval", runs("plain"), *by, "--out", tmp_path / "eval")
     assert f"own.py:guided {unstated}" in line
+    for name, who in (("guided", "the classifier"), ("labelled", f"{own}:labelled")):
+        line = refused(capsys, "sample", f"{own}:{name}", "--label", "all", *out)
+        assert f"got --label all, but {who} {unstated}; give their numbers" in line
     assert not (tmp_path / "y.npz").exists()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import needs_labels
+from diffode.fields.classified import ClassifierGuided
 from diffode.inputs import brief, quoted
 from diffode.runs.targets import Target
 
@@ -69,14 +70,15 @@ def _labels(text: str | None, option: str, target: Target) -> list[int]:
     None stands for all of them, even where a class is called "all".
     """
     classes, names = target.classes, target.class_names
-    led = target.checkpoint is None or needs_labels(target.field)  # or by a classifier of code
-    if classes is None and (target.field.unconditional or not led):
+    told = target.checkpoint is None or needs_labels(target.field)  # it may know some unstated
+    if classes is None and (target.field.unconditional or not told):
         raise ValueError(
             f"got {option}, but this field knows no labels, as one that was trained without or is "
             "guided with weight 0"
         )
     if text is None or (text == "all" and text not in names):
         if classes is None:
+            led = any(isinstance(part, ClassifierGuided) for part in target.field.modules())
             raise ValueError(
                 f"got {option}, but {'the classifier' if led else target.name} does not say how "
                 "many labels it has; give their numbers"
