@@ -224,14 +224,6 @@ def test_draws_by_particles_are_those_of_twisted(mine, field, images, tmp_path, 
         np.testing.assert_allclose(made["x"][3 * k : 3 * k + 3], x, atol=1e-5)
 
 
-def test_few_particles_are_told(mine, images, tmp_path, capsys):
-    given = "--operator downsample:2 --noise 0.02 --method smc --particles 2 --draws 1"
-    restored(tmp_path, f"restore {mine}:exact {images} --degrade", given)
-    warned = capsys.readouterr().err
-    assert re.search(r"the 2 particles of an observation count for [12]\.\d in the end", warned)
-    assert "give a larger --noise than 0.02, more --nfe, or more --particles" in warned
-
-
 def test_poisson_fields_and_classes_are_restored_too(mine, images, tmp_path):
     made = restored(tmp_path, "inpaint", f"{mine}:poisson", images, "--mask", "half:left")
     assert np.isfinite(made["x"]).all()

@@ -1,13 +1,20 @@
-"""Points in other units than a run's data are spoken of, and draws that miss what was observed."""
+"""What is told: points in other units than a run's data, draws that miss, few particles."""
 
+import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 
 from diffode.cli.app import run
+from diffode.cli.units import unlike
 from diffode.data import load
+from diffode.fields import Karras, Mixture
+from diffode.sampling import twisted
+from diffode.warned import warn
 
 MINE = """
 import torch
@@ -108,15 +115,67 @@ def test_a_pixel_that_is_black_is_no_other_unit(mine, tmp_path, capsys):
     assert not warned(capsys, *given, "--out", tmp_path / "x.npz", *QUICK)
 
 
-@pytest.mark.parametrize("method", ["pigdm", "smc"])
-def test_draws_that_miss_the_observations_are_told(method, mine, tmp_path, capsys):
+UNITS = "see that the observations are in the units of the data, and "
+
+
+@pytest.mark.parametrize(
+    ("how", "advice"),
+    [
+        ("", f"{UNITS}give more --nfe, or"),
+        ("--solver dpm++", f"{UNITS}give more --nfe, or"),
+        ("--solver heun", f"{UNITS}give more --nfe, --solver dpm++, or"),
+        ("--method smc", f"{UNITS}give more --nfe, more --particles, or"),
+        ("--degrade", "give more --nfe, or"),
+    ],
+)
+def test_draws_that_miss_the_observations_are_told(how, advice, mine, tmp_path, capsys):
     """The same observations with noise that is smaller than what the points of the data miss."""
     np.save(tmp_path / "x.npy", IMAGES)
     given = ["inpaint", f"{mine}:floats", tmp_path / "x.npy", "--out", tmp_path / "x.npz"]
-    given += ["--mask", "half:left", "--method", method, "--nfe", "6", "--device", "cpu"]
+    given += ["--mask", "half:left", "--nfe", "6", "--device", "cpu", *how.split()]
     for noise, missed in ((3, False), (0.02, True)):
         assert run([str(word) for word in [*given, "--noise", noise]]) == 0
         said = re.search(r"off the observations by (\S+) times .*", capsys.readouterr().err)
         assert bool(said) == missed
-    assert float(said[1]) > 5 and "give more --nfe, " in said[0]
-    assert ("--particles" in said[0]) == (method == "smc") != ("--solver dpm++" in said[0])
+    assert float(said[1]) > 5 and said[0].endswith(f"by 1; {advice} a larger --noise")
+
+
+def test_few_particles_are_told_once_and_other_warnings_too(mine, tmp_path, capsys, monkeypatch):
+    """Fewer than 8 and than a quarter of them: of two there is never less."""
+
+    def talking(*given, **named):
+        warn("something else")
+        return twisted(*given, **named)
+
+    monkeypatch.setattr("diffode.cli.restoring.twisted", talking)
+    np.save(tmp_path / "x.npy", IMAGES)
+    given = ["restore", f"{mine}:floats", tmp_path / "x.npy", "--out", tmp_path / "x.npz"]
+    given += ["--degrade", "--operator", "downsample:2", "--method", "smc", *QUICK]
+    for particles, few in ((40, True), (2, False)):
+        assert run([str(word) for word in [*given, "--particles", particles]]) == 0
+        told = capsys.readouterr().err
+        said = re.findall(r"the 40 particles of an observation count for \d\.\d in the end", told)
+        assert len(said) == few and " particles of a run" not in told
+        assert ("give a larger --noise than 0.05, more --nfe, or more --part" in told) == few
+        assert "something else" in told
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 20, 1000])
+def test_normal_points_are_hardly_ever_too_small(count):
+    """The size from where on they are told is one that chi squared has once in a thousand."""
+    field = Mixture(torch.ones(1), torch.zeros(1, 1), torch.ones(1), Karras())
+    low, high = 1e-6, 1.0
+    for _ in range(40):
+        size = math.sqrt(low * high)
+        small = unlike(Path("x.npy"), torch.full((count, 1), size), field)
+        low, high = (size, high) if small else (low, size)
+    assert chi2.cdf(count * low**2, count) <= 1.001e-3
+    assert chi2.cdf(count * (1.001 * low) ** 2, count) > 1e-3 or low == pytest.approx(0.1)
+
+
+def test_a_point_near_the_mean_is_no_other_unit():
+    field = Mixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1), Karras())
+    point = torch.tensor([[0.05, 0.02]])
+    assert not unlike(Path("x.npy"), point, field)
+    assert "0.0015 times as large" in unlike(Path("x.npy"), point / 25, field)
+    assert "0.038 times as large" in unlike(Path("x.npy"), point.repeat(2, 1), field)

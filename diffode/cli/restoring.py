@@ -32,12 +32,12 @@ from diffode.runs.targets import Target, resolve
 from diffode.sampling.batches import concatenated
 from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
-from diffode.sampling.smc import FEW, twisted
+from diffode.sampling.smc import degenerate, twisted
 from diffode.solvers import Solution
 from diffode.viz import samples_picture
 from diffode.viz.images import is_image
 from diffode.viz.restored import restored_picture, shows
-from diffode.warned import DiffodeWarning
+from diffode.warned import DegeneracyWarning
 
 SOLVER = "dpm++"  # guided by an observation, trig needs more evaluations than it to be stable
 BATCH = 100  # rows held at once
@@ -93,7 +93,7 @@ def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path
     typer.echo(f"wrote {out} ({said}, {counted(drawn.network_calls, 'network call')} {each})")
     misfit = _misfit(problem, x)
     typer.echo(_figures(problem, x, affine(target), misfit))
-    warn(_missed(misfit, asked.method))
+    warn(_missed(misfit, asked, problem))
 
 
 def _require_method(asked: Restoration) -> None:
@@ -180,7 +180,7 @@ def _by_particles(
             def show(step: int, done: int = i) -> None:
                 bar.advance(done, f"step {step}")
 
-            with warnings.catch_warnings(action="ignore", category=DiffodeWarning):
+            with warnings.catch_warnings(action="ignore", category=DegeneracyWarning):
                 part = twisted(
                     field,
                     problem.operator,
@@ -207,7 +207,7 @@ def _by_particles(
 
 def _few(least: float, particles: int, noise: float) -> str:
     """What to say, once for all observations, where few particles carry all the weight."""
-    if least >= FEW:
+    if not degenerate(least, particles):
         return ""
     return (
         f"the {particles} particles of an observation count for {least:.1f} in the end, so that "
@@ -254,15 +254,17 @@ def _misfit(problem: Problem, x: Tensor) -> float:
     return _rms(seen - problem.observed[:, None]) / problem.noise
 
 
-def _missed(misfit: float, method: str) -> str:
-    """What to do where draws miss the observations."""
+def _missed(misfit: float, asked: Restoration, problem: Problem) -> str:
+    """What to do where draws miss the observations: of all that helps what is not so already."""
     if misfit <= FAR:
         return ""
-    more = "more --particles" if method == "smc" else f"--solver {SOLVER}"
+    given = problem.original is None  # else they were made here, in the units of the data
+    units = "see that the observations are in the units of the data, and " if given else ""
+    more = "more --particles, " if asked.method == "smc" else ""
+    more += "" if asked.solver in (None, SOLVER) else f"--solver {SOLVER}, "
     return (
         f"the draws are off the observations by {misfit:.3g} times the noise, exact draws by 1; "
-        "see that the observations are in the units of the data, and give more --nfe, "
-        f"{more}, or a larger --noise"
+        f"{units}give more --nfe, {more}or a larger --noise"
     )
 
 

@@ -42,9 +42,7 @@ from diffode.sampling.choosing import times_for
 from diffode.solvers import Solution
 from diffode.solvers.status import with_lost
 from diffode.solvers.stochastic import Ancestral
-from diffode.warned import warn
-
-FEW = 8  # effective particles, below which a run is doubted
+from diffode.warned import DegeneracyWarning, warn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +86,8 @@ def twisted(
     r"""Draw samples of x_0 given :math:`y = H x_0 + s_y e`, e standard normal, by twisted SMC.
 
     The particles of a run are coupled, and so are its samples: some may be equal. Runs are
-    independent. Seed, n and ``particles`` fix the result. A warning says where fewer than 8 of a
-    run's particles count in the end, and than a quarter of them (``ess[-1]``).
+    independent. Seed, n and ``particles`` fix the result. A `DegeneracyWarning` says where
+    fewer than 8 of a run's particles count in the end, and than a quarter of them (``ess[-1]``).
 
     Arguments:
         field: an affine field of normal noise.
@@ -160,12 +158,18 @@ def twisted(
     )
 
 
+def degenerate(ess: float, particles: int) -> bool:
+    """Whether of so many particles fewer than 8 count, and fewer than a quarter of them."""
+    return ess < min(8, particles / 4)
+
+
 def _warn_of_few(least: float, size: int) -> None:
-    if least < min(FEW, size / 4):
+    if degenerate(least, size):
         warn(
             f"the {size} particles of a run count for {least:.1f} in the end (ess), so that its "
             "samples may be equal or off, and log_evidence too; take a larger noise, more nfe, or "
-            "more particles"
+            "more particles",
+            DegeneracyWarning,
         )
 
 

@@ -27,7 +27,7 @@ from diffode.rng import Rng
 from diffode.sampling import twisted
 from diffode.sampling.smc import _Cloud
 from diffode.solvers.dps import DPS
-from diffode.warned import DiffodeWarning
+from diffode.warned import DegeneracyWarning
 
 NOISE = 0.3
 
@@ -89,7 +89,9 @@ def test_an_observation_that_says_nothing_leaves_the_ancestral_sampler():
 def test_few_effective_particles_are_warned_of():
     """Five steps over the whole of the noise are too few, and sixty are enough."""
     args = (mixture(Karras()), H, SEEN, 0.05)
-    with pytest.warns(DiffodeWarning, match=r"the 64 particles of a run count for \d\.\d in the"):
+    with pytest.warns(
+        DegeneracyWarning, match=r"the 64 particles of a run count for \d\.\d in the"
+    ):
         drawn = twisted(*args, 4, 64, nfe=5)
     assert float(drawn.ess[-1].min()) < 8
     assert float(twisted(*args, 4, 64, nfe=60).ess[-1].min()) > 8
