@@ -150,19 +150,18 @@ labelled.classes = None
 
 
 def test_a_classifier_of_code_that_does_not_say_how_many_classes_it_has(runs, tmp_path, capsys):
-    """Labels go by number; where all of them are needed, what does not say them is named."""
+    """It is asked for one point: so many answers are so many classes."""
     own = tmp_path / "own.py"
     own.write_text(CODE, encoding="utf-8")
     by = ["--guidance", 2, "--classifier", f"{own}:guided"]
     drawn = draw(runs("plain"), tmp_path / "x.npz", "--label", "0,1", "--samples", 4, *by)
     assert drawn["y"].tolist() == [0, 0, 1, 1]
-    out, unstated = ["--out", tmp_path / "y.npz"], "does not say how many labels it has"
-    sampled = "sample", runs("plain"), *by, *out
-    assert f"the classifier {unstated}" in refused(capsys, *sampled, "--per-class", 2)
-    assert "the classifier knows 0 to 1" in refused(capsys, *sampled, "--label", 5)
+    drawn = draw(runs("plain"), tmp_path / "z.npz", "--per-class", 2, *by)
+    assert drawn["y"].tolist() == [0, 0, 1, 1]
+    out = ["--out", tmp_path / "y.npz"]
+    assert "labels 0 to 1" in refused(capsys, "sample", runs("plain"), *by, *out, "--label", 5)
     line = refused(capsys, "eval", runs("plain"), *by, "--out", tmp_path / "eval")
-    assert f"own.py:guided {unstated}" in line
-    for name, who in (("guided", "the classifier"), ("labelled", f"{own}:labelled")):
-        line = refused(capsys, "sample", f"{own}:{name}", "--label", "all", *out)
-        assert f"got --label all, but {who} {unstated}; give their numbers" in line
+    assert "draws 2 classes, eight-gaussians has 8" in line
+    line = refused(capsys, "sample", f"{own}:labelled", "--label", "all", *out)
+    assert "labelled does not say how many labels it has; give their numbers" in line
     assert not (tmp_path / "y.npz").exists()

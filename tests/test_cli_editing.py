@@ -109,6 +109,30 @@ def test_points_are_edited_in_their_class_or_in_others(poisson, images, tmp_path
     assert is_wide(picture)
 
 
+CODE = """
+from diffode.data import load
+from diffode.fields import Empirical, Karras
+
+digits = load("digits")
+field = Empirical(digits.train[:40], Karras(0.05, 20.0), labels=digits.train_labels[:40] % 3)
+"""
+
+
+def test_labels_of_a_file_are_told_to_code_that_does_not_say_how_many_it_knows(images, tmp_path):
+    own, out, given = tmp_path / "own.py", tmp_path / "x.npz", arrays(images)
+    own.write_text(CODE, encoding="utf-8")
+    np.savez(images, x=given["x"], y=given["y"] % 3)
+    assert run(["edit", f"{own}:field", str(images), "--nfe", "3", "--out", str(out)]) == 0
+    np.testing.assert_array_equal(arrays(out)["y"], given["y"] % 3)
+
+
+def test_points_encoded_as_another_class_end_in_their_own(poisson, images, tmp_path):
+    out = tmp_path / "x.npz"
+    asked = ["edit", str(poisson), str(images), "--deterministic", "--nfe", "3", "--out", str(out)]
+    assert run([*asked, "--source-label", "7"]) == 0
+    np.testing.assert_array_equal(arrays(out)["y"], arrays(images)["y"])
+
+
 def test_a_whole_edit_is_a_sample(edm, images, tmp_path):
     drawn = []
     for command, *given in (["edit", str(images), "--strength", "1"], ["sample", "--n", "4"]):

@@ -23,7 +23,8 @@ import torch
 
 from diffode.data import load
 from diffode.data.scaling import Scaling
-from diffode.fields import Empirical, ExactClassifier, Karras, classifier_guided
+from diffode.fields import (Empirical, ExactClassifier, Karras, Rectified, classifier_free,
+                            classifier_guided)
 from diffode.fields.operators import downsample, operator
 from diffode.priors import StudentT
 
@@ -35,6 +36,8 @@ poisson = Empirical(x, Karras(0.05, 20.0), StudentT(64))
 points = Empirical(load("moons").train[:60], Karras(0.05, 20.0), bandwidth=0.1)
 labels = load("digits").train_labels[:40]
 labelled = Empirical(x, Karras(0.05, 20.0), bandwidth=0.1, labels=labels)
+straight = Empirical(x, Rectified(), bandwidth=0.1)
+unguided = classifier_free(labelled, 0.0)
 by = classifier_guided(exact, ExactClassifier(labelled))
 wider = Empirical(x, Karras(0.05, 20.0), bandwidth=0.3, labels=labels)
 

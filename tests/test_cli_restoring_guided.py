@@ -105,6 +105,12 @@ def test_particles_walk_as_the_guided_field_does(mine, images, tmp_path, capsys)
     [
         ("labelled", "--guidance 2", "without a label to guide to; give --label"),
         ("exact", "--guidance 2 --label 3", "was trained without labels; train it with --labels"),
+        ("unguided", "--guidance 2 --label 3", "knows no label (guidance 0); train it"),
+        (
+            "straight",
+            "--label 3 --guidance 2 --classifier {mine}:by --interval 1500 5000",
+            "got interval",
+        ),
         ("labelled", "--label 3 --interval 1 2", "got --interval without --guidance"),
         ("labelled", "--label 3 --guidance 2 --weak {mine}:points", "got a weaker field on"),
         ("labelled", "--label 3 --guidance 2 --classifier {mine}:exact", "no classifier guides"),

@@ -37,11 +37,19 @@ class Raises(Net):
 
 class Solver:
     def __init__(self, needed): pass
+
+def clocked(given):
+    from diffode import build
+    from diffode.fields import rescheduled
+    objective = build("vp", given.shape, stats=given.stats, width=8, depth=1)
+    objective.field = rescheduled(objective.field, "theta")
+    return objective
 """
 LINES = {
     "mine.py:lost moons": "mine.py (line 5) raised KeyError: 'hm'",
     "mine.py:leaves moons": "mine.py (line 6) raised SystemExit: 0",
     "mine.py:nothing moons": "returned a NoneType; wanted an Objective",
+    "mine.py:clocked moons": "made a field with units of its own",
     "mine.py:empty moons": "mine.py:empty' cannot be called with 1 argument by place",
     "vp mine.py:points": "mine.py:points' cannot be called with 1 argument by place",
     "vp mine.py:gone": "mine.py (line 10) raised ZeroDivisionError: division by zero",

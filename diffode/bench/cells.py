@@ -149,11 +149,10 @@ def run_cell(
         labels: draw with the training split's labels, where a label plays a part.
     """
     figures: dict[str, Any] = cell.place | {"count": panel.count}
-    y = None
+    given = dataset.labels(panel.count) if labels else None
     try:
         guided = _guided(cell, field)
-        if labels and not guided.unconditional:
-            y = dataset.labels(panel.count)
+        y = None if guided.unconditional else given
         drawn, seconds = _draw(cell, guided, panel.count, y)
     except (TypeError, ValueError) as error:
         return figures | {"refused": " ".join(str(error).split())}, None

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from diffode.doors import needs_labels
-from diffode.fields.classified import ClassifierGuided
 from diffode.inputs import brief, quoted
 from diffode.runs.targets import Target
 
@@ -78,10 +77,9 @@ def _labels(text: str | None, option: str, target: Target) -> list[int]:
         )
     if text is None or (text == "all" and text not in names):
         if classes is None:
-            led = any(isinstance(part, ClassifierGuided) for part in target.field.modules())
             raise ValueError(
-                f"got {option}, but {'the classifier' if led else target.name} does not say how "
-                "many labels it has; give their numbers"
+                f"got {option}, but {target.name} does not say how many labels it has; give their "
+                "numbers"
             )
         return list(range(classes))
     parts = [text] if text in names else [part.strip() for part in text.split(",")]

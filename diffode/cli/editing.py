@@ -93,7 +93,7 @@ def _points(asked: Edit, target: Target) -> Points:
     """What a command edits, and the labels of --label or else of the file."""
     field = target.field
     named = None if asked.label is None else named_labels(asked.label, target)
-    given, own = read_points(asked.file, field.event_shape, target.classes, field.scaling)
+    given, own = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
     warn(unlike(asked.file, given, field))
     source = _source(asked, target, len(given), own)
     if source is None and named is not None and asked.deterministic:
@@ -102,7 +102,7 @@ def _points(asked: Edit, target: Target) -> Points:
             "--source-label, the class that they are of, or --source-label none to tell none"
         )
     if named is None:
-        y = own if isinstance(source, str) else source
+        y = source if own is None and isinstance(source, Tensor) else own
         return Points(given, given, source, y, ["edited"])
     many = len(named)
     x, y = given.repeat(many, *[1] * (given.ndim - 1)), torch.tensor(named)

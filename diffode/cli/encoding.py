@@ -35,7 +35,7 @@ def encode_command(asked: Encode) -> None:
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
     settings = moves_of(asked, target, options, back=True)
-    x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
+    x, y = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
     warn(unlike(asked.file, x, field))
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
@@ -69,7 +69,7 @@ def decode_command(asked: Decode) -> None:
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
     settings = moves_of(asked, target, options)
-    z, y = read_points(asked.file, field.event_shape, target.classes)
+    z, y = read_points(asked.file, field.event_shape, target.known_labels)
     q = read_array(asked.file, "q")
     of = read_array(asked.file, "field")
     if of is not None and not torch.equal(of, _mark(field)):

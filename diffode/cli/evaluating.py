@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
-from diffode import admission
+from diffode import __version__, admission
 from diffode.cli.comparisons import Evaluate
 from diffode.cli.guiding import guided_target
 from diffode.cli.likelihood import BATCH
@@ -39,6 +39,7 @@ from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
 POINTS = 200  # whose likelihood is measured
+FORMAT = 2  # of samples that are kept; raised where the same settings give others
 
 
 def command(asked: Evaluate) -> None:
@@ -53,8 +54,7 @@ def command(asked: Evaluate) -> None:
         )
     target, guidance = guided_target(asked)
     if guidance is not None and target.classes is None:
-        known = (guidance.classifier or target).name
-        why = f"{known} does not say how many labels it has (classes)"
+        why = f"{target.name} does not say how many labels it has (classes)"
         guidance.require_labels(target.field, why)
     field, labels = target.field.eval(), target.classes is not None
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
@@ -95,7 +95,8 @@ def _drawing(
 ) -> str:
     """The key of all that decides the samples."""
     field = target.field
-    about: list[object] = [key_of_values(*field.state_dict().values()), repr(field), solver.name]
+    about: list[object] = [__version__, FORMAT, repr(field), solver.name]
+    about.append(key_of_values(*field.state_dict().values()))
     about += [pairs(asked.assignments), asked.nfe, asked.seed, asked.weights]
     about.append(None if y is None else key_of_values(y))
     things = {} if target.plan is None else target.plan.named

@@ -81,7 +81,7 @@ def _ends(
         count = asked.pairs or PAIRS
         return random_pairs(target.field, count, asked.seed or 0), _both(named, count)
     field = target.field
-    x, y = read_points(asked.file, field.event_shape, target.classes, field.scaling)
+    x, y = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
     warn(unlike(asked.file, x, field))
     if len(x) % 2:
         raise ValueError(f"{asked.file}: got {len(x)} points; wanted pairs, an even number")

@@ -103,14 +103,14 @@ def _points(
     x: Samples
     field, split = target.field, dataset is not None and asked.data in (*SPLITS, *names())
     if dataset is None or not split:
-        x, y = read_points(Path(asked.data), field.event_shape, target.classes, field.scaling)
+        x, y = read_points(Path(asked.data), field.event_shape, target.known_labels, field.scaling)
     elif asked.data == "train":
         x, y = dataset.train, dataset.train_labels
     else:
         x, y = dataset.test, dataset.test_labels
     rows = some_rows(len(x), asked.n, y, asked.seed)
     points = data_units(x[rows], dataset.scaling) if dataset and split else x[rows]
-    return points, None if y is None or target.classes is None else y[rows], rows
+    return points, None if y is None or target.known_labels is None else y[rows], rows
 
 
 def _figures(card: LikelihoodCard, asked: Likelihood) -> dict[str, object]:

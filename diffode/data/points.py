@@ -22,7 +22,7 @@ from diffode.files import replacing
 def read_points(
     path: Path,
     event_shape: tuple[int, ...],
-    classes: int | None,
+    classes: float | None,
     scaling: Scaling | None = None,
     wanted: str = "this field moves numbers",
     finite: bool = True,
@@ -34,7 +34,9 @@ def read_points(
 
     Arguments:
         path: the file.
-        event_shape, classes, scaling: of the field.
+        event_shape, scaling: of the field.
+        classes: how many labels it knows, infinity where it does not say; None for none, and the
+            labels of the file are left out.
         wanted: what a message says of numbers of this shape.
         finite: whether all numbers have to be finite.
 

@@ -58,6 +58,19 @@ def answer(
     return logits.log_softmax(1), log_squares.to(logits).expand_as(logits)
 
 
+def known_to(classifier: nn.Module, field: AffineField) -> int:
+    """The number of classes that a classifier states, or else answers for one point.
+
+    Raises:
+        TypeError, ValueError: as `answer`.
+    """
+    stated = getattr(classifier, "classes", None)
+    if stated is not None:
+        return int(stated)
+    u = field.moments[0].new_zeros(1, *field.event_shape)
+    return answer(classifier, u, u.new_ones(1), field.noise)[0].shape[1]
+
+
 def require_fit(classifier: nn.Module, field: AffineField) -> None:
     """Refuse what is no classifier, or is for other events, another law of noise or other units.
 

@@ -76,7 +76,7 @@ class Field(Tables, metaclass=SeenThrough):
             network is trained with ``classes`` itself as the null label. `as_labels`, and with it
             `diffode.sample` and all else that moves points, refuses that: no label is y = None.
         unconditional: whether no label plays a part; False where the field does not say.
-        scaling: from the data's units to those of the field; None where they are the same.
+        scaling: from the data's units to the field's, None for the same; see also `from_data`.
         calls_per_evaluation: the most calls of a network that an evaluation takes: 1, and 2 under
             guidance. `calls_at` says it for a time.
     """

@@ -52,8 +52,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diffode.doors import Numbers, as_labels, as_time, transformed
-from diffode.fields.answers import answer, require_fit, require_known
+from diffode.doors import Numbers, as_labels, as_time
+from diffode.fields.answers import answer, known_to, require_fit, require_known
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_weight, in_words, require_affine
@@ -94,7 +94,8 @@ class ClassifierGuided(Led):
         self.classifier, self.interval = classifier, as_interval(interval)
         self.smooth = field.smooth and is_smooth(classifier)
         self.unconditional = self.weight == 0
-        self.classes = None if self.unconditional else getattr(classifier, "classes", None)
+        self._known = known_to(classifier, field)
+        self.classes = None if self.unconditional else self._known
 
     @property
     def needs_labels(self) -> bool:
@@ -108,8 +109,7 @@ class ClassifierGuided(Led):
 
     def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
         """Labels that the classifier knows."""
-        classes = getattr(self.classifier, "classes", None)
-        return as_labels(y, rows, None if classes is None else classes - 1)
+        return as_labels(y, rows, self._known - 1)
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -137,15 +137,8 @@ class ClassifierGuided(Led):
     def _step(self, u: Tensor, rest: Tensor, rho: Tensor, y: Tensor) -> Tensor:
         """E[x_0 | x, y] - E[x_0 | x] at u = x / alpha, from rest = u - E[x_0 | x]."""
 
-        unchecked = self.classes is None and not transformed()
-
         def log_of_class(z: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             log_p, log_squares = answer(self.classifier, z, rho, self.noise)
-            if unchecked and not 0 <= int(y.min()) <= int(y.max()) < log_p.shape[1]:
-                raise ValueError(
-                    f"got labels from {int(y.min())} to {int(y.max())}; the classifier knows 0 to "
-                    f"{log_p.shape[1] - 1}"
-                )
             return log_p.gather(1, y[:, None]).sum(), (log_p, log_squares)
 
         slope: Tensor

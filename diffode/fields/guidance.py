@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.scaling import require_units
-from diffode.doors import as_time, needs_labels, transformed
+from diffode.doors import Numbers, as_time, needs_labels, transformed
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import PoissonField, around_plane_form
@@ -66,7 +66,7 @@ class ClassifierFree(Wrapped):
         self.weak = None if weak is None else _on_the_path(weak, field)
         told = not field.unconditional and (self.weight != 0 or interval is not None)
         self.unconditional = not told and (weak is None or weak.unconditional)
-        self.classes = None if self.unconditional else field.classes
+        self.classes = None if self.unconditional else self._labelled.classes
         if weak is not None:
             self.smooth = field.smooth and weak.smooth
         elif field.unconditional:
@@ -79,6 +79,15 @@ class ClassifierFree(Wrapped):
                 "got a field that draws nothing without a label, as one trained with label_drop=0 "
                 "or guided already; give a weaker field to guide it away from"
             )
+
+    @property
+    def _labelled(self) -> AffineField:
+        """The field whose labels are told."""
+        return self.weak if self.weak is not None and self.inner.unconditional else self.inner
+
+    def as_labels(self, y: Numbers | int | None, rows: int) -> Tensor | None:
+        """Labels that the field knows, or else the weaker one."""
+        return self._labelled.as_labels(y, rows)
 
     @property
     def needs_labels(self) -> bool | None:
@@ -127,16 +136,19 @@ class ClassifierFree(Wrapped):
         on = self.guided_at(t)
         needs_told, needs_reference = self._needs(on)
         if not needs_reference:
-            return self.inner.posterior(x, t, y)
+            return self._told(x, t, y)
         reference = self._reference(x, t, y)
         if not needs_told:
             return reference
-        told, on = self.inner.posterior(x, t, y), expand_like(on, x).bool()
+        told, on = self._told(x, t, y), expand_like(on, x).bool()
         x0, n = (
             torch.where(on, r + self.weight * (v - r), v)
             for v, r in zip(told, reference, strict=True)
         )
         return x0, n
+
+    def _told(self, x: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.inner.posterior(x, t, None if self.inner.unconditional else y)
 
     def _reference(self, x: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.weak is None:

@@ -153,6 +153,11 @@ class Rescheduled(Wrapped):
 
     @scaling.setter
     def scaling(self, scaling: Scaling | None) -> None:
+        if self.shift is not None:
+            raise ValueError(
+                "got a scaling for a field on a clock about the mean, whose units are those of "
+                "the field inside; set its scaling, then take the clock"
+            )
         self.inner.scaling = scaling
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:

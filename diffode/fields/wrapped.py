@@ -19,8 +19,8 @@ class Wrapped(AffineField):
     r"""An affine field that changes the answer of another; write ``posterior``.
 
     All else is the inner field's: prior, start, rows, latent, bound values, labels, moments,
-    units, network calls and the settings that it is sampled with. `Rescheduled`, `PoissonField`,
-    `ClassifierFree` and `DiscriminatorGuided` are wrappers.
+    units, network calls and the settings that it is sampled with. Other clocks, bound values,
+    guidance and observations are wrappers.
 
     Arguments:
         inner: the field.

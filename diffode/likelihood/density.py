@@ -65,8 +65,9 @@ class LogProb:
         latent: where the points came from, at t_prior, shape (B, *event).
         status: 0 for each row that got there with a finite answer; ``nats``, ``prior`` and
             ``divergence`` of rows that did not are NaN (see `Solution`).
-        units: what the data's units add, :math:`-\sum \log w` over the widths of
-            ``Field.scaling``, the same for all points: the density is per unit of the data.
+        units: what the data's units add, ``Field.log_volume``: :math:`-\sum \log w` over the
+            widths of ``Field.scaling``, and on another clock how much wider its state is. The same
+            for all points: the density is per unit of the data.
     """
 
     nats: Tensor

@@ -35,6 +35,7 @@ class Transport(Field):
         super().__init__()
         self.field, self.clock, self.probes = field, clock, probes
         self.rescheduled = rescheduled(field, clock)
+        self.moved = self.rescheduled if self.rescheduled is not field else None
         self.span = self.rescheduled.span
         self.dim = torch.Size(field.event_shape).numel()
         self.event_shape = (self.dim + (1 if probes is None else probes.test.shape[1]),)
@@ -78,17 +79,17 @@ class Transport(Field):
 
     def to_state(self, x: Tensor) -> Tensor:
         """The state of points at t_data."""
-        if isinstance(self.rescheduled, Rescheduled):
-            x = self.rescheduled.to_state(x, self.field.span[1])
+        if isinstance(self.moved, Rescheduled):
+            x = self.moved.to_state(x, self.field.span[1])
         return torch.cat((x.flatten(1), x.new_zeros(len(x), self.event_shape[0] - self.dim)), 1)
 
     def from_state(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """The points at t_prior, and log p(x at t_data) - log p(x at t_prior), shape (B, K)."""
         x, change = self._points(state), state[:, self.dim :]
-        if isinstance(self.rescheduled, Rescheduled):
-            x = self.rescheduled.from_state(x, self.span[0])
+        if isinstance(self.moved, Rescheduled):
+            x = self.moved.from_state(x, self.span[0])
             ends = torch.tensor(self.field.span, dtype=torch.float64)
-            first, last = self.rescheduled.factor(ends).log().tolist()
+            first, last = self.moved.factor(ends).log().tolist()
             change = change + self.dim * (last - first)
         return x, change
 

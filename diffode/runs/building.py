@@ -59,6 +59,11 @@ def build(
     if not isinstance(objective, Objective):
         kind = type(objective).__name__
         raise TypeError(f"the recipe {found.name!r} returned a {kind}; wanted an Objective")
+    if objective.field.scaling is not None:
+        raise ValueError(
+            f"the recipe {found.name!r} made a field with units of its own, "
+            f"{objective.field.scaling}; leave Field.scaling and the clock of sampling to diffode"
+        )
     if scaling is not None:
         objective.field.scaling = scaling
     objective.resolved = data.resolved

@@ -106,8 +106,9 @@ class Guidance:
         Given one, it is E + w (E_y - E) with the means of the field and of the class. Outside of
         an interval that would be E_y, and it is E: the weight 0 inside, away from E outside.
         """
+        led = _by(classifier, field, self.weight, self.interval)
         if given is None:
-            return _by(classifier, field, self.weight, self.interval)
+            return led
         free, told = (given(_by(classifier, field, w, None)) for w in (0.0, 1.0))
         led = classifier_free(told, self.weight, weak=free)
         return led if self.interval is None else classifier_free(free, 0.0, self.interval, led)
@@ -262,12 +263,14 @@ def _require_null(field: AffineField, name: str) -> None:
     Raises:
         ValueError: one that knows no labels, or no null label.
     """
+    done = field.changes() if isinstance(field, Wrapped) else []
     if field.unconditional:
+        why = f"knows no label ({', '.join(done)})" if done else "was trained without labels"
         raise ValueError(
-            f"got --guidance, but {name} was trained without labels; train it with --labels, or "
-            "give --weak TARGET, a weaker field to guide it away from, or --classifier TARGET"
+            f"got --guidance, but {name} {why}; train it with --labels, or give --weak TARGET, a "
+            "weaker field to guide it away from, or --classifier TARGET"
         )
-    if needs_labels(field) and isinstance(field, Wrapped) and (done := field.changes()):
+    if needs_labels(field) and done:
         raise ValueError(
             f"got --guidance, but {name} is guided already ({', '.join(done)}); guide the field "
             "that was trained without it"

@@ -7,6 +7,7 @@ A TARGET is a run directory, a checkpoint file, or code: ``file.py:name`` or
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -70,6 +71,13 @@ class Target:
     def solver(self) -> str:
         """The name of the solver to sample with."""
         return "default" if self.plan is None else self.plan.solver
+
+    @property
+    def known_labels(self) -> float | None:
+        """How many labels its field knows, infinity where it does not say; None for none."""
+        if self.classes is not None:
+            return self.classes
+        return None if self.field.unconditional else math.inf
 
     @property
     def class_names(self) -> tuple[str, ...]:

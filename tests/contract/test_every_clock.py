@@ -35,6 +35,7 @@ ANSWERS = {
     "brought back": lambda f, x: decode(f, encode(f, x, **FINE).x, **FINE).x,
     "errors of the way back": lambda f, x: round_trip(f, x, **FINE) < 1e-3,
     "densities": lambda f, x: log_prob(f, x).nats,
+    "densities in its own time": lambda f, x: log_prob(f, x, clock="native").nats,
     "estimated densities": lambda f, x: log_prob(f, x, "hutchinson", probes=1).nats,
     "edited": lambda f, x: edit(f, x, 0.6, **FINE).x,
     "edited by the flow": lambda f, x: edit(f, x, 0.6, deterministic=True, **FINE).x,
@@ -63,6 +64,13 @@ def test_states_come_from_data_and_go_back_on_every_schedule(schedule, scaling):
     torch.testing.assert_close(moved.to_data(state, moved.span[1]), x)
     jacobian = torch.func.jacrev(lambda v: moved.from_data(v[None])[0])(x[0])
     assert moved.log_volume == pytest.approx(float(jacobian.det().log()), rel=1e-9)
+
+
+def test_units_are_set_for_the_field_inside():
+    field, moved, _ = on("theta", VP(), COLUMNS)
+    with pytest.raises(ValueError, match="on a clock about the mean"):
+        moved.scaling = moved.scaling
+    assert field.scaling is COLUMNS
 
 
 AFFINE = [

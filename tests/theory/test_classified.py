@@ -15,8 +15,10 @@ from diffode.fields import (
     Rectified,
     classifier_free,
     classifier_guided,
+    conditioned,
     rescheduled,
 )
+from diffode.fields.operators import mask
 from diffode.priors import Normal, StudentT
 from diffode.solvers import get_solver
 from diffode.testing import CHECKS, check_field
@@ -278,5 +280,9 @@ def test_a_label_that_a_classifier_of_unstated_classes_does_not_know_is_refused(
         def forward(self, u, rho):
             return u[:, :2]
 
-    with pytest.raises(ValueError, match=r"got labels from 3 to 3; the classifier knows 0 to 1"):
-        sample(classifier_guided(exact(), Unstated()), 3, nfe=4, y=3)
+    guided = classifier_guided(exact(), Unstated())
+    seen = conditioned(guided, mask(torch.tensor([True, False, False])), torch.zeros(1), 0.1)
+    assert guided.classes == 2
+    for field in (guided, seen):  # the second differentiates the first
+        with pytest.raises(ValueError, match=r"got labels from 3 to 3; use 0 to 1"):
+            sample(field, 3, nfe=4, y=3)

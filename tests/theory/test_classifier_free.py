@@ -227,6 +227,16 @@ def test_a_field_that_knows_no_labels_is_not_guided_to_one(wrapped):
         classifier_free(wrapped(Empirical(POINTS, Karras())), 2.0)
 
 
+def test_a_field_that_knows_no_labels_leads_away_from_one_that_does():
+    field = Empirical(POINTS + 0.3, NORMAL.schedule)
+    guided = classifier_free(field, 1.5, weak=NORMAL)
+    expected = 1.5 * field.denoise(X, 1.0) - 0.5 * NORMAL.denoise(X, 1.0, Y)
+    torch.testing.assert_close(guided.denoise(X, 1.0, Y), expected)
+    assert sample(guided, 4, nfe=3, y=Y).x.isfinite().all()
+    with pytest.raises(ValueError, match="label 9 has no points"):
+        sample(guided, 4, nfe=3, y=9)
+
+
 def test_a_weaker_field_of_other_units_or_labels_is_refused():
     weak, field = exact(NORMAL.schedule), exact(NORMAL.schedule)
     weak.scaling = Scaling.pixels()
