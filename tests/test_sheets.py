@@ -167,3 +167,8 @@ def test_the_std_of_equal_draws_is_black_and_of_black_and_white_is_white(monkeyp
     draws[0, 1, 0, 0, 0] = -1
     restored_picture(draws)
     assert float(rows["std"][0, 0, 0]) > 1 and float(rows["std"][0, 1, 1]) == -1
+
+
+def test_more_observations_than_are_shown_are_told():
+    some, more = (pixels(restored_picture(torch.zeros(n, 1, 1, 8, 8))) for n in (20, 21))
+    assert more.shape[0] > some.shape[0] and more.shape[1] == some.shape[1], "a line more"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffode.viz.images import is_image
-from diffode.viz.sheet import ACROSS, image_sheet
+from diffode.viz.sheet import image_sheet
 
 HIDDEN = torch.tensor([0.1, 0.45, 0.75]).view(
     3, 1, 1
@@ -25,7 +25,7 @@ def restored_picture(
     """The PNG of a column for each observation: original, observed, draws, their mean and std.
 
     The standard deviation is black where it is 0, and white where it is 1, half the range from
-    black to white. Of more than 20 observations the first are shown.
+    black to white. Of more than 20 observations the first are shown, and a line says so.
 
     Arguments:
         draws: images in [-1, 1], shape (B, K, C, H, W) with K draws of each of B observations.
@@ -46,9 +46,8 @@ def restored_picture(
     rows |= {f"draw {k + 1}": images for k, images in enumerate(draws.unbind(1))}
     if draws.shape[1] > 1:
         rows |= {"mean": draws.mean(1), "std": 2 * draws.std(1) - 1}
-    shown = min(len(draws), ACROSS)
-    y = torch.arange(len(rows)).repeat_interleave(shown)
-    x = _hidden_in_colour(torch.cat([images[:shown].to(draws) for images in rows.values()]))
+    y = torch.arange(len(rows)).repeat_interleave(len(draws))
+    x = _hidden_in_colour(torch.cat([images.to(draws) for images in rows.values()]))
     return image_sheet(x, path, title, y, list(rows))
 
 
