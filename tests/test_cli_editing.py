@@ -168,6 +168,27 @@ def test_points_without_labels_are_encoded_as_one_says(poisson, images, given, s
     assert ("y" in arrays(out)) == (given != "none")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "edit",
+        "interpolate",
+        "encode",
+        "decode",
+        "inpaint --mask half:left",
+        "restore --operator b --noise 1",
+    ],
+)
+def test_the_file_that_is_read_is_not_written(command, edm, images, monkeypatch, capsys):
+    monkeypatch.chdir(images.parent)
+    before = images.read_bytes()
+    command, *given = command.split()
+    out = f"../{images.parent.name}/images.npz"
+    line = refused(capsys, command, edm, images, *given, "--out", out)
+    assert "which is the file that is read; give another name" in line
+    assert images.read_bytes() == before
+
+
 def test_a_run_that_needs_labels_is_told_them(tmp_path, images, capsys):
     needs = made(tmp_path, "--field", "edm", "--labels", "--set", "label_drop=0")
     np.save(tmp_path / "odd.npy", np.ones((2, 8, 8), np.float32))

@@ -53,7 +53,7 @@ class Points(NamedTuple):
 
 def command(asked: Edit) -> None:
     """Write what becomes of a file's points."""
-    require_out(asked.out, ".png", ".npz")
+    require_out(asked.out, ".png", ".npz", file=asked.file)
     if asked.deterministic and asked.seed is not None:
         raise ValueError("got --deterministic and --seed; nothing is drawn without noise")
     if asked.source_label is not None and not asked.deterministic:

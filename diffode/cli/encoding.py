@@ -30,7 +30,7 @@ BATCH = 50  # points held at once
 
 def encode_command(asked: Encode) -> None:
     """Write the latents of a file's points, and say what the way there and back loses."""
-    require_out(asked.out, ".npz")
+    require_out(asked.out, ".npz", file=asked.file)
     options = pairs(asked.assignments)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
     field = target.field
@@ -62,7 +62,7 @@ def encode_command(asked: Encode) -> None:
 
 def decode_command(asked: Decode) -> None:
     """Write the points that a file's latents lead to."""
-    require_out(asked.out, ".png", ".npz")
+    require_out(asked.out, ".png", ".npz", file=asked.file)
     if asked.final not in ("none", "denoise"):
         raise ValueError(f"got --final {asked.final}; wanted none or denoise")
     options = pairs(asked.assignments)

@@ -36,7 +36,7 @@ Labels = tuple[Tensor, Tensor] | None
 
 def command(asked: Interpolate) -> None:
     """Write the points on the ways between pairs."""
-    require_out(asked.out, ".png", ".npz")
+    require_out(asked.out, ".png", ".npz", file=asked.file)
     for option, value in (("--pairs", asked.pairs), ("--seed", asked.seed)):
         if asked.file is not None and value is not None:
             raise ValueError(f"got {asked.file} and {option}, which is for random pairs alone")

@@ -18,16 +18,19 @@ from diffode.files import require_writable
 from diffode.solvers.status import refusal, shortfall
 
 
-def require_out(out: Path, *endings: str) -> None:
+def require_out(out: Path, *endings: str, file: Path | None = None) -> None:
     """Refuse a file that a command cannot write, before it begins.
 
     Arguments:
         out: what stands behind ``--out``.
         endings: how its name may end, such as ".npz".
+        file: what the command reads.
 
     Raises:
-        ValueError: another ending, or a folder that cannot be written to.
+        ValueError: another ending, the file that is read, or a folder that cannot be written to.
     """
+    if file is not None and out.resolve() == file.resolve():
+        raise ValueError(f"got --out {out}, which is the file that is read; give another name")
     if out.suffix not in endings:
         raise ValueError(f"got --out {out}; wanted a name that ends in {' or '.join(endings)}")
     require_writable(out.parent)

@@ -66,7 +66,7 @@ def inpaint(asked: Inpaint) -> None:
 
 
 def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path) -> None:
-    require_out(out, ".png", ".npz")
+    require_out(out, ".png", ".npz", file=Path(asked.file))
     _require_method(asked)
     options, guidance = pairs(asked.assignments), guidance_in(asked)
     target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
