@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import math
 import sys
+import types
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from diffode.inputs import brief, quoted
 
@@ -27,6 +28,8 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
+
+_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
 class Listed:
@@ -137,7 +140,34 @@ def validate(
     try:
         return model(**options).model_dump()
     except ValidationError as error:
-        raise ValueError(f"{what}: {problem(error)}") from None
+        raise ValueError(f"{what}: {_of_kinds(model, error) or problem(error)}") from None
+
+
+def _of_kinds(model: type[BaseModel], error: ValidationError) -> str:
+    """What is wrong with an option that takes values of several kinds; empty for another one.
+
+    Of such a value pydantic says for each kind apart why it is none.
+    """
+    first = error.errors(include_url=False)[0]
+    kinds = _kinds(model.model_fields[str(first["loc"][0])].annotation) if first["loc"] else []
+    if len(kinds) < 2:
+        return ""
+    wanted = " or ".join(map(_wanted, kinds))
+    return f"got {first['loc'][0]}={quoted(first['input'])}; wanted {wanted}"
+
+
+def _kinds(hint: Any) -> list[Any]:  # noqa: ANN401
+    """The types that one type takes values of, None aside."""
+    union = get_origin(hint) in (Union, types.UnionType)
+    return [part for part in get_args(hint) if part is not type(None)] if union else [hint]
+
+
+def _wanted(hint: Any) -> str:  # noqa: ANN401
+    """Values of a type: "auto", "a whole number from 1 to 5"."""
+    kind, within = in_words(hint)
+    if kind == "word":
+        return within
+    return " ".join(filter(None, ("a" if kind.endswith("number") else "", kind, within)))
 
 
 def problem(error: ValidationError) -> str:
@@ -151,3 +181,46 @@ def problem(error: ValidationError) -> str:
     if not where or reason.startswith("got "):
         return reason
     return f"got {where}={quoted(first['input'])}; {reason}"
+
+
+def shown(value: object) -> str:
+    """A value as the command line takes it; "-" for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_words(hint: Any) -> tuple[str, str]:  # noqa: ANN401
+    """The kind of values of a type, and their range."""
+    parts = [in_words(part) for part in _kinds(hint) if part is not hint]
+    if parts:
+        kinds, ranges = (
+            dict.fromkeys(filter(None, column)) for column in zip(*parts, strict=True)
+        )
+        return " or ".join(kinds), ", or ".join(ranges)
+    if get_origin(hint) is Literal:
+        words = ", ".join(map(shown, get_args(hint)))
+        return "word", f"one of {words}" if len(get_args(hint)) > 1 else words
+    if get_origin(hint) is Annotated:
+        kind, *bounds = get_args(hint)
+        return in_words(kind)[0], _within(bounds)
+    return _KINDS.get(hint, getattr(hint, "__name__", str(hint)).lower()), ""
+
+
+def _within(bounds: list[object]) -> str:
+    """Bounds in words: "above 0", "from 1 to 4", "from 0, below 1", "1 or more"."""
+    low, high = "", ""
+    for bound in bounds:
+        if isinstance(bound, Ge):
+            low = f"from {bound.ge:g}"
+        elif isinstance(bound, Gt) and bound.gt != -math.inf:
+            low = f"above {bound.gt:g}"
+        elif isinstance(bound, Le):
+            high = f"to {bound.le:g}"
+        elif isinstance(bound, Lt) and bound.lt != math.inf:
+            high = f"below {bound.lt:g}"
+    if low.startswith("from ") and not high:
+        return f"{low.removeprefix('from ')} or more"
+    return (" " if high.startswith("to") else ", ").join(filter(None, (low, high)))

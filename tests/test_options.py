@@ -12,7 +12,7 @@ import diffode
 from diffode import recipes, registry, solvers
 from diffode.cli.app import run
 from diffode.meanings import Option, described, meanings
-from diffode.options import Fraction, Positive
+from diffode.options import Fraction, Positive, validate
 from diffode.recipes.compose import make_given
 from diffode.solvers.builtin import INEXACT
 from diffode.training.trainer import train
@@ -141,3 +141,28 @@ def test_a_method_that_is_not_here_as_published_is_refused_with_what_comes_near(
         solvers.get_solver(habit)
     named = set(str(caught.value).replace(",", " ").split()[4:]) & set(solvers.names())
     assert named and habit not in {*solvers.names(), *registry.aliases("solver")}
+
+
+@pytest.mark.parametrize("value", ["9", "0", "-1", "2.5", "two", 9])
+def test_all_that_an_option_of_two_kinds_takes_is_said(value):
+    wanted = f"got order={value!r}; wanted auto or a whole number from 1 to 5"
+    with pytest.raises(ValueError, match=f"^solver 'trig': {re.escape(wanted)}$"):
+        solvers.get_solver("trig", order=value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"a": 1, "b": "x"}, "b='x'; input should be a valid number"),
+        ({"a": 1, "d": None}, "d=None; wanted auto or a whole number from 1 to 5"),
+        ({"a": 1, "i": "-1"}, "i='-1'; wanted one of x, y or a number above 0 or true or false"),
+        ({"a": 1, "j": "x"}, "j='x'; wanted a number or y"),
+    ],
+)
+def test_kinds_are_those_of_the_signature(options, message):
+    def more(
+        *, i: Literal["x", "y"] | Positive | bool = "x", j: float | Literal["y"] | None = None
+    ) -> None: ...
+
+    with pytest.raises(ValueError, match=re.escape(f"it: got {message}")):
+        validate("it", options, stated, more)

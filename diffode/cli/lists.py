@@ -22,7 +22,8 @@ from diffode.cli.shared import (
     app,
     reading,
 )
-from diffode.meanings import Option, described, shown
+from diffode.meanings import Option, described
+from diffode.options import shown
 from diffode.tables import Table
 
 _COLUMNS = ("values", "range", "default", "meaning")  # of a table of options

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffode.data import Dataset
-from diffode.meanings import shown
+from diffode.options import shown
 from diffode.runs.plan import Plan
 from diffode.runs.run import resolved, untrained
 from diffode.training import checkpoint
