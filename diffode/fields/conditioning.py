@@ -38,6 +38,7 @@ from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.options import counted
 from diffode.priors import is_normal, is_student
+from diffode.warned import warn
 
 Method = Literal["pigdm", "tmpd"]
 _MOST = 64  # observed numbers that TMPD takes a product each for
@@ -84,6 +85,7 @@ class Conditioned(Wrapped):
             )
         super().__init__(field)
         self.operator, target, self.observation_noise = observation
+        self._guidance = _guidance(field)
         self.method, self._units = _as_method(method, self.operator), field.scaling
         self.register_buffer("target", target)
         self.gram = self.operator.gram()
@@ -107,6 +109,12 @@ class Conditioned(Wrapped):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], given the observation."""
+        if self._guidance > 1:
+            warn(
+                f"got guidance of weight {self._guidance:g} inside of conditioned(), where the "
+                "observation may push points away from it; put guidance around what is "
+                f"conditioned: classifier_free(conditioned(field, ...), {self._guidance:g})"
+            )
         x = self.as_state(x)
         alpha, sigma = (expand_like(v, x) for v in self.level(t, x))
         x0, n, pull, _ = self.conditional(x, t, y)
@@ -157,8 +165,9 @@ class Conditioned(Wrapped):
         other = super().rows(index)
         if self.target.ndim == len(self.operator.observed_shape):
             return other
-        if int(index.max()) >= len(self.target):
-            self.require_rows(int(index.max()) + 1)
+        least = int(index.max()) + 1 if len(index) else 0
+        if least > len(self.target):
+            self.require_rows(least)
         other = other.copied()
         other.target = self.target[index.to(self.target.device)]
         return other
@@ -198,7 +207,9 @@ def conditioned(
     module). In a `PoissonField` each row is conditioned at its own noise level.
 
     Arguments:
-        field: an affine field of normal or Student-t noise, guided or conditioned ones too.
+        field: an affine field of normal or Student-t noise, guided or conditioned ones too. One
+            that is guided with a weight above 1 is warned of when it moves points: guidance
+            belongs around what this returns.
         operator: H, see `diffode.fields.operators`.
         observation: y in the units of the data, shape (\*observed) for all rows or (B,
             \*observed), one for each of B rows: no other number of them is sampled.
@@ -217,6 +228,14 @@ def conditioned(
     require_affine(field)
     seen = observed(field, operator, observation, noise)
     return around_plane_form(field, lambda inner: Conditioned(inner, seen, method))
+
+
+def _guidance(field: AffineField) -> float:
+    """The largest weight that a field or one inside of it is guided with; 0 for none."""
+    if not isinstance(field, Wrapped):
+        return 0.0
+    weight = getattr(field, "weight", None)
+    return max(weight if isinstance(weight, float) else 0.0, _guidance(field.inner))
 
 
 def _as_method(method: Method, operator: LinearOperator) -> Method:

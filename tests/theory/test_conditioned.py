@@ -159,7 +159,7 @@ def test_other_clocks_and_guided_fields_are_conditioned_too():
     twice = conditioned(field, matrix(numbers(1, 4)), [0.0], NOISE)
     assert twice.calls_per_evaluation == 4
     points = Empirical(numbers(9, 4), VP(), labels=torch.arange(9) % 3)
-    guided = conditioned(classifier_free(points, 2.0, (0.1, 1.0)), H, SEEN, NOISE)
+    guided = conditioned(classifier_free(points, 0.5, (0.1, 1.0)), H, SEEN, NOISE)
     drawn = sample(guided, 3, nfe=6, y=1)
     assert drawn.network_calls == 4 * drawn.nfe
 

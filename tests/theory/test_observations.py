@@ -5,10 +5,21 @@ import torch
 
 from diffode import decode, edit, encode, interpolate, sample
 from diffode.data.scaling import Scaling
-from diffode.fields import Karras, Mixture, PoissonField, conditioned, rescheduled
+from diffode.fields import (
+    Karras,
+    Mixture,
+    PoissonField,
+    Wrapped,
+    classifier_free,
+    conditioned,
+    rescheduled,
+)
 from diffode.fields.operators import mask
 from diffode.priors import StudentT
-from diffode.sampling import random_pairs
+from diffode.rng import Rng
+from diffode.sampling import random_pairs, twisted
+from diffode.solvers import get_solver
+from diffode.warned import DiffodeWarning
 
 MEANS = torch.tensor([[-1.0, 0.5], [1.0, -1.0]]).double()
 FIRST = mask([True, False])
@@ -16,7 +27,7 @@ FIRST = mask([True, False])
 
 def mixture(noise=None):
     widths = torch.full((2,), 0.3).double()
-    return Mixture(torch.ones(2) / 2, MEANS, widths, Karras(0.01, 20.0), noise)
+    return Mixture(torch.ones(2) / 2, MEANS, widths, Karras(0.01, 20.0), noise, [0, 1])
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -101,3 +112,50 @@ def test_both_ends_of_a_way_have_the_observation_of_their_pair():
     latents = random_pairs(conditioned(mixture(), FIRST, [0.0], 0.3), 2)
     drawn = interpolate(field, *latents, 3, nfe=20).x.unflatten(0, (2, 3))
     torch.testing.assert_close(drawn[..., 0], seen.expand(2, 3), atol=0.9, rtol=0)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: classifier_free(f, 2.0)])
+@pytest.mark.parametrize("method", ["pigdm", "tmpd"])
+@pytest.mark.parametrize("solver", ["dopri5-rows", "tsit5-rows"])
+def test_rows_that_arrive_one_by_one_keep_their_own_observations(solver, method, wrap):
+    seen = torch.tensor([[-1.0], [0.2], [1.0], [3.0]])
+    field = wrap(conditioned(mixture(), FIRST, seen, 0.1, method))
+    x = field.start(4, Rng(0)).x
+    y, ends = torch.tensor([0, 1, 0, 1]), torch.tensor(field.span, dtype=torch.float64)
+    together = get_solver(solver)(field, x, ends, y).x
+    for k in range(4):
+        alone = wrap(conditioned(mixture(), FIRST, seen[k], 0.1, method))
+        one = get_solver(solver)(alone, x[k : k + 1], ends, y[k : k + 1]).x
+        torch.testing.assert_close(together[k : k + 1], one, atol=1e-3, rtol=1e-3)
+    assert len(sample(field, 4, solver, y=y, batch=3).x) == 4
+
+
+class Same(Wrapped):
+    """A wrapper that changes nothing."""
+
+    def posterior(self, x, t, y=None):
+        return self.inner.posterior(x, t, y)
+
+
+@pytest.mark.parametrize(
+    "guided",
+    [
+        lambda: classifier_free(mixture(), 4.0),
+        lambda: Same(classifier_free(mixture(), 4.0)),
+        lambda: classifier_free(PoissonField(mixture(StudentT(4.0))), 4.0),
+    ],
+)
+def test_guidance_above_1_inside_of_an_observation_is_warned_of(guided):
+    field = conditioned(guided(), FIRST, [0.5], 0.1)
+    right = r"got guidance of weight 4 inside .*: classifier_free\(conditioned\(field, ...\), 4\)"
+    with pytest.warns(DiffodeWarning, match=right):
+        sample(field, 2, nfe=4, y=0)
+
+
+def test_guidance_that_is_sound_is_not_warned_of():
+    """Where warnings are errors, as in all tests here."""
+    for inside, outside in ((1.0, None), (0.5, None), (None, 4.0)):
+        field = mixture() if inside is None else classifier_free(mixture(), inside)
+        field = conditioned(field, FIRST, [0.5], 0.1)
+        sample(field if outside is None else classifier_free(field, outside), 2, nfe=4, y=0)
+    twisted(classifier_free(mixture(), 4.0), FIRST, [0.5], 0.1, 1, 4, nfe=4, y=0)
