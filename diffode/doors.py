@@ -58,6 +58,27 @@ def as_state(
     return x
 
 
+def as_points(x: Numbers, event_shape: Sequence[int], name: str = "x") -> Tensor:
+    r"""Points to be moved, shape (B, \*event): finite, and in single precision at least.
+
+    Raises:
+        TypeError, ValueError: as for `as_state`, or a point that is not finite.
+    """
+    x = single(as_state(x, event_shape, name))
+    bad = int((~x.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        raise ValueError(
+            f"got {name} with values that are NaN or infinite in {bad} of {len(x)} rows; drop "
+            "those rows"
+        )
+    return x
+
+
+def single(x: Tensor) -> Tensor:
+    """Points in single precision at least: half precision has no digits for a solver's steps."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def as_labels(
     y: Numbers | int | None, rows: int | None, highest: int | None = None, name: str = "points"
 ) -> Tensor | None:
@@ -147,6 +168,26 @@ def as_count(value: object, name: str, fewest: int | None = None) -> int:
     return count
 
 
+def as_counts(values: object, name: str, fewest: int | None = None) -> list[int]:
+    """One whole number, or several, as a list of ints.
+
+    Raises:
+        TypeError, ValueError: as for `as_count`.
+    """
+    several = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    return [as_count(value, name, fewest) for value in (values if several else [values])]  # type: ignore[attr-defined]
+
+
+def as_number(value: object) -> float:
+    """A number as a float; NaN for what is none, as words and truth values of any kind."""
+    try:
+        one = value.item() if isinstance(value, Tensor | np.ndarray | np.generic) else value
+        none = isinstance(one, bool | str | bytes | bytearray | memoryview)
+        return math.nan if none else float(one)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return math.nan
+
+
 def as_positive(value: object, name: str, meaning: str) -> float:
     """A positive finite number as a float; words and truth values of any kind are none.
 
@@ -158,12 +199,7 @@ def as_positive(value: object, name: str, meaning: str) -> float:
     Raises:
         ValueError: anything else.
     """
-    try:
-        one = value.item() if isinstance(value, Tensor | np.ndarray | np.generic) else value
-        none = isinstance(one, bool | str | bytes | bytearray | memoryview)
-        number = math.nan if none else float(one)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        number = math.nan
+    number = as_number(value)
     if not 0 < number < math.inf:
         said = " ".join(repr(value).split())[:40]
         raise ValueError(f"got {name} {said}; wanted a positive finite number, {meaning}")

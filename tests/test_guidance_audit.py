@@ -139,7 +139,7 @@ def test_the_share_of_the_solver_falls_with_evaluations_and_costs_two_calls_each
     coarse, fine = audit(plane(), 1, 2.0, n=60, nfe=[6, 30]).spent
     assert coarse.error > 3 * fine.error
     assert (coarse.nfe, coarse.network_calls, fine.network_calls) == (6, 12, 60)
-    (alone,) = audit(plane(), 1, 1.0, n=60, nfe=[6]).spent
+    (alone,) = audit(plane(), 1, 1.0, n=60, nfe=6).spent
     assert alone.network_calls == alone.nfe == 6
 
 
@@ -156,6 +156,11 @@ def test_what_cannot_be_audited_is_refused():
         audit(rescheduled(plane(), "theta"), 0, 2.0)
     with pytest.raises(ValueError, match="got n=10; an audit needs 40 samples at least"):
         audit(plane(), 0, 2.0, n=10)
+    for nfe, words in (("10", "got nfe='10'; wanted a whole"), ([5, 2.5], "got nfe=2.5; wanted")):
+        with pytest.raises(TypeError, match=words):
+            audit(plane(), 0, 2.0, nfe=nfe)
+    with pytest.raises(ValueError, match="got nfe=0; wanted 1 or more"):
+        audit(plane(), 0, 2.0, nfe=0)
     unlabelled = Mixture(torch.ones(1), tensor([0.0, 0.0]), tensor(1.0), Karras(), Normal())
     with pytest.raises(ValueError, match="knows no labels"):
         audit(unlabelled, 0, 2.0)

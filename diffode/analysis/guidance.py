@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffode.analysis.tilted import tilted
-from diffode.doors import as_count
+from diffode.doors import as_count, as_counts
 from diffode.fields.base import AffineField
 from diffode.fields.guidance import classifier_free
 from diffode.fields.labelled import Labelled
@@ -106,7 +106,7 @@ def audit(
     interval: tuple[float, float] | None = None,
     weak: AffineField | None = None,
     n: int = 1000,
-    nfe: Sequence[int] = (10, 20, 35),
+    nfe: int | Sequence[int] = (10, 20, 35),
     solver: Solver | str | None = None,
     seed: int = 0,
     name: str = "",
@@ -120,19 +120,20 @@ def audit(
         interval: (lo, hi), guidance for lo <= sigma / alpha <= hi alone.
         weak: an exact field of a weaker law, whose class y is guided away from.
         n: samples, and draws of the tilted law.
-        nfe: evaluations that the solver in question may spend.
+        nfe: evaluations that the solver in question may spend, one number or several.
         solver: in question; None is the default.
         seed: of the starts and of the draws.
         name: of what is guided, for tables.
 
     Raises:
-        TypeError: a field that is not exact.
+        TypeError: a field that is not exact, or a count that is no whole number.
         ValueError: what `classifier_free` or `tilted` refuses, labels that are not 0 to K - 1,
             fewer than 40 samples, or samples that are not finite.
         ImportError: POT is not installed.
     """
     if as_count(n, "n") < _FEWEST:
         raise ValueError(f"got n={n}; an audit needs {_FEWEST} samples at least")
+    counts = as_counts(nfe, "nfe", 1)
     law, weaker = _exact(field), None if weak is None else _exact(weak)
     guided = classifier_free(field, weight, interval, weak)
     draws, others = (tilted(law, y, weight, n, Rng(seed, step=k), weaker) for k in (0, 1))
@@ -141,7 +142,7 @@ def audit(
         return _beside(x, draws.x, law, y)
 
     end = sample(guided, n, "dopri5-rows", seed=seed, y=y, rtol=_TIGHT, atol=_TIGHT).x
-    few = [sample(guided, n, solver, k, seed=seed, y=y) for k in nfe]
+    few = [sample(guided, n, solver, k, seed=seed, y=y) for k in counts]
     return GuidanceAudit(
         name=name or repr(field.noise),
         weight=float(weight),

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.scaling import require_units
-from diffode.doors import Numbers, as_time, needs_labels, transformed
+from diffode.doors import Numbers, as_number, as_time, needs_labels, transformed
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import PoissonField, around_plane_form
@@ -256,10 +256,7 @@ def as_weight(weight: float) -> float:
     Raises:
         ValueError: anything else.
     """
-    try:
-        value = float(weight)
-    except (TypeError, ValueError):
-        value = math.nan
+    value = as_number(weight)
     if not 0 <= value < math.inf:
         raise ValueError(f"got weight {weight!r:.40}; wanted a finite number, 0 or more")
     return value

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.scaling import model_units
-from diffode.doors import Numbers, as_count, as_final
+from diffode.doors import Numbers, as_count, as_final, as_points
 from diffode.fields.base import AffineField, Field, Start
 from diffode.fields.generated import Generated
 from diffode.rng import Rng
@@ -56,7 +56,7 @@ def edit(
     Arguments:
         field: an affine field; another one if ``deterministic``. A Poisson flow's kernel is drawn
             on the plane r = sigma sqrt(D), the same r for all rows.
-        x: points in the units of the data, shape (B, *event).
+        x: points in the units of the data, shape (B, *event). Half precision becomes single.
         strength: how far towards the prior, in (0, 1], see `time_at`. At 1 nothing is left of x:
             it is `sample` with the same seed (if ``deterministic``, x is encoded whole).
         y: labels to end with, shape (B,), or one for all.
@@ -69,13 +69,12 @@ def edit(
         y_source: labels of x, for the encoding, where y are given; "none" encodes without.
 
     Raises:
-        ValueError: a strength outside of (0, 1], a bound Poisson field, labels of one end of
-            ``deterministic`` alone, labels of x that no encoding uses, a solver that adds noise
-            to one, or a count that does not fit.
+        ValueError: points that are not finite, a strength outside of (0, 1], a bound Poisson
+            field, labels of one end of ``deterministic`` alone, labels of x that no encoding
+            uses, a solver that adds noise to one, or a count that does not fit.
         TypeError: a field without noise to add, or a generator.
     """
-    require_flow(field)
-    x = field.as_state(x)
+    x = as_points(x, field.event_shape)
     t = time_at(field, strength)
     field.require_rows(len(x))
     y = field.as_labels(y, len(x))
@@ -116,9 +115,11 @@ def time_at(field: Field, strength: float) -> float:
     field that is not affine it is the fraction of its span.
 
     Raises:
-        TypeError: something that is no number.
-        ValueError: a number outside of (0, 1], or one that is too small to leave t_data.
+        TypeError: something that is no number, or a generator.
+        ValueError: a number outside of (0, 1], or one that is too small to leave t_data, or a
+            bound Poisson field.
     """
+    require_flow(field)
     if isinstance(strength, bool) or not isinstance(strength, int | float):
         raise TypeError(f"got a strength of type {type(strength).__name__}; wanted a number")
     if not 0 < strength <= 1:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_final, as_state
+from diffode.doors import Numbers, as_final, as_points, as_state
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
 from diffode.sampling.choosing import as_start, encoder_for, solver_for, times_for
@@ -38,7 +38,7 @@ def encode(
     Arguments:
         field: the field; a bound Poisson field is refused, its plane form is not.
         x: data in their own units (``Field.scaling``), shape (B, *event). The latents that come
-            of them, and the path, are in the model's.
+            of them, and the path, are in the model's. Half precision becomes single.
         solver: a solver or its name; None is "dopri5" at rtol = atol = 1e-7, so that `decode`
             gives the data back to 1e-4, and with ``nfe`` or ``steps`` it is "default". That is as
             for `diffode.sample`, but for a field's own solver: Euler steps do not retrace Euler
@@ -49,12 +49,12 @@ def encode(
         at: the time to stop at, in the place of t_prior.
 
     Raises:
-        ValueError: a field without a prior, a solver that adds noise, or a shape, count or time
-            that does not fit.
+        ValueError: a field without a prior, a solver that adds noise, points that are not finite,
+            or a shape, count or time that does not fit.
     """
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
-    x = field.from_data(field.as_state(x))
+    x = field.from_data(as_points(x, field.event_shape))
     field.require_rows(len(x))
     y = field.as_labels(y, len(x))
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3, back=True)
@@ -96,6 +96,7 @@ def decode(
     Arguments:
         field: the field.
         x: points at t_prior, or at another time, shape (B, *event), or the latent of a solution.
+            Half precision becomes single.
         q: the augmented radius of each row of a Poisson flow, shape (B,).
         final: "none" stays at t_data, as `encode` starts there; "denoise" ends with E[x_0 | x].
         solver, path, options: as for `encode`, but that "default" is the field's own solver.

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.doors import Numbers, as_count, as_final
+from diffode.doors import Numbers, as_count, as_final, as_points
 from diffode.fields.base import AffineField, Field, Latent, Start
 from diffode.priors import Spherical, is_student
 from diffode.rng import Rng
@@ -60,7 +60,7 @@ def interpolate(
         field: the field; where it holds a value for each row, a row is a pair.
         a, b: pairs of points in the units of the data, each of shape (K, *event). They are
             encoded, and come back to the error of the round trip (`diffode.sampling.round_trip`).
-            Or pairs of latents, as `random_pairs` draws them.
+            Or pairs of latents, as `random_pairs` draws them. Half precision becomes single.
         count: points on each way, both ends included.
         y: labels, shape (K,), or one for all.
         y_b: labels of b, where they are others than those of a. A flow has one label a row, so
@@ -72,8 +72,8 @@ def interpolate(
         progress: called with the number of rows that are done, encoded ones included.
 
     Raises:
-        ValueError: numbers of points that differ, a count below 2, a bound Poisson field, a solver
-            that adds noise, or latents in exactly opposite directions.
+        ValueError: points that are not finite or differ in number, a count below 2, a bound
+            Poisson field, a solver that adds noise, or latents in exactly opposite directions.
         TypeError: points beside latents, a prior that is not spherical, or points of a generator.
     """
     count = as_count(count, "count", 2)
@@ -101,6 +101,7 @@ def interpolate(
     if not (isinstance(a, Latent) and isinstance(b, Latent)):
         raise TypeError("got a latent and points; give two of one kind, points or latents")
     field.require_rows(len(a.x))
+    a, b = (Latent(as_points(v.x, field.event_shape, n), v.q) for v, n in ((a, "a"), (b, "b")))
     way = between(_prior(field), a, b, count)
     told = _on_the_way(_labels(field, y, y_b, len(a.x)), count)
     final = as_final(final, type(field).__name__, isinstance(field, AffineField))
@@ -222,7 +223,7 @@ def _prior(field: Field) -> Spherical:
 
 def _paired(field: Field, a: Tensor, b: Tensor) -> Tensor:
     """The points of a and then those of b."""
-    one, two = field.as_state(a), field.as_state(b)
+    one, two = (as_points(x, field.event_shape, n) for x, n in ((a, "a"), (b, "b")))
     if len(one) != len(two):
         raise ValueError(f"got {len(one)} points a and {len(two)} points b; wanted pairs")
     return torch.cat((one, two.to(one)))

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from diffode.doors import as_times, unwritten
+from diffode.doors import as_times, single, unwritten
 from diffode.fields.base import AffineField, Field, Latent
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
@@ -196,7 +196,8 @@ class Solver:
 
         Arguments:
             field: what moves the points.
-            x: the points at times[0]; the result keeps their type.
+            x: the points at times[0]; the result keeps their type, but that half precision
+                becomes single before they are moved.
             times: strictly monotone, float64.
             y: labels, shape (B,).
             rng: where a stochastic solver's numbers come from.
@@ -211,7 +212,7 @@ class Solver:
         self.check(field)
         if to_zero_noise and not self.reaches_zero_noise:
             raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
-        x = field.as_state(x)
+        x = single(field.as_state(x))
         y, times = field.as_labels(y, len(x)), as_times(times, x)
         other = _on_clock(field, self.clock)
         clock = times if other is None else other.times(times)

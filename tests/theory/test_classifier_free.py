@@ -152,6 +152,8 @@ def test_the_calls_in_an_interval_are_those_that_are_made_under_differentiation(
         ({"weight": 2, "interval": (0, 0.04)}, "wanted one that meets the noise levels"),
         ({"weight": 2, "weak": NORMAL}, "got the field itself as the weaker one"),
         ({"weight": "much"}, "wanted a finite number"),
+        ({"weight": "2"}, "got weight '2'; wanted a finite number"),
+        ({"weight": True}, "got weight True; wanted a finite number"),
         ({"weight": 2, "interval": (2.0, 1.0)}, "0 <= lo < hi"),
         ({"weight": 2, "interval": 3.0}, "0 <= lo < hi"),
         ({"weight": 2, "weak": exact(VP())}, "wanted those of the field"),

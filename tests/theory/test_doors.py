@@ -14,6 +14,7 @@ from diffode.fields import (
     VP,
     Empirical,
     Karras,
+    Latent,
     Mixture,
     MonoFlow,
     PoissonField,
@@ -26,6 +27,7 @@ from diffode.metrics import class_accuracy, energy_distance, frechet, nearest
 from diffode.metrics.labels import class_variation
 from diffode.nn.critic import critic_network
 from diffode.priors import Normal, StudentT
+from diffode.sampling import edit, interpolate
 from diffode.sampling.encoding import round_trip
 from diffode.solvers import get_solver
 
@@ -276,3 +278,21 @@ def test_metrics_take_arrays_and_lists():
     want = energy_distance(X, X + 1)
     assert energy_distance(X.numpy(), (X + 1).tolist()) == want
     assert class_accuracy([0, 1.0], np.array([0, 0])).value == 0.5
+
+
+BAD = torch.tensor([[0.0, 1.0], [torch.nan, 1.0], [torch.inf, 0.0]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: encode(LAW, BAD),
+        lambda: edit(LAW, BAD, 0.5, nfe=4),
+        lambda: edit(LAW, BAD, 0.5, deterministic=True),
+        lambda: interpolate(LAW, BAD.nan_to_num(), BAD),
+        lambda: interpolate(LAW, Latent(BAD), Latent(BAD.nan_to_num())),
+    ],
+)
+def test_points_that_are_not_finite_are_refused(call):
+    with pytest.raises(ValueError, match=r"got [xab] with values .* in 2 of 3 rows; drop those"):
+        call()

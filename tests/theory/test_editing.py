@@ -258,3 +258,23 @@ def test_what_cannot_be_edited_is_refused(given, kind, message):
     asked = {"field": mixture(), "x": MEANS, "strength": 0.5, **given}
     with pytest.raises(kind, match=message):
         edit(**asked)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scaling", [None, Scaling.pixels(-4, 4)], ids=["plain", "scaled"])
+def test_points_in_half_precision_are_moved_in_single(kind, scaling):
+    field = mixture()
+    field.scaling = scaling
+    x, ends = MEANS.to(kind), torch.tensor(field.span[::-1])
+    for move in (
+        lambda x: encode(field, x, nfe=20),
+        lambda x: encode(field, x, y=1),
+        lambda x: decode(field, 80 * x, "dopri5"),
+        lambda x: edit(field, x, 0.5, nfe=8),
+        lambda x: edit(field, x, 0.5, y=0, y_source=1, deterministic=True),
+        lambda x: interpolate(field, x, x.flip(0), 3),
+        lambda x: get_solver("dopri5-rows")(field, x, ends),
+    ):
+        half, whole = move(x), move(x.float())
+        assert torch.equal(half.x, whole.x) and half.x.dtype == torch.float32
+        assert half.nfe == whole.nfe

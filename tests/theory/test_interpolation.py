@@ -11,7 +11,7 @@ from diffode.fields.generated import Generated
 from diffode.fields.guidance import classifier_free
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
-from diffode.sampling import interpolate, random_pairs, round_trip, sample
+from diffode.sampling import interpolate, random_pairs, round_trip, sample, time_at
 from diffode.sampling.interpolation import between
 
 WEIGHTS, STDS = torch.full((3,), 1 / 3), torch.full((3,), 0.3)
@@ -241,3 +241,8 @@ X = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
 def test_what_has_no_way_is_refused(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_a_generator_has_no_time_between():
+    with pytest.raises(TypeError, match="a generator makes samples in one step"):
+        time_at(Generated(Same()), 0.5)

@@ -122,8 +122,9 @@ def test_units_are_those_of_the_data():
     ],
 )
 def test_what_has_no_exact_posterior_is_refused(field, observation, error, words):
-    with pytest.raises(error, match=words):
-        exact_posterior(field, H, observation, NOISE)
+    for ask in (exact_posterior, log_evidence):
+        with pytest.raises(error, match=words):
+            ask(field, H, observation, NOISE)
 
 
 def test_what_is_seen_well_is_kept():
