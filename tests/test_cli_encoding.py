@@ -127,6 +127,16 @@ def test_images_of_bytes_are_scaled(edm, tmp_path):
         ),
         ("encode", np.full((2, 8, 8), np.nan), [], "got values that are NaN or infinite"),
         ("encode", np.zeros((2, 8, 8), "U2"), [], "this field moves numbers"),
+        (
+            "encode",
+            np.zeros((2, 8, 8), "c8"),
+            [],
+            "type complex64; this field moves numbers: floats or whole numbers",
+        ),
+        *(
+            (command, np.zeros((0, 1, 8, 8)), [], "got no rows, an array of shape (0, 1, 8, 8)")
+            for command in ("encode", "decode", "edit", "interpolate", "inpaint --mask half:left")
+        ),
         ("encode", np.zeros((2, 8, 8)), ["--out", "z.png"], "wanted a name that ends in .npz"),
         (
             "encode",
@@ -140,7 +150,8 @@ def test_images_of_bytes_are_scaled(edm, tmp_path):
 )
 def test_what_cannot_be_carried_is_refused(edm, tmp_path, capsys, command, array, given, message):
     np.save(tmp_path / "x.npy", array)
-    assert message in refused(capsys, command, edm, tmp_path / "x.npy", *given)
+    command, *more = command.split()
+    assert message in refused(capsys, command, edm, tmp_path / "x.npy", *more, *given)
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "interpolate", "edit"])

@@ -29,6 +29,13 @@ def nothing():
     return None
 
 
+wide = range
+
+
+def odd(event_shape):
+    height, width = event_shape
+
+
 def squares(event_shape):
     return operator(torch.square, event_shape)
 
@@ -88,6 +95,16 @@ def images(tmp_path):
             "restore",
             "--operator MINE:nothing --noise .1",
             ":nothing takes the arguments (); wanted a LinearOperator, or a function of the shape",
+        ),
+        (
+            "restore",
+            "--operator MINE:wide --noise .1",
+            ":wide failed for the shape (1, 8, 8) (TypeError: 'tuple' object cannot be",
+        ),
+        (
+            "restore",
+            "--operator MINE:odd --noise .1",
+            ":odd failed for the shape (1, 8, 8) (ValueError: too many values to unpack",
         ),
         ("restore", "--operator MINE:squares --noise .1", "got a function that is not linear"),
         ("restore", "--operator blur:1 --noise 0", "got --noise 0; wanted a number abov"),

@@ -14,7 +14,7 @@ from diffode import code
 from diffode.data.npy import load_arrays
 from diffode.fields.linear import LinearOperator
 from diffode.fields.operators import blur, downsample, mask, matrix
-from diffode.inputs import quoted
+from diffode.inputs import brief, quoted
 from diffode.options import suggest
 from diffode.rng import Rng
 
@@ -47,10 +47,24 @@ def operator_of(text: str, event: Shape, seed: int = 0) -> LinearOperator:
     made = code.run(place)
     if not isinstance(made, LinearOperator) and callable(made):
         _require_takes_a_shape(made, text)
-        made = made(event)
+        made = _made(made, event, text)
     if not isinstance(made, LinearOperator):
         raise TypeError(f"{text} is an object of type {type(made).__name__}; {_OF_CODE}")
     return made
+
+
+def _made(function: Callable[[Shape], object], event: Shape, text: str) -> object:
+    """What code makes of a shape.
+
+    Raises:
+        ValueError: it fails.
+    """
+    try:
+        return function(event)
+    except Exception as error:  # whatever a user's function raises
+        said = brief(f"{type(error).__name__}: {error}", 500)
+        said += f" in {place}" if (place := code.blamed(error)) else ""
+        raise ValueError(f"{text} failed for the shape {event} ({said}); {_OF_CODE}") from error
 
 
 def _require_takes_a_shape(made: Callable[..., object], text: str) -> None:

@@ -48,11 +48,7 @@ def read_points(
     try:
         array, target = arrays.read(path)
         array = _as_events(array, event_shape)
-        if array.shape[1:] != event_shape or not len(array) or array.dtype.kind not in "fiu":
-            raise ValueError(
-                f"got an array of {array.dtype} and shape {array.shape}; {wanted} of shape (rows, "
-                f"{', '.join(map(str, event_shape))})"
-            )
+        _require_rows(array, event_shape, wanted)
         x = _as_learned(array) if scaling is None else _unchanged(array, scaling)
         if finite and not bool(x.isfinite().all()):
             raise ValueError("got values that are NaN or infinite; drop those rows")
@@ -62,6 +58,19 @@ def read_points(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return x, y
+
+
+def _require_rows(array: Array, event_shape: tuple[int, ...], wanted: str) -> None:
+    """Refuse an array of another type, of another shape or of no rows."""
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"got an array of type {array.dtype}; {wanted}: floats or whole numbers")
+    if array.shape[1:] != event_shape:
+        raise ValueError(
+            f"got an array of shape {array.shape}; {wanted} of shape (rows, "
+            f"{', '.join(map(str, event_shape))})"
+        )
+    if not len(array):
+        raise ValueError(f"got no rows, an array of shape {array.shape}; give one at least")
 
 
 def _as_events(array: Array, event_shape: tuple[int, ...]) -> Array:

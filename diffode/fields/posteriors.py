@@ -45,10 +45,7 @@ def exact_posterior(
         ValueError: what does not fit, as for `conditioned`, more than one observation, or a data
             set with a bandwidth.
     """
-    if not isinstance(field, Mixture | Empirical):
-        raise TypeError(
-            f"got a {type(field).__name__}; the exact posterior is known for Mixture and Empirical"
-        )
+    _require_exact(field, "the exact posterior")
     seen = one_observation(field, operator, observation, noise)
     made = _mixture(field, seen) if isinstance(field, Mixture) else _empirical(field, seen)
     made.scaling = field.scaling
@@ -62,10 +59,20 @@ def log_evidence(
 
     Arguments:
         field, operator, observation, noise: as for `exact_posterior`.
+
+    Raises:
+        TypeError, ValueError: as for `exact_posterior`.
     """
+    _require_exact(field, "the evidence")
     seen = one_observation(field, operator, observation, noise)
     log = _mixture_fits(field, seen)[0] if isinstance(field, Mixture) else _fits(field, seen)
     return float(torch.logsumexp(field.log_weights + log, 0))
+
+
+def _require_exact(field: object, what: str) -> None:
+    """Refuse a field whose data's law is not stated."""
+    if not isinstance(field, Mixture | Empirical):
+        raise TypeError(f"got a {type(field).__name__}; {what} is known for Mixture and Empirical")
 
 
 def _mixture_fits(field: Mixture, seen: Observation) -> tuple[Tensor, Tensor, Tensor]:
