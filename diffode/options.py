@@ -150,7 +150,7 @@ def _of_kinds(model: type[BaseModel], error: ValidationError) -> str:
     """
     first = error.errors(include_url=False)[0]
     kinds = _kinds(model.model_fields[str(first["loc"][0])].annotation) if first["loc"] else []
-    if len(kinds) < 2:
+    if len(kinds) < 2 or first["type"] == "missing":
         return ""
     wanted = " or ".join(map(_wanted, kinds))
     return f"got {first['loc'][0]}={quoted(first['input'])}; wanted {wanted}"

@@ -166,3 +166,10 @@ def test_kinds_are_those_of_the_signature(options, message):
 
     with pytest.raises(ValueError, match=re.escape(f"it: got {message}")):
         validate("it", options, stated, more)
+
+
+def test_an_option_of_two_kinds_that_is_not_given_is_missing():
+    def needs(*, k: int | Literal["all"]) -> None: ...
+
+    with pytest.raises(ValueError, match="it: k is missing"):
+        validate("it", {}, needs)
