@@ -174,7 +174,7 @@ def as_counts(values: object, name: str, fewest: int | None = None) -> list[int]
     Raises:
         TypeError, ValueError: as for `as_count`.
     """
-    several = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    several = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
     return [as_count(value, name, fewest) for value in (values if several else [values])]  # type: ignore[attr-defined]
 
 

@@ -85,7 +85,6 @@ class Conditioned(Wrapped):
             )
         super().__init__(field)
         self.operator, target, self.observation_noise = observation
-        self._guidance = _guidance(field)
         self.method, self._units = _as_method(method, self.operator), field.scaling
         self.register_buffer("target", target)
         self.gram = self.operator.gram()
@@ -109,12 +108,6 @@ class Conditioned(Wrapped):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], given the observation."""
-        if self._guidance > 1:
-            warn(
-                f"got guidance of weight {self._guidance:g} inside of conditioned(), where the "
-                "observation may push points away from it; put guidance around what is "
-                f"conditioned: classifier_free(conditioned(field, ...), {self._guidance:g})"
-            )
         x = self.as_state(x)
         alpha, sigma = (expand_like(v, x) for v in self.level(t, x))
         x0, n, pull, _ = self.conditional(x, t, y)
@@ -208,8 +201,8 @@ def conditioned(
 
     Arguments:
         field: an affine field of normal or Student-t noise, guided or conditioned ones too. One
-            that is guided with a weight above 1 is warned of when it moves points: guidance
-            belongs around what this returns.
+            that is guided with a weight above 1 is warned of: guidance belongs around what this
+            returns.
         operator: H, see `diffode.fields.operators`.
         observation: y in the units of the data, shape (\*observed) for all rows or (B,
             \*observed), one for each of B rows: no other number of them is sampled.
@@ -227,6 +220,12 @@ def conditioned(
     """
     require_affine(field)
     seen = observed(field, operator, observation, noise)
+    if (weight := _guidance(field)) > 1:
+        warn(
+            f"got guidance of weight {weight:g} inside of conditioned(), where the observation "
+            "may push points away from it; put guidance around what is conditioned: "
+            f"classifier_free(conditioned(field, ...), {weight:g})"
+        )
     return around_plane_form(field, lambda inner: Conditioned(inner, seen, method))
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from diffode.data.scaling import data_units
 from diffode.doors import Numbers, as_count
 from diffode.fields.base import AffineField, expand_like
-from diffode.fields.conditioning import Conditional, Conditioned, Method, conditioned
+from diffode.fields.conditioning import Conditional, Conditioned, Method
 from diffode.fields.guidance import require_affine
 from diffode.fields.linear import LinearOperator
 from diffode.fields.observations import one_observation
@@ -121,9 +121,8 @@ def twisted(
     n, rng = as_count(n, "n", 1), Rng(as_count(seed, "seed"))
     size = n if particles is None else as_count(particles, "particles", 1)
     runs = -(-n // size)
-    one_observation(field, operator, observation, noise)  # refuses several
-    given = conditioned(field, operator, observation, noise, method)
-    assert isinstance(given, Conditioned)  # no PoissonField, whose noise is Student-t
+    seen = one_observation(field, operator, observation, noise)
+    given = Conditioned(field, seen, method)
     times = times_for(field, Ancestral(), nfe, steps, grid, "denoise")
     labels = field.as_labels(y, runs * size)
     if labels is not None:

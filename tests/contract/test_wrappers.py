@@ -232,9 +232,9 @@ def test_an_error_budget_of_a_field_guided_to_labels_says_why_there_is_none():
 
 def test_a_field_around_guidance_is_given_an_observation():
     seen = mask(torch.tensor([True, False, False]))
-    field = conditioned(WRAPPERS["guided"], seen, torch.ones(4, 1), 0.3)
     with pytest.warns(DiffodeWarning, match="put guidance around what is conditioned"):
-        drawn = sample(field, 4, nfe=10, y=Y)
+        field = conditioned(WRAPPERS["guided"], seen, torch.ones(4, 1), 0.3)
+    drawn = sample(field, 4, nfe=10, y=Y)
     assert drawn.x.isfinite().all() and drawn.network_calls == 4 * drawn.nfe
 
 
