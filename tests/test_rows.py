@@ -10,10 +10,12 @@ from diffode.cli.likelihood import _points
 from diffode.data import load
 from diffode.data.base import Dataset
 from diffode.data.rows import held_out, some_rows
+from diffode.fields import Field
 from diffode.likelihood.dequantisation import quantisation_of
 from diffode.metrics import bandwidth, floor
 from diffode.metrics.panel import Panel
 from diffode.rng import Rng
+from diffode.runs.targets import Target
 from diffode.viz.points import principal_axes
 
 SIZES = (1200, 900, 600, 250, 50)
@@ -91,8 +93,9 @@ def test_reference_and_floor_of_a_labelled_run_have_the_classes_shares(ordered, 
 def test_the_likelihood_is_measured_on_points_of_all_classes(ordered, data):
     def drawn(seed, classes):
         asked = SimpleNamespace(data=data, n=30, seed=seed)
-        field = SimpleNamespace(scaling=None, event_shape=ordered.event_shape)
-        return _points(ordered, asked, SimpleNamespace(classes=classes, field=field))
+        field = Field()
+        field.event_shape, field.unconditional = ordered.event_shape, classes is None
+        return _points(ordered, asked, Target("run", field, classes))
 
     x, y, rows = drawn(0, 5)
     assert len(x) == 30 and shares(y, 30) < 1
