@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from diffode.data.scaling import require_units
@@ -67,7 +68,9 @@ def known_to(classifier: nn.Module, field: AffineField) -> int:
     stated = getattr(classifier, "classes", None)
     if stated is not None:
         return int(stated)
-    u = field.moments[0].new_zeros(1, *field.event_shape)
+    weight = next(classifier.parameters(), None)  # in whose type it takes points
+    dtype = torch.float32 if weight is None else weight.dtype
+    u = torch.zeros(1, *field.event_shape, dtype=dtype, device=field.device)
     return answer(classifier, u, u.new_ones(1), field.noise)[0].shape[1]
 
 

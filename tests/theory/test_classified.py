@@ -275,6 +275,16 @@ def test_a_class_that_is_nearly_sure_is_led_nowhere_by_a_wrong_slope():
     assert float(gap.norm(dim=1).max()) < 0.02
 
 
+def test_a_classifier_of_unstated_classes_is_asked_in_its_own_precision():
+    class Unstated(torch.nn.Linear):
+        def forward(self, u, rho):
+            return super().forward(u)
+
+    guided = classifier_guided(exact(), Unstated(3, 2))  # in single precision
+    assert guided.mean.dtype == torch.float64 and guided.classes == 2
+    assert sample(guided, 3, nfe=4, y=1).x.isfinite().all()
+
+
 def test_a_label_that_a_classifier_of_unstated_classes_does_not_know_is_refused():
     class Unstated(torch.nn.Module):
         def forward(self, u, rho):
