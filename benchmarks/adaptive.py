@@ -39,7 +39,7 @@ from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.solvers import Solution, Solver, get_solver
 from diffode.solvers.adaptive import METHODS, Adaptive
-from diffode.solvers.base import CountedField
+from diffode.solvers.counted import CountedField
 from diffode.solvers.ode import ADAPTIVE_RK
 
 ROWS = 256

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -143,8 +144,8 @@ def as_times(times: Numbers, like: Tensor) -> Tensor:
     t = times if isinstance(times, Tensor) else _real(times, "times")
     if t.ndim == 1 and len(t) > 1 and not t.is_complex():
         t = t.to(like.device, torch.float64)
-        steps = t.diff()
-        if bool((steps * steps[0] > 0).all()):
+        steps = [b - a for a, b in pairwise(t.tolist())]
+        if all(step * steps[0] > 0 for step in steps):
             return t
     raise ValueError("times must be at least two, strictly increasing or decreasing")
 

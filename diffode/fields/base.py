@@ -13,6 +13,7 @@ Whole numbers as x or y are converted, other shapes refused (`diffode.doors`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,9 @@ def expand_like(t: Tensor, like: Tensor) -> Tensor:
     """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``."""
     t = t.to(like)
     return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
+
+
+PosteriorAt = Callable[[int, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class SamplingDefaults(NamedTuple):
@@ -233,6 +237,10 @@ class AffineField(Field):
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], each (B, *event)."""
         raise unwritten(self, "posterior")
+
+    def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt | None:
+        """What `diffode.fields.along` returns; None where nothing can be computed beforehand."""
+        return None
 
     def denoise(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The conditional mean of the data, E[x_0 | x_t = x]."""

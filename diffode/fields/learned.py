@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_state, as_time
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.along import states_with
+from diffode.fields.base import AffineField, PosteriorAt, expand_like
 from diffode.fields.precond import Coefficients, Prediction
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
@@ -78,30 +79,74 @@ class Learned(AffineField):
         alpha, sigma = self.level(t, x)
         u = x - expand_like(alpha, x) * self.mean.to(x)
         c = self.prediction.coefficients(u, alpha, sigma, t)
-        dtype = next(self.network.parameters()).dtype
-        answer = self.network(
-            (expand_like(c.in_, u) * u).to(dtype),
-            self._told(c.cond, flipped).to(torch.promote_types(dtype, torch.float32)),
-            y,
-        )
-        out, extra = _checked(answer, u, self.prediction.extra)
+        told = self._told(c.cond, flipped)
+        out, extra = self._answer((expand_like(c.in_, u) * u).to(self._dtype), told, y)
         return Output(out, extra, u, alpha, sigma, c)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
 
     def _told(self, cond: Tensor, flipped: Tensor | None) -> Tensor:
         """The conditioning numbers (B, k), and whether x is mirrored where that is told."""
+        cond = cond.to(torch.promote_types(self._dtype, torch.float32))
         if not self.flip_label:
             return cond
         column = torch.zeros_like(cond[:, :1]) if flipped is None else flipped[:, None].to(cond)
         return torch.cat((cond, column), 1)
 
+    def _answer(
+        self, scaled: Tensor, told: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The network's output and scalars."""
+        return _checked(self.network(scaled, told, y), scaled, self.prediction.extra)
+
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x] by the network."""
-        o = self.output(x, t, y)
-        extra = None if o.extra is None else o.extra.to(o.u)
-        x0, n = self.prediction.decode(o.u, o.out.to(o.u), extra, o.coefficients, o.sigma)
-        return x0 + self.mean.to(o.u), n
+        return self._decoded(*self.output(x, t, y))
+
+    def _decoded(
+        self,
+        out: Tensor,
+        extra: Tensor | None,
+        u: Tensor,
+        alpha: Tensor,
+        sigma: Tensor,
+        coefficients: Coefficients,
+    ) -> tuple[Tensor, Tensor]:
+        """What the parts of an `Output` say of data and noise."""
+        extra = None if extra is None else extra.to(u)
+        x0, n = self.prediction.decode(u, out.to(u), extra, coefficients, sigma)
+        return x0 + self.mean.to(u), n
+
+    def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt | None:
+        """The posterior at known times, their levels and coefficients computed all at once."""
+        own = states_with(self.prediction, "by_level", {"coefficients"})
+        if not (own and self.prediction.by_level):
+            return None
+        rows = self.mean.expand(len(times), *self.event_shape)
+        alpha, sigma = self.level(times, rows)
+        c = self.prediction.coefficients(rows, alpha, sigma, times)
+        told = self._told(c.cond, None)[:, None].expand(-1, len(like), -1)
+        numbers = alpha, sigma, c.skip, c.out, c.in_, c.noise_skip, c.noise_out
+        split = [v.to(like).unbind() for v in numbers]
+        known = [
+            (a, s, Coefficients(skip, out, in_, cond, noise_skip, noise_out))
+            for a, s, skip, out, in_, noise_skip, noise_out, cond in zip(
+                *split, told.unbind(), strict=True
+            )
+        ]
+        mean, dtype = self.mean.to(like), self._dtype
+
+        def posterior(k: int, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+            alpha, sigma, c = known[k]
+            u = x - alpha * mean
+            out, extra = self._answer((c.in_ * u).to(dtype), c.cond, y)
+            return self._decoded(out, extra, u, alpha, sigma, c)
+
+        return posterior
 
     def residual(
         self,

@@ -47,10 +47,13 @@ class Prediction(Tables):
     Attributes:
         conditions: how many numbers the network is told about the noise level, k.
         extra: how many scalar outputs the network has beside the event.
+        by_level: whether the coefficients are the same for all u, so that those of a solver's
+            times can be computed at once. A class says so where it writes ``coefficients``.
     """
 
     conditions = 1
     extra = 0
+    by_level = False
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
@@ -60,8 +63,9 @@ class Prediction(Tables):
         self, u: Tensor, out: Tensor, extra: Tensor | None, c: Coefficients, sigma: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The centred data estimate and the noise estimate from the network's output."""
-        x0 = expand_like(c.skip, u) * u + expand_like(c.out, u) * out
-        return x0, expand_like(c.noise_skip, u) * u + expand_like(c.noise_out, u) * out
+        x0 = torch.addcmul(expand_like(c.skip, u) * u, expand_like(c.out, u), out)
+        n = torch.addcmul(expand_like(c.noise_skip, u) * u, expand_like(c.noise_out, u), out)
+        return x0, n
 
     def target(
         self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
@@ -77,6 +81,8 @@ class Prediction(Tables):
 
 class NoisePrediction(Prediction):
     r"""The output is :math:`E[n | x]` (DDPM, VP): :math:`x_0 = (u - \sigma F) / \alpha`."""
+
+    by_level = True
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
@@ -94,6 +100,8 @@ class NoisePrediction(Prediction):
 class DataPrediction(Prediction):
     r"""The output is :math:`E[x_0 | x] - m`: for schedules whose sigma stays above 0."""
 
+    by_level = True
+
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
@@ -107,6 +115,8 @@ class VPrediction(Prediction):
 
     Reference: Salimans and Ho (2022), https://arxiv.org/abs/2202.00512, appendix D.
     """
+
+    by_level = True
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
@@ -128,6 +138,8 @@ class VelocityPrediction(Prediction):
 
     Reference: Liu et al. (2023), https://arxiv.org/abs/2209.03003, eq. 1.
     """
+
+    by_level = True
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
@@ -155,6 +167,8 @@ class KarrasPrediction(Prediction):
     Arguments:
         std: the data's rms standard deviation s (the paper's sigma_data).
     """
+
+    by_level = True
 
     def __init__(self, std: float) -> None:
         super().__init__()

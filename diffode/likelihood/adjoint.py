@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import Field
-from diffode.solvers.base import CountedField, Solution, Solver
+from diffode.solvers.base import Solution, Solver
 from diffode.solvers.builtin import ADAPTIVE_RK
+from diffode.solvers.counted import CountedField
 from diffode.solvers.ode import TorchDiffEq, Watched
 
 Gradient = Literal["direct", "adjoint", "none"]

@@ -14,13 +14,14 @@ from diffode.options import require_takes, validate
 from diffode.solvers import builtin  # it registers diffode's own
 
 if TYPE_CHECKING:
-    from diffode.solvers.base import CountedField, Solution, Solver
+    from diffode.solvers.base import Solution, Solver
+    from diffode.solvers.counted import CountedField
     from diffode.solvers.grids import grid
 
 __all__ = ["CountedField", "Solution", "Solver", "get_solver", "grid", "names"]
 
 DEFAULT = "trig"
-_HOMES = {"CountedField": "base", "Solution": "base", "Solver": "base", "grid": "grids"}
+_HOMES = {"CountedField": "counted", "Solution": "base", "Solver": "base", "grid": "grids"}
 
 
 def names() -> list[str]:

@@ -33,7 +33,8 @@ from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
 from diffode.options import Count, Positive
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import Solver
+from diffode.solvers.counted import CountedField
 from diffode.solvers.status import DONE, LOST, MOST_NFE, SPENT, finite
 from diffode.solvers.tableaus import DOPRI5, TSIT5
 

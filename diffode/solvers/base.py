@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from diffode.fields.base import AffineField, Field, Latent
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
 from diffode.rng import Rng
+from diffode.solvers.counted import CountedField
 from diffode.solvers.status import shortfall, with_lost
 
 Final = Literal["denoise", "none"]
@@ -67,70 +67,6 @@ class Solution:
     def shortfall(self, what: str = "rows") -> str:
         """One line on the rows that did not reach their end; empty where all did."""
         return shortfall(self.status, self.nfe_per_row, what)
-
-
-class Level(NamedTuple):
-    """A noise level: alpha and sigma."""
-
-    alpha: float
-    sigma: float
-
-    @property
-    def rho(self) -> float:
-        """The noise-to-signal ratio, infinite where alpha is 0."""
-        return self.sigma / self.alpha if self.alpha else math.inf
-
-
-class CountedField:
-    """A field seen by a solver: labels bound, evaluations counted.
-
-    Attributes:
-        to_zero_noise: whether the last step shall end at the data itself, where sigma is 0.
-        nfe: evaluations so far.
-        network_calls: calls of the network in them.
-        nfe_per_row, status: set by a solver whose rows may stop, each of shape (B,).
-        at: the time that each row is at, in the clock integrated in, shape (B,): set before a
-            state is yielded by a solver whose rows may have stopped; None where all are at the
-            time asked for.
-    """
-
-    nfe_per_row: Tensor | None = None
-    status: Tensor | None = None
-    at: Tensor | None = None
-
-    def __init__(self, field: Field, y: Tensor | None, to_zero_noise: bool = False) -> None:
-        self.field, self.y, self.to_zero_noise = field, y, to_zero_noise
-        self.nfe = self.network_calls = 0
-
-    def rows(self, index: Tensor) -> CountedField:
-        """The same for these rows of the batch, counting anew."""
-        return CountedField(self.field.rows(index), None if self.y is None else self.y[index])
-
-    def counting_on(self, other: CountedField) -> Self:
-        """Itself, with the counts of another."""
-        self.nfe, self.network_calls = other.nfe, other.network_calls
-        return self
-
-    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
-        """The field's velocity: one evaluation."""
-        self._count(t)
-        return self.field.velocity(x, t, self.y)
-
-    def posterior(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The field's conditional means of data and noise: one evaluation."""
-        assert isinstance(self.field, AffineField)  # by Solver.check
-        self._count(t)
-        return self.field.posterior(x, t, self.y)
-
-    def _count(self, t: Tensor) -> None:
-        self.nfe += 1
-        self.network_calls += self.field.calls_at(t)
-
-    def level(self, t: Tensor) -> Level:
-        """The noise level at time t, no evaluation."""
-        assert isinstance(self.field, AffineField)
-        schedule = self.field.schedule
-        return Level(float(schedule.alpha(t)), float(schedule.sigma(t)))
 
 
 class Solver:
@@ -217,7 +153,7 @@ class Solver:
         other = _on_clock(field, self.clock)
         clock = times if other is None else other.times(times)
         state = x if other is None else other.to_state(x, times[0])
-        f = CountedField(field if other is None else other, y, to_zero_noise)
+        f = CountedField(field if other is None else other, y, to_zero_noise, clock)
         kept = [(state, clock[0])]
         for t, last in zip(clock[1:], self.states(f, state, clock, rng or Rng()), strict=True):
             now = (last, t if f.at is None else f.at)

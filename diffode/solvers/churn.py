@@ -13,7 +13,7 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.options import Positive
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField
+from diffode.solvers.counted import CountedField
 from diffode.solvers.reverse import INVISIBLE, StochasticSolver
 
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
@@ -75,7 +75,7 @@ class Churn(StochasticSolver):
         schedule = f.field.schedule
         most = float(schedule.rho(times.new_tensor(f.field.span[0])))
         gamma = min(self.s_churn / (len(times) - 1), _MOST)
-        for k, (a, b) in enumerate(pairwise(self.levels(f, times))):
+        for k, (a, b) in enumerate(pairwise(self.levels(f))):
             t = times[k]
             raised = min((1 + gamma) * a.rho, most)
             if self.s_min <= a.rho <= self.s_max and raised > a.rho:
@@ -88,6 +88,6 @@ class Churn(StochasticSolver):
             x0, n = f.posterior(x, t)
             x = b.alpha * x0 + b.sigma * n
             if a.rho <= INVISIBLE and b.sigma > 0:
-                _, n_next = f.posterior(x, times[k + 1])
+                _, n_next = f.posterior_at(x, k + 1)
                 x = x + (b.alpha * (b.rho - a.rho) / 2) * (n_next - n)
             yield x

@@ -11,7 +11,8 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.options import Finite
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import Solver
+from diffode.solvers.counted import CountedField
 
 
 class DDIM(Solver):
@@ -44,10 +45,8 @@ class DDIM(Solver):
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
-        for k, (t, t_next) in enumerate(pairwise(times)):
-            x0, n = f.posterior(x, t)
-            alpha, sigma = f.level(t)
-            alpha_next, sigma_next = f.level(t_next)
+        for k, ((alpha, sigma), (alpha_next, sigma_next)) in enumerate(pairwise(f.levels)):
+            x0, n = f.posterior_at(x, k)
             if self.eta:
                 ratio = min(1.0, sigma_next * alpha / (sigma * alpha_next))  # encoding adds none
                 fresh = self.eta * sigma_next * math.sqrt(1 - ratio**2)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 
 from torch import Tensor
 
@@ -20,7 +19,8 @@ from diffode.fields.covariance import Covariance
 from diffode.fields.linear import LinearOperator
 from diffode.fields.observations import one_observation
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import Solver
+from diffode.solvers.counted import CountedField
 
 
 class DPS(Solver):
@@ -62,14 +62,14 @@ class DPS(Solver):
         assert isinstance(field, AffineField)  # by Solver.check
         seen = one_observation(field, self.operator, self.observation, 1.0)
         width = 1.0 if field.scaling is None else float(field.scaling.width.square().mean().sqrt())
-        for k, (t, t_next) in enumerate(pairwise(times)):
+        for k, t in enumerate(times[:-1]):
             x0, n, covariance = Covariance.at(field, x, t, f.y)
             f.nfe += 1
             f.network_calls += 2 * field.calls_per_evaluation  # all, under differentiation
             rest = seen.target - seen.operator(x0.double())
             length = rest.flatten(1).norm(dim=1).clamp_min(1e-12)
             uphill = covariance.product(seen.operator.adjoint(rest / expand_like(length, rest)))
-            now, later = f.level(t), f.level(t_next)
+            now, later = f.levels[k], f.levels[k + 1]
             size = math.hypot(*now) * math.hypot(*later) * self.step / width
             r = later.sigma * now.alpha / (now.sigma * later.alpha)
             z = rng.at(k).normal("ddim", x.shape, x.dtype, x.device)  # as without y

@@ -10,8 +10,9 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
+from diffode.solvers.coefficients import MultistepRule
 from diffode.solvers.forms import Form, Variable
-from diffode.solvers.multistep import Multistep, MultistepRule
+from diffode.solvers.multistep import Multistep
 
 Order3 = Annotated[int, Ge(1), Le(3)]
 Order4 = Annotated[int, Ge(1), Le(4)]

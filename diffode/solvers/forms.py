@@ -177,10 +177,11 @@ class NodesByValue:
     @classmethod
     def of(cls, nodes: Nodes) -> NodesByValue:
         """The key of these nodes."""
-        with np.errstate(invalid="ignore"):
-            at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))
-            arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, *nodes.slope
-            arrays = *arrays, nodes.u(at), nodes.u(nodes.clock), np.asarray(nodes.std)
+        arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, np.asarray(nodes.std)
+        if nodes.form == "velocity" or nodes.variable == "time":  # these ask the schedule more
+            with np.errstate(invalid="ignore"):
+                at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))
+                arrays = *arrays, *nodes.slope, nodes.u(at), nodes.u(nodes.clock)
         return cls(tuple(a.tobytes() for a in arrays), nodes)
 
 

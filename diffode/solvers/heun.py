@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffode.fields.reschedule import Clock
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import Solver
+from diffode.solvers.counted import CountedField
 
 
 class Heun(Solver):

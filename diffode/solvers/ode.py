@@ -13,8 +13,9 @@ from diffode.fields.reschedule import Clock
 from diffode.inputs import quoted
 from diffode.options import Count, Positive
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Solver
+from diffode.solvers.base import Solver
 from diffode.solvers.builtin import ADAMS, ADAPTIVE_RK, FIXED, METHODS
+from diffode.solvers.counted import CountedField
 from diffode.solvers.status import MOST_NFE, SPENT
 
 _SCALE = {  # of the tolerances: the pair's difference is a 256th of a Heun-Euler pair's;

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.options import Finite
-from diffode.solvers.base import CountedField, Level, Solver
+from diffode.solvers.base import Solver
 from diffode.solvers.brownian import BrownianPath
+from diffode.solvers.counted import CountedField, Level
 
 INVISIBLE = 999.0  # above this rho a state does not show the data: the conditional means stand
 
@@ -37,22 +38,18 @@ class StochasticSolver(Solver):
 
     needs, normal_only, grid = AffineField, True, "f1.5"
 
-    def levels(self, f: CountedField, times: Tensor) -> list[Level]:
+    def levels(self, f: CountedField) -> list[Level]:
         """Alpha and sigma at the times.
 
         Raises:
             ValueError: rho does not fall along them, where the reverse process is not defined.
         """
-        assert isinstance(f.field, AffineField)  # by Solver.check
-        schedule = f.field.schedule
-        pairs = zip(schedule.alpha(times).tolist(), schedule.sigma(times).tolist(), strict=True)
-        levels = [Level(*pair) for pair in pairs]
-        if self.normal_only and not all(a.rho > b.rho for a, b in pairwise(levels)):
+        if self.normal_only and not all(a.rho > b.rho for a, b in pairwise(f.levels)):
             raise ValueError(
                 f"{self.name} removes noise, from large sigma/alpha to small; "
                 "encode with a solver that adds none, such as heun"
             )
-        return levels
+        return f.levels
 
 
 class ReverseProcess(StochasticSolver):

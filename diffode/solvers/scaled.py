@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField
-from diffode.solvers.multistep import Multistep, MultistepRule, StepCoefficients, Update, walk
+from diffode.solvers.coefficients import MultistepRule, StepCoefficients
+from diffode.solvers.counted import CountedField
+from diffode.solvers.multistep import Multistep, walk
 
 
 class Scaled(Multistep):
@@ -46,19 +46,14 @@ class Scaled(Multistep):
             raise ValueError(
                 f"got {len(times) - 1} steps for weights fitted to {len(self.scales)} steps"
             )
-        rows = zip(self.coefficients(f, times), self.scales, strict=True)
+        rows = zip(self.coefficients(f, x, times), self.scales, strict=True)
         steps = [_scaled(step, factors) for step, factors in rows]
         mean = f.field.moments[0].to(x)
-        yield from walk(f, x, list(times[:-1]), steps, mean)
+        yield from walk(f.posterior_at, x, steps, mean)
 
 
 def _scaled(step: StepCoefficients, factors: Sequence[float | Tensor]) -> StepCoefficients:
     if step.go is None:
         return step
-    go = step.go
-    weights = [w * c for w, c in zip(go.weights, factors, strict=False)]
-    if any(isinstance(w, Tensor) for w in weights):  # then all are, for one way to combine them
-        weights = [torch.as_tensor(w, dtype=torch.float64) for w in weights]
-        keep, mean = (torch.tensor(v, dtype=torch.float64) for v in (go.keep, go.mean))
-        return replace(step, go=Update(keep, mean, weights))
-    return replace(step, go=Update(go.keep, go.mean, weights))
+    weights = [(w * c).to(w) for w, c in zip(step.go.weights, factors, strict=False)]
+    return replace(step, go=replace(step.go, weights=weights))

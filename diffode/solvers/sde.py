@@ -13,8 +13,8 @@ from diffode.fields.base import AffineField
 from diffode.fields.reschedule import Clock
 from diffode.options import Count, Finite, Positive
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
+from diffode.solvers.counted import CountedField
 from diffode.solvers.reverse import INVISIBLE, ReverseProcess, StochasticSolver, noised
 
 
@@ -53,8 +53,8 @@ class EulerMaruyama(ReverseProcess):
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
         _, _, d_alpha, d_sigma = (r.tolist() for r in f.field.schedule.rates(times))
         steps = times.diff().tolist()
-        for k, (a, b) in enumerate(pairwise(self.levels(f, times))):
-            x0, n = f.posterior(x, times[k])
+        for k, (a, b) in enumerate(pairwise(self.levels(f))):
+            x0, n = f.posterior_at(x, k)
             if a.rho > INVISIBLE:
                 x = noised(x0, n, a, b, self.eta, path)
             else:
@@ -102,8 +102,8 @@ class PredictorCorrector(StochasticSolver):
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
-        for k, (a, b) in enumerate(pairwise(self.levels(f, times))):
-            x0, n = f.posterior(x, times[k])
+        for k, (a, b) in enumerate(pairwise(self.levels(f))):
+            x0, n = f.posterior_at(x, k)
             if a.rho > INVISIBLE:
                 x = noised(x0, n, a, b, 1.0, path)
             else:
@@ -111,7 +111,7 @@ class PredictorCorrector(StochasticSolver):
                 x = b.alpha * x0 + (b.sigma * b.rho / a.rho) * n
                 x = x + spread * path.fresh(a.rho, b.rho)
             for j in range(self.corrections):
-                _, n = f.posterior(x, times[k + 1])
+                _, n = f.posterior_at(x, k + 1)
                 z = rng.at(k).normal(f"langevin/{j}", x.shape, x.dtype, x.device)
                 x = x - (2 * self.snr**2 * b.sigma) * n + (2 * self.snr * b.sigma) * z
             yield x

@@ -14,8 +14,8 @@ from torch import Tensor
 from diffode.fields.base import AffineField
 from diffode.options import Finite
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
+from diffode.solvers.counted import CountedField
 from diffode.solvers.reverse import ReverseProcess
 
 _NODES, _WEIGHTS = (v.tolist() for v in np.polynomial.legendre.leggauss(16))
@@ -65,7 +65,7 @@ class TrigSDE(ReverseProcess):
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         std = f.field.moments[1]
-        levels = self.levels(f, times)
+        levels = self.levels(f)
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
         angles = times.tolist()
         before: Tensor | None = None

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from diffode.fields.base import AffineField
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField, Level, Solver
+from diffode.solvers.base import Solver
+from diffode.solvers.counted import CountedField, Level
 
 _STAGES: dict[int, tuple[float, ...]] = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from diffode.options import Finite
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField
 from diffode.solvers.brownian import BrownianPath
+from diffode.solvers.counted import CountedField
 from diffode.solvers.ddim import DDIM
 from diffode.solvers.reverse import ReverseProcess, log_ratio, noised
 
@@ -77,8 +77,8 @@ class SDEDPMpp(ReverseProcess):
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
         before: Tensor | None = None
         h_before = math.inf
-        for k, (a, b) in enumerate(pairwise(self.levels(f, times))):
-            x0, n = f.posterior(x, times[k])
+        for k, (a, b) in enumerate(pairwise(self.levels(f))):
+            x0, n = f.posterior_at(x, k)
             h = -log_ratio(a, b)
             x = noised(x0, n, a, b, self.eta, path)
             if self.order == 2 and before is not None and math.isfinite(h / h_before):

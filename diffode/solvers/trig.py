@@ -29,10 +29,11 @@ from torch import Tensor
 from diffode.fields.base import AffineField, expand_like
 from diffode.priors import is_student
 from diffode.rng import Rng
-from diffode.solvers.base import CountedField
+from diffode.solvers.coefficients import MultistepRule, table
+from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes
 from diffode.solvers.grids import SPACINGS
-from diffode.solvers.multistep import Multistep, MultistepRule, table, walk
+from diffode.solvers.multistep import Multistep, walk
 
 DAMPING = 3.0
 
@@ -100,8 +101,8 @@ class Trig(Multistep):
         time, a, b = (v.cpu().numpy() for v in (t, alpha, sigma))
         nodes = Nodes(time, a, b, std, schedule, rule.form, rule.variable)
         scale = stretch.cpu()
-        steps = [
-            replace(step, n=step.n / scale, level=(step.level[0], step.level[1] / scale))
-            for step in table(rule, nodes)
-        ]
-        yield from walk(f, x, list(t[:-1]), steps, mean.to(x))
+        steps = []
+        for step in table(rule, nodes):
+            n, level = None if step.n is None else step.n / scale, step.level
+            steps.append(replace(step, n=n, level=(level[0], level[1] / scale)).to(x))
+        yield from walk(lambda x, k: f.posterior(x, t[k]), x, steps, mean.to(x))

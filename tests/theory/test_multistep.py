@@ -12,8 +12,8 @@ from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.sampling.drawing import sample
 from diffode.solvers import get_solver, grid
+from diffode.solvers.coefficients import MultistepRule
 from diffode.solvers.forms import Nodes, interpolatory
-from diffode.solvers.multistep import MultistepRule
 
 # ------------------------------------------------------------------------------------- identities
 

@@ -13,9 +13,9 @@ from diffode.analysis import convergence
 from diffode.fields import VE, VP, Cosine, Karras, Mixture, Rectified, SubVP
 from diffode.priors import StudentT
 from diffode.solvers import get_solver
-from diffode.solvers.base import CountedField
+from diffode.solvers.coefficients import table
 from diffode.solvers.forms import Nodes
-from diffode.solvers.multistep import table, walk
+from diffode.solvers.multistep import walk
 from tests.quick import quick
 
 SCHEDULES = [VP(), SubVP(), VE(0.002, 80.0), Karras(), Rectified(), Cosine()]
@@ -82,9 +82,12 @@ def filled(solver, schedule, steps, noise=None, fine=320):
     plan, past = table(method, nodes), []
     for k in range(start):
         x0, n = field.posterior(alpha[k] * y[k], times[k])
-        past.insert(0, plan[k].x0 * x0 + plan[k].n * n)
-    f = CountedField(field, None)
-    *_, x = walk(f, alpha[start] * y[start], list(times[start:-1]), plan[start:], mean, past)
+        past.insert(0, (plan[k].x0 or 0) * x0 + (plan[k].n or 0) * n)
+
+    def posterior(x, k):
+        return field.posterior(x, times[start + k])
+
+    *_, x = walk(posterior, alpha[start] * y[start], plan[start:], mean, past)
     return float((x / alpha[-1] - y[-1]).abs().max())
 
 

@@ -1,0 +1,103 @@
+"""A field as a solver sees it: labels bound, evaluations counted, its times known beforehand."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import NamedTuple, Self
+
+from torch import Tensor
+
+from diffode.fields.along import posterior_along
+from diffode.fields.base import AffineField, Field, PosteriorAt
+
+
+class Level(NamedTuple):
+    """A noise level: alpha and sigma."""
+
+    alpha: float
+    sigma: float
+
+    @property
+    def rho(self) -> float:
+        """The noise-to-signal ratio, infinite where alpha is 0."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+
+class CountedField:
+    """A field seen by a solver: labels bound, evaluations counted.
+
+    Attributes:
+        times: of the solve, if they are known beforehand.
+        to_zero_noise: whether the last step shall end at the data itself, where sigma is 0.
+        nfe: evaluations so far.
+        network_calls: calls of the network in them.
+        nfe_per_row, status: set by a solver whose rows may stop, each of shape (B,).
+        at: the time that each row is at, in the clock integrated in, shape (B,): set before a
+            state is yielded by a solver whose rows may have stopped; None where all are at the
+            time asked for.
+    """
+
+    nfe_per_row: Tensor | None = None
+    status: Tensor | None = None
+    at: Tensor | None = None
+
+    def __init__(
+        self,
+        field: Field,
+        y: Tensor | None,
+        to_zero_noise: bool = False,
+        times: Tensor | None = None,
+    ) -> None:
+        self.field, self.y, self.to_zero_noise, self.times = field, y, to_zero_noise, times
+        self.nfe = self.network_calls = 0
+        self._along: PosteriorAt | None = None
+        self._calls: list[int] = []
+
+    def rows(self, index: Tensor) -> CountedField:
+        """The same for these rows of the batch, counting anew."""
+        return CountedField(self.field.rows(index), None if self.y is None else self.y[index])
+
+    def counting_on(self, other: CountedField) -> Self:
+        """Itself, with the counts of another."""
+        self.nfe, self.network_calls = other.nfe, other.network_calls
+        return self
+
+    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """The field's velocity: one evaluation."""
+        self._count(t)
+        return self.field.velocity(x, t, self.y)
+
+    def posterior(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The field's conditional means of data and noise: one evaluation."""
+        assert isinstance(self.field, AffineField)  # by Solver.check
+        self._count(t)
+        return self.field.posterior(x, t, self.y)
+
+    def posterior_at(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The same at the k-th of the times, for which much is computed beforehand."""
+        if self._along is None:
+            assert isinstance(self.field, AffineField) and self.times is not None
+            self._along = posterior_along(self.field, self.times, x)
+            self._calls = [self.field.calls_at(t) for t in self.times]
+        self.nfe += 1
+        self.network_calls += self._calls[k]
+        return self._along(k, x, self.y)
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The noise level at each of the times, no evaluation."""
+        assert isinstance(self.field, AffineField) and self.times is not None
+        schedule = self.field.schedule
+        alpha, sigma = schedule.alpha(self.times).tolist(), schedule.sigma(self.times).tolist()
+        return [Level(*pair) for pair in zip(alpha, sigma, strict=True)]
+
+    def _count(self, t: Tensor) -> None:
+        self.nfe += 1
+        self.network_calls += self.field.calls_at(t)
+
+    def level(self, t: Tensor) -> Level:
+        """The noise level at time t, no evaluation."""
+        assert isinstance(self.field, AffineField)
+        schedule = self.field.schedule
+        return Level(float(schedule.alpha(t)), float(schedule.sigma(t)))
