@@ -105,20 +105,15 @@ class Learned(AffineField):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x] by the network."""
-        return self._decoded(*self.output(x, t, y))
+        o = self.output(x, t, y)
+        return self._decoded(o.u, o.out, o.extra, o.sigma, o.coefficients)
 
     def _decoded(
-        self,
-        out: Tensor,
-        extra: Tensor | None,
-        u: Tensor,
-        alpha: Tensor,
-        sigma: Tensor,
-        coefficients: Coefficients,
+        self, u: Tensor, out: Tensor, extra: Tensor | None, sigma: Tensor, c: Coefficients
     ) -> tuple[Tensor, Tensor]:
-        """What the parts of an `Output` say of data and noise."""
+        """What the network's answer says of data and noise."""
         extra = None if extra is None else extra.to(u)
-        x0, n = self.prediction.decode(u, out.to(u), extra, coefficients, sigma)
+        x0, n = self.prediction.decode(u, out.to(u), extra, c, sigma)
         return x0 + self.mean.to(u), n
 
     def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt | None:
@@ -130,7 +125,7 @@ class Learned(AffineField):
         alpha, sigma = self.level(times, rows)
         c = self.prediction.coefficients(rows, alpha, sigma, times)
         told = self._told(c.cond, None)[:, None].expand(-1, len(like), -1)
-        numbers = alpha, sigma, c.skip, c.out, c.in_, c.noise_skip, c.noise_out
+        numbers = -alpha, sigma, c.skip, c.out, c.in_, c.noise_skip, c.noise_out
         split = [v.to(like).unbind() for v in numbers]
         known = [
             (a, s, Coefficients(skip, out, in_, cond, noise_skip, noise_out))
@@ -141,10 +136,10 @@ class Learned(AffineField):
         mean, dtype = self.mean.to(like), self._dtype
 
         def posterior(k: int, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-            alpha, sigma, c = known[k]
-            u = x - alpha * mean
+            minus_alpha, sigma, c = known[k]
+            u = torch.addcmul(x, minus_alpha, mean)
             out, extra = self._answer((c.in_ * u).to(dtype), c.cond, y)
-            return self._decoded(out, extra, u, alpha, sigma, c)
+            return self._decoded(u, out, extra, sigma, c)
 
         return posterior
 
