@@ -117,8 +117,8 @@ class _Task:
         x = start.x.double()
         self.own = grid(field, steps, solver.grid)
         with torch.no_grad():
-            fine = grid(field, max(200, 10 * steps), "f1.5")
-            pilots = get_solver("trig")(start.field, x, fine)
+            tight = get_solver("trig")
+            pilots = tight(start.field, x, grid(field, max(200, 10 * steps), tight.grid))
             first = solver(start.field, x, self.own)
         for made in (pilots, first):
             if said := made.shortfall("pilot flows"):
@@ -129,7 +129,7 @@ class _Task:
             index = index.to(x.device)
             self.parts.append((start.field.rows(index), x[index], pilots.x[index]))
         self.delta = float(self.errors(self.own, self.solver, 0).median())
-        self.spacing = spacing(field, "f1.5")
+        self.spacing = spacing(field, "mixed", steps)
         self.schedule = field.schedule
 
     def errors(self, times: Tensor, solver: Solver, part: int) -> Tensor:

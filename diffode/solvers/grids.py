@@ -17,8 +17,10 @@ from diffode import registry
 from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.fields.schedules import VP
+from diffode.solvers.mixed import Mixed
 
 _RHO_CAP = 999.0
+_FINEST = 1e-4  # of the data's standard deviation: below it nothing is left to find
 
 
 class Spacing(NamedTuple):
@@ -76,10 +78,19 @@ def theta(field: AffineField) -> Spacing:
     return Spacing(lambda rho: torch.atan(rho / std), lambda u: std * torch.tan(u), bounded=True)
 
 
+def mixed(field: AffineField, steps: int) -> Spacing:
+    """f1.5 with a part of the steps uniform in log rho, more of them where there are more."""
+    rho = field.schedule.rho(_ends(field, None)).tolist()
+    finest = max(rho[1], _FINEST * field.moments[1])
+    made = Mixed.of(steps, finest, min(rho[0], _RHO_CAP))
+    return Spacing(made.warp, made.inverse)
+
+
 registry.register("grid", "native", native)
 for _name, _spacing in SPACINGS.items():
     registry.register("grid", _name, _spacing, about=_spacing.about)
 registry.register("grid", "theta", theta)
+registry.register("grid", "mixed", mixed)
 
 
 def names() -> list[str]:
@@ -87,13 +98,15 @@ def names() -> list[str]:
     return registry.names("grid")
 
 
-def spacing(field: AffineField, kind: str) -> Spacing:
-    """The spacing of this name, which may depend on the field.
+def spacing(field: AffineField, kind: str, steps: int) -> Spacing:
+    """The spacing of this name, which may depend on the field and, "mixed", on the steps.
 
     Raises:
         TypeError: what has this name gives no `Spacing`.
     """
     found: Any = registry.find("grid", kind).value
+    if found is mixed:
+        found = mixed(field, steps)
     chosen = found if isinstance(found, Spacing) else found(field)
     if not isinstance(chosen, Spacing):
         raise TypeError(f"grid {kind!r} gives a {type(chosen).__name__}; wanted a Spacing")
@@ -106,10 +119,10 @@ def grid(field: Field, steps: int, kind: str = "native", start: float | None = N
     Arguments:
         field: whose span and schedule are used.
         steps: the number of intervals, at least 1.
-        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5" or "theta", another
-            registered name, or the place of a `Spacing`, as ``mine.py:spacing``; or "own", the
-            times that the field was made for (``Field.sampling_defaults``), evenly thinned
-            out or filled in where their number differs.
+        kind: "native" (uniform in t), "logsnr", "karras", "t2", "f1.5", "theta" or "mixed",
+            another registered name, or the place of a `Spacing`, as ``mine.py:spacing``; or
+            "own", the times that the field was made for (``Field.sampling_defaults``), evenly
+            thinned out or filled in where their number differs.
         start: the first time, in the place of t_prior.
 
     Raises:
@@ -129,7 +142,9 @@ def grid(field: Field, steps: int, kind: str = "native", start: float | None = N
         raise TypeError(
             f"grid {kind!r} needs a schedule, which {type(field).__name__} has not; use 'native'"
         )
-    return _spaced(field, ends, field.schedule.rho(ends), steps, spacing(field, chosen.name))
+    return _spaced(
+        field, ends, field.schedule.rho(ends), steps, spacing(field, chosen.name, steps)
+    )
 
 
 def _ends(field: Field, start: float | None) -> Tensor:
@@ -174,7 +189,7 @@ def zero_noise_times(
     """
     if kind in ("own", "native"):
         return None
-    chosen = spacing(field, kind)
+    chosen = spacing(field, kind, steps)
     if not bool(chosen.warp(torch.zeros(1)).isfinite()):
         return None
     ends = _ends(field, start)

@@ -6,7 +6,8 @@ N(m, s^2) stands still. So a method has to integrate only how the data differs f
 `diffode.solvers.forms` and `diffode.solvers.multistep`, which also says when a row has come to
 rest at a point of the data and takes DDIM's step as its last.
 
-The order is 2 up to 6 evaluations, 3 up to 10 and 4 beyond.
+The order is 2 up to 6 evaluations, 3 up to 10, 4 up to 30 and 5 beyond: with many steps the time
+grid, `diffode.solvers.mixed`, spends some of them where order 4 and f1.5 would lose by it.
 
 Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
 the scales differ widely, and the starting point in N dimensions shows the scale of its row:
@@ -32,7 +33,7 @@ from diffode.rng import Rng
 from diffode.solvers.coefficients import MultistepRule, table
 from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes
-from diffode.solvers.grids import SPACINGS
+from diffode.solvers.grids import mixed
 from diffode.solvers.multistep import Multistep, walk
 
 DAMPING = 3.0
@@ -45,11 +46,11 @@ class Trig(Multistep):
     between the ends are at times of each row.
 
     Arguments:
-        order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 beyond.
+        order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 up to 30, 5 beyond.
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 
-    name, reaches_zero_noise = "trig", True
+    name, reaches_zero_noise, grid = "trig", True, "mixed"
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Trig(Multistep):
 
     def rule(self, steps: int) -> MultistepRule:
         """The rule for this many steps."""
-        auto = 2 if steps <= 6 else 3 if steps <= 10 else 4
+        auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
         order = auto if self.order == "auto" else self.order
         return MultistepRule("trig", "fraction", order, self.corrected, DAMPING, freezes=True)
 
@@ -87,7 +88,7 @@ class Trig(Multistep):
         y = (x / expand_like(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
         square = y.square().sum(1) + field.noise.dof * rho[0].square()
         stretch = (square / (y.shape[1] + field.noise.dof)).sqrt() / rho[0]
-        spacing = SPACINGS["f1.5"]
+        spacing = mixed(field, len(times) - 1)
         shared = spacing.warp(rho)
         fraction = (shared - shared[0]) / (shared[-1] - shared[0])
         first, last = spacing.warp(stretch * rho[0]), spacing.warp(stretch * rho[-1])
