@@ -24,6 +24,7 @@ from torch import Tensor
 from diffode.doors import as_count, as_labels, as_shape
 
 _WORD = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: its multiples are far apart
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ATANH = [1 / (2 * k + 1) for k in range(12)]
@@ -114,6 +115,12 @@ class Rng:
     def at(self, step: int) -> Rng:
         """The same rows at another step."""
         other = Rng(self.seed, step=step)
+        other._rows = self._rows
+        return other
+
+    def again(self, time: int) -> Rng:
+        """Other numbers for the same rows, for what begins anew a ``time``-th time."""
+        other = Rng(self.seed ^ (time * _GOLDEN) % 2**64, step=self.step)
         other._rows = self._rows
         return other
 

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from diffode.solvers.base import Solution, Solver
     from diffode.solvers.counted import CountedField
     from diffode.solvers.grids import grid
+    from diffode.solvers.steps import Step
 
-__all__ = ["CountedField", "Solution", "Solver", "get_solver", "grid", "names"]
+__all__ = ["CountedField", "Solution", "Solver", "Step", "get_solver", "grid", "names"]
 
 DEFAULT = "trig"
-_HOMES = {"CountedField": "counted", "Solution": "base", "Solver": "base", "grid": "grids"}
+_HOMES = {
+    "CountedField": "counted",
+    "Solution": "base",
+    "Solver": "base",
+    "Step": "steps",
+    "grid": "grids",
+}
 
 
 def names() -> list[str]:

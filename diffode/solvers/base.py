@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.solvers.counted import CountedField
 from diffode.solvers.status import shortfall, with_lost
+from diffode.solvers.steps import Step, changed, mark
 
 Final = Literal["denoise", "none"]
 
@@ -116,7 +117,17 @@ class Solver:
         Raises:
             TypeError: naming what was needed, what was got and what to do.
         """
-        _check(self, field)
+        if not isinstance(field, self.needs):
+            raise TypeError(
+                f"{self.name} needs an {self.needs.__name__} (alpha, sigma and posterior), but "
+                f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
+            )
+        noise = field.noise if isinstance(field, AffineField) else None
+        if self.normal_only and noise is not None and not is_normal(noise):
+            raise TypeError(
+                f"{self.name} adds normal noise, but this field's noise is {noise}; "
+                f"{self.normal_advice}"
+            )
 
     def __call__(
         self,
@@ -145,6 +156,61 @@ class Solver:
             TypeError: a field that the solver cannot use.
             ValueError: times that are not strictly monotone, or labels that do not fit x.
         """
+        begun = self._begun(field, x, times, y, to_zero_noise)
+        kept = [(begun.state, begun.clock[0])]
+        for last, t in _states(self, begun, rng or Rng()):
+            kept = [*kept, (last, t)] if path else [(last, t)]
+        return _solution(begun.f, begun.other, kept, begun.times, path)
+
+    def iterate(
+        self,
+        field: Field,
+        x: Tensor,
+        times: Tensor,
+        y: Tensor | None = None,
+        rng: Rng | None = None,
+        to_zero_noise: bool = False,
+    ) -> Iterator[Step]:
+        """Integrate as a call does, and yield a `Step` at each of times[1:].
+
+        To leave the loop ends the solve. Where the points of a step are changed in place, a solve
+        of the times that are left begins there, with fresh random numbers.
+
+        Arguments:
+            field, x, times, y, rng, to_zero_noise: as for a call.
+
+        Raises:
+            TypeError, ValueError: as a call does; and ValueError, within the loop, where points
+                are changed of which each is at a time of its own.
+        """
+        begun = self._begun(field, x, times, y, to_zero_noise)
+        return self._iterated(field, begun, times, y, rng or Rng())
+
+    def _iterated(
+        self, field: Field, begun: _Begun, times: Tensor, y: Tensor | None, rng: Rng
+    ) -> Iterator[Step]:
+        k = 0
+        while True:
+            f, other = begun.f, begun.other
+            for state, t in _states(self, begun, rng.again(k)):
+                k += 1
+                x = state.clone() if other is None else other.from_state(state, t)
+                before = mark(x)
+                yield Step(k, x, t if other is None else other.native(t), begun.denoised())
+                if changed(x, before):
+                    break
+            if k == len(times) - 1:
+                return
+            if f.at is not None:
+                raise ValueError(
+                    f"got points changed that {self.name} has at times of their own; use a solver "
+                    "that has all rows at one, such as heun"
+                )
+            begun = self._begun(field, x, times[k:], y, f.to_zero_noise)
+
+    def _begun(
+        self, field: Field, x: Tensor, times: Tensor, y: Tensor | None, to_zero_noise: bool
+    ) -> _Begun:
         self.check(field)
         if to_zero_noise and not self.reaches_zero_noise:
             raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
@@ -154,11 +220,7 @@ class Solver:
         clock = times if other is None else other.times(times)
         state = x if other is None else other.to_state(x, times[0])
         f = CountedField(field if other is None else other, y, to_zero_noise, clock)
-        kept = [(state, clock[0])]
-        for t, last in zip(clock[1:], self.states(f, state, clock, rng or Rng()), strict=True):
-            now = (last, t if f.at is None else f.at)
-            kept = [*kept, now] if path else [now]
-        return _solution(f, other, kept, times, path)
+        return _Begun(f, other, state, clock, times)
 
     def __repr__(self) -> str:
         options = [f"{k}={v:g}" for k, v in vars(self).items() if isinstance(v, float)]
@@ -167,18 +229,34 @@ class Solver:
         return f"{self.name}({', '.join(options)})" if options else self.name
 
 
-def _check(solver: Solver, field: Field) -> None:
-    if not isinstance(field, solver.needs):
-        raise TypeError(
-            f"{solver.name} needs an {solver.needs.__name__} (alpha, sigma and posterior), but "
-            f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
-        )
-    noise = field.noise if isinstance(field, AffineField) else None
-    if solver.normal_only and noise is not None and not is_normal(noise):
-        raise TypeError(
-            f"{solver.name} adds normal noise, but this field's noise is {noise}; "
-            f"{solver.normal_advice}"
-        )
+class _Begun(NamedTuple):
+    """A solve before its first step.
+
+    Attributes:
+        f: what is evaluated.
+        other: the same where it is the field on another clock, else None.
+        state, clock: the points and the times, on the clock integrated in.
+        times: the field's own.
+    """
+
+    f: CountedField
+    other: Rescheduled | None
+    state: Tensor
+    clock: Tensor
+    times: Tensor
+
+    def denoised(self) -> Tensor | None:
+        """The latest E[x_0 | x], in the field's own state."""
+        x0, shift = self.f.denoised(), None if self.other is None else self.other.shift
+        return x0 if x0 is None or shift is None else x0 + shift.to(x0)
+
+
+def _states(solver: Solver, begun: _Begun, rng: Rng) -> Iterator[tuple[Tensor, Tensor]]:
+    """The states after the first, each with the time that it is at."""
+    f = begun.f
+    states = solver.states(f, begun.state, begun.clock, rng)
+    for t, last in zip(begun.clock[1:], states, strict=True):
+        yield last, t if f.at is None else f.at
 
 
 def _on_clock(field: Field, clock: str) -> Rescheduled | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from torch import Tensor
 
 from diffode.fields.along import posterior_along
-from diffode.fields.base import AffineField, Field, PosteriorAt
+from diffode.fields.base import AffineField, Field, PosteriorAt, expand_like
 
 
 class Level(NamedTuple):
@@ -52,6 +52,8 @@ class CountedField:
         self.field, self.y, self.to_zero_noise, self.times = field, y, to_zero_noise, times
         self.nfe = self.network_calls = 0
         self._along: PosteriorAt | None = None
+        self._x0: Tensor | None = None
+        self._moved: tuple[Tensor, Tensor, Tensor] | None = None
         self._calls: list[int] = []
 
     def rows(self, index: Tensor) -> CountedField:
@@ -66,13 +68,17 @@ class CountedField:
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """The field's velocity: one evaluation."""
         self._count(t)
-        return self.field.velocity(x, t, self.y)
+        rate = self.field.velocity(x, t, self.y)
+        self._moved = x, t, rate
+        return rate
 
     def posterior(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The field's conditional means of data and noise: one evaluation."""
         assert isinstance(self.field, AffineField)  # by Solver.check
         self._count(t)
-        return self.field.posterior(x, t, self.y)
+        means = self.field.posterior(x, t, self.y)
+        self._x0, self._moved = means[0], None
+        return means
 
     def posterior_at(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The same at the k-th of the times, for which much is computed beforehand."""
@@ -82,7 +88,23 @@ class CountedField:
             self._calls = [self.field.calls_at(t) for t in self.times]
         self.nfe += 1
         self.network_calls += self._calls[k]
-        return self._along(k, x, self.y)
+        means = self._along(k, x, self.y)
+        self._x0, self._moved = means[0], None
+        return means
+
+    def denoised(self) -> Tensor | None:
+        r"""E[x_0 | x] by the latest evaluation, at no other; None where it states none.
+
+        A velocity :math:`\dot\alpha x_0 + \dot\sigma n` at :math:`x = \alpha x_0 + \sigma n`
+        states it.
+        """
+        if self.nfe_per_row is not None:  # rows apart are evaluated apart
+            return None
+        if self._moved is None or not isinstance(self.field, AffineField):
+            return self._x0
+        x, t, rate = self._moved
+        alpha, sigma, d_alpha, d_sigma = (expand_like(r, x) for r in self.field.schedule.rates(t))
+        return (d_sigma * x - sigma * rate) / (alpha * d_sigma - sigma * d_alpha)
 
     @cached_property
     def levels(self) -> list[Level]:

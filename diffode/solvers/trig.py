@@ -106,4 +106,7 @@ class Trig(Multistep):
         for step in table(rule, nodes):
             n, level = None if step.n is None else step.n / scale, step.level
             steps.append(replace(step, n=n, level=(level[0], level[1] / scale)).to(x))
-        yield from walk(lambda x, k: f.posterior(x, t[k]), x, steps, mean.to(x))
+        states = walk(lambda x, k: f.posterior(x, t[k]), x, steps, mean.to(x))
+        for k, state in enumerate(states, 1):
+            f.at = t[k] if k < len(steps) else None
+            yield state

@@ -1,5 +1,7 @@
 """Time grids: exact ends, one meaning on every schedule."""
 
+import math
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from diffode.fields import (
 from diffode.priors import Normal
 from diffode.solvers import grid
 from diffode.solvers.grids import SPACINGS, names
+from diffode.solvers.mixed import Mixed
 
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 SCHEDULES = [VP(), SubVP(), VE(), Karras(), Rectified(), Cosine(), DiscreteBetas(BETAS)]
@@ -26,6 +29,17 @@ each_kind = pytest.mark.parametrize("kind", names())
 
 def field(schedule):
     return Empirical(torch.eye(2), schedule)
+
+
+def ends(schedule):
+    return torch.tensor(schedule.span, dtype=torch.float64)
+
+
+def mixed_measure(rho, rho_max, rho_data, steps):
+    """f1.5 and, a part that grows with the steps, log(1 + rho / rho_data)."""
+    part, data = min(0.2, steps / 400), max(rho_data, 1e-4 * field(VP()).moments[1])
+    logs = (1 + rho / data).log() / math.log(1 + min(rho_max, 999) / data)
+    return (1 - part) * (rho / (1 + rho)) ** (2 / 3) + part * logs
 
 
 @each
@@ -58,9 +72,46 @@ def test_a_grid_is_uniform_in_its_own_measure(schedule, kind):
         "t2": lambda rho: VP().time(rho).sqrt(),
         "theta": lambda rho: torch.atan(rho / field(schedule).moments[1]),
         "f1.5": lambda rho: (rho / (1 + rho)) ** (2 / 3),
+        "mixed": lambda rho: mixed_measure(rho, *schedule.rho(ends(schedule)).tolist(), 12),
     }[kind](schedule.rho(times)[1:])
     steps = measure.diff()
     torch.testing.assert_close(steps, steps[:1].expand(11), rtol=1e-6, atol=1e-9)
+
+
+@each
+@pytest.mark.parametrize("steps", [35, 100, 300])
+def test_many_steps_of_the_mixed_grid_are_partly_even_in_log_rho(schedule, steps):
+    """Above the data's level and below the cap the measure is f1.5's and the logarithm's."""
+    times = grid(field(schedule), steps, "mixed")
+    rho = schedule.rho(times)[1:]
+    widths = mixed_measure(rho, *schedule.rho(ends(schedule)).tolist(), steps).diff()
+    torch.testing.assert_close(widths, widths[:1].expand(steps - 1), rtol=1e-6, atol=1e-12)
+
+
+def test_a_path_without_noise_at_its_end_has_a_mixed_grid():
+    """sigma is 0 at t_data: the logarithm counts from a ten-thousandth of the data's spread."""
+
+    class ToZero(Karras):
+        span = (80.0, 0.0)
+
+        def __init__(self):
+            pass
+
+    times = grid(field(ToZero()), 40, "mixed")
+    assert float(times[-1]) == 0 and bool((times.diff() < 0).all()) and times.isfinite().all()
+    assert 1e-6 < float(times[-2]) < 0.05
+
+
+def test_the_mixed_measure_is_inverted_to_rounding():
+    for steps, low, high in [(1, 2e-3, 80.0), (50, 1e-6, 999.0), (1000, 0.5, 157.0)]:
+        mixed = Mixed.of(steps, low, high)
+        rho = torch.logspace(-9, 4, 60, dtype=torch.float64)
+        there = mixed.warp(rho)
+        torch.testing.assert_close(mixed.inverse(there), rho, rtol=1e-9, atol=0)
+        rows = mixed.inverse(torch.stack((there, there.flip(0)), 1))
+        torch.testing.assert_close(rows[:, 1].flip(0), rho, rtol=1e-9, atol=0)
+    zero = mixed.inverse(torch.zeros(1, dtype=torch.float64))
+    assert bool(zero.isfinite().all()) and 0 <= float(zero) < 1e-100
 
 
 def test_the_karras_grid_is_the_papers():
