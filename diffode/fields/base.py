@@ -187,7 +187,16 @@ class AffineField(Field):
         noise: the law of n at unit scale.
         mean: the data's mean m, shape (\*event); the prior is centred at alpha m.
         std: the data's rms standard deviation s about m.
+
+    Attributes:
+        guidance: how much further than a conditional mean its answers reach: 1, or a guidance
+            weight above 1. The default solver takes another grid and corrector above 2.
+        jumps: the levels rho = sigma / alpha at which its answers jump, as at the ends of an
+            interval of guidance; None where they jump at levels that its rows do not share.
     """
+
+    guidance: float = 1.0
+    jumps: tuple[float, ...] | None = ()
 
     def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
         super().__init__()

@@ -60,6 +60,7 @@ from diffode.fields.guidance import as_weight, in_words, require_affine
 from diffode.fields.guided import MAX_RHO, Led
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import around_plane_form
+from diffode.fields.strength import edges, reach
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_student
 
@@ -101,6 +102,16 @@ class ClassifierGuided(Led):
     def needs_labels(self) -> bool:
         """Whether it has nothing to draw without labels."""
         return not self.unconditional
+
+    @property
+    def guidance(self) -> float:  # type: ignore[override]
+        """The weight, where that is above 1."""
+        return reach(self.inner, self.weight)
+
+    @property
+    def jumps(self) -> tuple[float, ...] | None:  # type: ignore[override]
+        """The ends of the interval, where guidance changes anything."""
+        return edges(self.inner, None if self.weight == 0 else self.interval)
 
     def guided_at(self, t: Tensor) -> Tensor:
         """Whether guidance is on at time t, shape () or (B,)."""

@@ -21,7 +21,6 @@ https://arxiv.org/abs/2410.14398 (negative weights).
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 import torch
@@ -32,6 +31,7 @@ from diffode.doors import Numbers, as_number, as_time, needs_labels, transformed
 from diffode.fields.base import AffineField, Field, expand_like
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import PoissonField, around_plane_form
+from diffode.fields.strength import edges, reach
 from diffode.fields.wrapped import Wrapped
 
 
@@ -102,6 +102,16 @@ class ClassifierFree(Wrapped):
         told = self.weight != 0 or self.interval is not None
         most, other = self.inner.calls_per_evaluation, (self.weak or self.inner)
         return most * told + other.calls_per_evaluation * (self.weight != 1)
+
+    @property
+    def guidance(self) -> float:  # type: ignore[override]
+        """The weight, where that is above 1."""
+        return reach(self.inner, self.weight)
+
+    @property
+    def jumps(self) -> tuple[float, ...] | None:  # type: ignore[override]
+        """The ends of the interval, where guidance changes anything."""
+        return edges(self.inner, None if self.weight == 1 else self.interval)
 
     def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t."""

@@ -163,6 +163,11 @@ class PoissonField(Wrapped):
         x0 = self.inner.denoise(x, self._own(t), y)
         return x0, (x - x0) / expand_like(t, x)
 
+    @property
+    def jumps(self) -> tuple[float, ...] | None:  # type: ignore[override]
+        """The levels of the inner field's jumps; None where each row has its own."""
+        return None if self.q is not None and self.inner.jumps else self.inner.jumps
+
     def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t, each row at a level of its own."""
         return self.inner.calls_at(t if self.q is None else self._own(t))

@@ -74,6 +74,16 @@ class Wrapped(AffineField):
         """The most network calls that an evaluation of the inner field takes."""
         return self.inner.calls_per_evaluation
 
+    @property
+    def guidance(self) -> float:  # type: ignore[override]
+        """How far the inner field's answers reach."""
+        return self.inner.guidance
+
+    @property
+    def jumps(self) -> tuple[float, ...] | None:  # type: ignore[override]
+        """The levels at which the inner field's answers jump."""
+        return self.inner.jumps
+
     def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation of the inner field at time t."""
         return self.inner.calls_at(t)

@@ -93,6 +93,9 @@ class MultistepRule:
             tenth of the error that the polynomial would make in the last step. The correction
             shows that error: it is the weight :math:`w_0` of the new slope times the slope's
             distance from the polynomial through those before it.
+        scale: c of the polynomials' variable "fraction", rho / (c + rho).
+        jumps: levels rho at which the slope jumps. No polynomial reaches across: the history
+            begins anew at the first time beyond, and the step to it is not corrected.
     """
 
     form: Form
@@ -102,14 +105,23 @@ class MultistepRule:
     damping: float = 0.0
     lower: int = 0
     freezes: bool = False
+    scale: float = 1.0
+    jumps: tuple[float, ...] = ()
+
+    def beyond(self, nodes: Nodes) -> Array:
+        """Whether each time is the first one beyond a jump; times that all rows share."""
+        with np.errstate(divide="ignore"):
+            rho = nodes.sigma / nodes.alpha
+        above = rho[:, None] > np.array(self.jumps)
+        return np.append(False, (above[1:] != above[:-1]).any(1))
 
     def orders(self, nodes: Nodes) -> Array:
         """The order of each step: lower where fewer slopes are known, or near the end."""
         steps = len(nodes.time) - 1
         finite = np.isfinite(nodes.u(nodes.clock)).reshape(steps + 1, -1).all(1)
-        history, out = 0, []
+        history, out, beyond = 0, [], self.beyond(nodes) if self.jumps else finite & False
         for k in range(steps):
-            history = history + 1 if finite[k] else 0
+            history = (0 if beyond[k] else history) + 1 if finite[k] else 0
             left = steps - k if steps - k <= self.lower else self.order
             out.append(min(self.order, left, history) if finite[k + 1] else 1)
         return np.maximum(out, 1)
@@ -129,6 +141,8 @@ def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
             for k, update in zip(first, _updates(nodes, points, first, 0.0), strict=True):
                 updates[k] = update
             inner = first[first < steps - 1]  # the last slope is never evaluated
+            if rule.jumps:
+                inner = inner[~rule.beyond(nodes)[inner + 1]]
             if rule.corrected and len(inner):
                 points = inner[:, None] + 1 - np.arange(order + 1)
                 damped = _updates(nodes, points, inner, rule.damping)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
+from diffode.fields.base import AffineField
 from diffode.solvers.coefficients import MultistepRule
 from diffode.solvers.forms import Form, Variable
 from diffode.solvers.multistep import Multistep
@@ -42,8 +43,8 @@ class AdamsBashforth(Multistep):
     ) -> None:
         self._rule = MultistepRule(form, variable, order, corrected, lower=lower)
 
-    def rule(self, steps: int) -> MultistepRule:
-        """The rule for this many steps."""
+    def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
+        """The rule for this many steps, on a field of this kind."""
         return self._rule
 
 

@@ -111,7 +111,7 @@ class _Task:
     def __init__(
         self, field: AffineField, solver: Solver, steps: int, pilot: int, seed: int
     ) -> None:
-        self.solver = solver
+        self.solver, self.field = solver, field
         start = field.start(pilot, Rng(seed))
         assert isinstance(start.field, AffineField)
         x = start.x.double()
@@ -197,7 +197,7 @@ class _Task:
         progress: Callable[[float], None] | None,
     ) -> list[list[float]]:
         """Factors of the multistep weights, by L-BFGS on gradients through the solve."""
-        order = solver.rule(len(times) - 1).order
+        order = solver.rule(len(times) - 1, self.field).order
         steps = len(times) - 1
         factors = torch.zeros(steps, order, dtype=torch.float64, requires_grad=True)
         optimiser = torch.optim.LBFGS(

@@ -53,6 +53,7 @@ class Nodes:
         schedule: alpha and sigma as functions, between these times.
         form: the form.
         variable: the variable u of the polynomials.
+        scale: c of the variable "fraction", rho / (c + rho).
     """
 
     time: Array
@@ -62,6 +63,7 @@ class Nodes:
     schedule: Schedule
     form: Form
     variable: Variable
+    scale: float = 1.0
 
     @property
     def size(self) -> Array:
@@ -122,7 +124,7 @@ class Nodes:
             if self.variable == "logsnr":
                 return np.log(rho)
             if self.variable == "fraction":
-                return 1 / (1 + 1 / rho)
+                return 1 / (1 + self.scale / rho)
         return self.schedule.time(torch.from_numpy(rho)).numpy()
 
 
@@ -177,7 +179,8 @@ class NodesByValue:
     @classmethod
     def of(cls, nodes: Nodes) -> NodesByValue:
         """The key of these nodes."""
-        arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, np.asarray(nodes.std)
+        numbers = np.array([nodes.std, nodes.scale])
+        arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, numbers
         if nodes.form == "velocity" or nodes.variable == "time":  # these ask the schedule more
             with np.errstate(invalid="ignore"):
                 at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))

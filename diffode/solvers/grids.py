@@ -7,6 +7,7 @@ in the schedule's own time), so it means the same for every schedule. Where rho 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from diffode.fields.schedules import VP
 from diffode.solvers.mixed import Mixed
 
 _RHO_CAP = 999.0
+_BESIDE = 1e-6  # of a jump: a time there is beyond it in any rounding
 _FINEST = 1e-4  # of the data's standard deviation: below it nothing is left to find
 
 
@@ -30,12 +32,14 @@ class Spacing(NamedTuple):
         warp, inverse: the function and its inverse.
         about: one line.
         bounded: whether the function is finite at rho = infinity, so that no rho is capped.
+        jumps: levels just below which the grid shall have a time: the nearest one is moved there.
     """
 
     warp: Callable[[Tensor], Tensor]
     inverse: Callable[[Tensor], Tensor]
     about: str = ""
     bounded: bool = False
+    jumps: tuple[float, ...] = ()
 
 
 _BETAS = (0.1, 20.0)  # of the VP schedule that "t2" refers to
@@ -82,8 +86,8 @@ def mixed(field: AffineField, steps: int) -> Spacing:
     """f1.5 with a part of the steps uniform in log rho, more of them where there are more."""
     rho = field.schedule.rho(_ends(field, None)).tolist()
     finest = max(rho[1], _FINEST * field.moments[1])
-    made = Mixed.of(steps, finest, min(rho[0], _RHO_CAP))
-    return Spacing(made.warp, made.inverse)
+    made = Mixed.of(steps, finest, min(rho[0], _RHO_CAP), field.guidance)
+    return Spacing(made.warp, made.inverse, jumps=field.jumps or ())
 
 
 registry.register("grid", "native", native)
@@ -205,5 +209,17 @@ def _spaced(field: AffineField, ends: Tensor, rho: Tensor, steps: int, chosen: S
     capped = vanishes and not chosen.bounded
     warped = chosen.warp(rho.clamp_max(_RHO_CAP) if capped else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    inner = chosen.inverse(warped[0] + (warped[1] - warped[0]) * u)[1:-1]
+    u = (warped[0] + (warped[1] - warped[0]) * u)[1:-1]
+    inner = chosen.inverse(_moved(u, chosen))
     return torch.cat((ends[:1], field.schedule.time(inner), ends[1:]))
+
+
+def _moved(u: Tensor, chosen: Spacing) -> Tensor:
+    """Values of the spacing's function, for each jump the nearest one moved to just below it."""
+    u, free = u.clone(), torch.ones_like(u, dtype=torch.bool)
+    for jump in chosen.jumps:
+        place = chosen.warp(u.new_tensor(jump * (1 - _BESIDE)))
+        if bool(free.any()) and u[-1] <= place <= u[0]:
+            nearest = int((u - place).abs().where(free, u.new_tensor(math.inf)).argmin())
+            u[nearest], free[nearest] = place, False
+    return u.sort(descending=True).values

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 _MOST, _PER_STEP = 0.2, 1 / 400
+_GUIDED = 0.15  # the least a, where guidance is above 2
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,25 @@ class Mixed:
         part: a.
         rho_data: sigma / alpha at t_data, above 0.
         slope: a over the logarithm's value at t_prior.
+        scale: c in the place of the 1 in w.
     """
 
     part: float
     rho_data: float
     slope: float
+    scale: float = 1.0
 
     @classmethod
-    def of(cls, steps: int, rho_data: float, rho_max: float) -> Mixed:
+    def of(cls, steps: int, rho_data: float, rho_max: float, guidance: float = 1.0) -> Mixed:
         """That of so many steps from one finite sigma / alpha to another."""
-        part = min(_MOST, steps * _PER_STEP)
-        return cls(part, rho_data, part / math.log1p(rho_max / rho_data))
+        part, scale = min(_MOST, steps * _PER_STEP), 1.0
+        if guidance > 2:
+            part, scale = max(part, _GUIDED), math.sqrt(guidance)
+        return cls(part, rho_data, part / math.log1p(rho_max / rho_data), scale)
 
     def warp(self, rho: Tensor) -> Tensor:
         """w at rho."""
-        balanced = (rho / (1 + rho)) ** (2 / 3)
+        balanced = (rho / (self.scale + rho)) ** (2 / 3)
         return (1 - self.part) * balanced + self.slope * torch.log1p(rho / self.rho_data)
 
     def inverse(self, w: Tensor) -> Tensor:
@@ -73,8 +78,8 @@ class Mixed:
 
     def _rate(self, rho: Tensor) -> Tensor:
         """The derivative of w with respect to log rho."""
-        balanced = (rho / (1 + rho)) ** (2 / 3)
-        rate = (1 - self.part) * (2 / 3) * balanced / (1 + rho)
+        balanced = (rho / (self.scale + rho)) ** (2 / 3)
+        rate = (1 - self.part) * (2 / 3) * balanced * self.scale / (self.scale + rho)
         return rate + self.slope * rho / (rho + self.rho_data)
 
 

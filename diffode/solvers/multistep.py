@@ -46,8 +46,8 @@ class Multistep(Solver):
 
     needs, grid = AffineField, "f1.5"
 
-    def rule(self, steps: int) -> MultistepRule:
-        """The rule for this many steps."""
+    def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
+        """The rule for this many steps, on a field of this kind."""
         raise NotImplementedError
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
@@ -59,13 +59,13 @@ class Multistep(Solver):
     def coefficients(self, f: CountedField, x: Tensor, times: Tensor) -> list[StepCoefficients]:
         """The steps of points x on times that all rows share."""
         assert isinstance(f.field, AffineField)
-        rule, std = self.rule(len(times) - 1), f.field.moments[1]
+        rule, std = self.rule(len(times) - 1, f.field), f.field.moments[1]
         schedule, t = f.field.schedule, times.cpu()
         alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
         alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
-        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, rule.form, rule.variable)
+        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, rule.form, rule.variable, rule.scale)
         return _shared_table(rule, NodesByValue.of(nodes), x.dtype, x.device)
 
 

@@ -31,9 +31,9 @@ class Scaled(Multistep):
             solver.grid,
         )
 
-    def rule(self, steps: int) -> MultistepRule:
-        """The rule for this many steps."""
-        return self.solver.rule(steps)
+    def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
+        """The rule for this many steps, on a field of this kind."""
+        return self.solver.rule(steps, field)
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:].

@@ -9,6 +9,14 @@ rest at a point of the data and takes DDIM's step as its last.
 The order is 2 up to 6 evaluations, 3 up to 10, 4 up to 30 and 5 beyond: with many steps the time
 grid, `diffode.solvers.mixed`, spends some of them where order 4 and f1.5 would lose by it.
 
+Guidance with a weight w above 2 makes a field both steep and crooked: extrapolation of high order
+overshoots where the pull changes from one field's to the other's, and what the corrector damps
+contracts faster. There the order is one less, but not below 2, the corrector's damping
+:math:`\kappa` is 3 w in the place of 3, and grid and polynomials are in :math:`\rho / (c + \rho)`
+with :math:`c = \sqrt w`. Where the field jumps, as at the ends of an interval of guidance, the
+grid has a time just beyond each jump and no polynomial reaches across; the order of the whole solve
+is 2 then, without a corrector.
+
 Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
 the scales differ widely, and the starting point in N dimensions shows the scale of its row:
 :math:`\lambda = c / \rho_0` with :math:`c^2 = (|x/\alpha - m|^2 + D \rho_0^2) / (N + D)` and
@@ -19,6 +27,7 @@ the slope there is :math:`E[n|x] / \lambda`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -46,7 +55,8 @@ class Trig(Multistep):
     between the ends are at times of each row.
 
     Arguments:
-        order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 up to 30, 5 beyond.
+        order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 up to 30, 5
+            beyond; less on fields that are guided strongly or jump.
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 
@@ -60,11 +70,25 @@ class Trig(Multistep):
     ) -> None:
         self.order, self.corrected = order, corrected
 
-    def rule(self, steps: int) -> MultistepRule:
-        """The rule for this many steps."""
+    def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
+        """The rule for this many steps, on a field of this kind."""
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
-        order = auto if self.order == "auto" else self.order
-        return MultistepRule("trig", "fraction", order, self.corrected, DAMPING, freezes=True)
+        guidance, jumps = (1.0, ()) if field is None else (field.guidance, field.jumps)
+        guided = guidance > 2
+        if jumps != ():
+            auto = 2
+        elif guided:
+            auto = max(2, auto - 1)
+        return MultistepRule(
+            "trig",
+            "fraction",
+            auto if self.order == "auto" else self.order,
+            self.corrected and jumps == (),
+            DAMPING * (guidance if guided else 1),
+            freezes=True,
+            scale=math.sqrt(guidance) if guided else 1.0,
+            jumps=jumps or (),
+        )
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
@@ -80,7 +104,8 @@ class Trig(Multistep):
         self, f: CountedField, field: AffineField, x: Tensor, times: Tensor
     ) -> Iterator[Tensor]:
         assert is_student(field.noise)
-        schedule, rule = field.schedule, self.rule(len(times) - 1)
+        schedule, rule = field.schedule, self.rule(len(times) - 1, field)
+        rule = replace(rule, jumps=())  # no time is the first beyond a jump for all rows
         mean, std = field.moments
         rho = schedule.rho(times)
         if f.to_zero_noise:
@@ -100,7 +125,7 @@ class Trig(Multistep):
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
         time, a, b = (v.cpu().numpy() for v in (t, alpha, sigma))
-        nodes = Nodes(time, a, b, std, schedule, rule.form, rule.variable)
+        nodes = Nodes(time, a, b, std, schedule, rule.form, rule.variable, rule.scale)
         scale = stretch.cpu()
         steps = []
         for step in table(rule, nodes):
