@@ -14,8 +14,8 @@ overshoots where the pull changes from one field's to the other's, and what the 
 contracts faster. There the order is one less, but not below 2, the corrector's damping
 :math:`\kappa` is 3 w in the place of 3, and grid and polynomials are in :math:`\rho / (c + \rho)`
 with :math:`c = \sqrt w`. Where the field jumps, as at the ends of an interval of guidance, the
-grid has a time just beyond each jump and no polynomial reaches across; the order of the whole solve
-is 2 then, without a corrector.
+grid has a time just beyond each jump and no polynomial reaches across; the order is 2 in the whole
+solve then, without a corrector.
 
 Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
 the scales differ widely, and the starting point in N dimensions shows the scale of its row:
