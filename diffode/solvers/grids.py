@@ -33,6 +33,7 @@ class Spacing(NamedTuple):
         about: one line.
         bounded: whether the function is finite at rho = infinity, so that no rho is capped.
         jumps: levels just below which the grid shall have a time: the nearest one is moved there.
+            For a function that grows with rho.
     """
 
     warp: Callable[[Tensor], Tensor]
@@ -209,17 +210,19 @@ def _spaced(field: AffineField, ends: Tensor, rho: Tensor, steps: int, chosen: S
     capped = vanishes and not chosen.bounded
     warped = chosen.warp(rho.clamp_max(_RHO_CAP) if capped else rho)
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    u = (warped[0] + (warped[1] - warped[0]) * u)[1:-1]
-    inner = chosen.inverse(_moved(u, chosen))
+    inner = chosen.inverse(_moved(warped[0] + (warped[1] - warped[0]) * u, chosen)[1:-1])
     return torch.cat((ends[:1], field.schedule.time(inner), ends[1:]))
 
 
 def _moved(u: Tensor, chosen: Spacing) -> Tensor:
-    """Values of the spacing's function, for each jump the nearest one moved to just below it."""
+    """The values between two ends, for each jump the nearest one moved to just below it."""
+    if not chosen.jumps:
+        return u
     u, free = u.clone(), torch.ones_like(u, dtype=torch.bool)
+    free[[0, -1]] = False
     for jump in chosen.jumps:
         place = chosen.warp(u.new_tensor(jump * (1 - _BESIDE)))
-        if bool(free.any()) and u[-1] <= place <= u[0]:
+        if bool(free.any()) and u[-1] < place < u[0]:
             nearest = int((u - place).abs().where(free, u.new_tensor(math.inf)).argmin())
             u[nearest], free[nearest] = place, False
     return u.sort(descending=True).values
