@@ -22,9 +22,10 @@ from torch import Tensor
 from diffode.compiled import SeenThrough
 from diffode.data.scaling import Scaling, data_units, model_units
 from diffode.doors import Numbers, as_labels, as_state, as_time, unwritten
+from diffode.fields.noise import require_score, require_unit
 from diffode.fields.schedules import Schedule
 from diffode.fields.tables import Tables
-from diffode.priors import Spherical, is_normal
+from diffode.priors import Spherical
 from diffode.rng import Rng
 
 
@@ -189,10 +190,9 @@ class AffineField(Field):
         std: the data's rms standard deviation s about m.
 
     Attributes:
-        guidance: how much further than a conditional mean its answers reach: 1, or a guidance
-            weight above 1. The default solver takes another grid and corrector above 2.
+        guidance: how far beyond a conditional mean its answers reach: 1, or a larger weight.
         jumps: the levels rho = sigma / alpha at which its answers jump, as at the ends of an
-            interval of guidance; None where they jump at levels that its rows do not share.
+            interval of guidance; None where its rows do not share them.
     """
 
     guidance: float = 1.0
@@ -200,7 +200,7 @@ class AffineField(Field):
 
     def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
         super().__init__()
-        self.schedule, self.noise = schedule, _unit(noise)
+        self.schedule, self.noise = schedule, require_unit(noise)
         self.event_shape = tuple(mean.shape)
         self.register_buffer("mean", mean)
         self._std = float(std)
@@ -273,7 +273,7 @@ class AffineField(Field):
         Raises:
             TypeError: the noise is not normal, where this quotient is not the score.
         """
-        _require_score(self.noise)
+        require_score(self.noise)
         x = self.as_state(x)
         _, sigma = self.level(t, x)
         return -self.noise_part(x, t, y) / expand_like(sigma, x)
@@ -287,22 +287,6 @@ class AffineField(Field):
 
     def _describe(self) -> list[str]:
         return _described(self)
-
-
-def _unit(noise: Spherical) -> Spherical:
-    if noise.scale != 1 or isinstance(noise.loc, Tensor) or noise.loc != 0:
-        raise ValueError(
-            f"got noise {noise}; wanted a law of scale 1 about 0: the schedule scales it"
-        )
-    return noise
-
-
-def _require_score(noise: Spherical) -> None:
-    if not is_normal(noise):
-        raise TypeError(
-            f"the noise is {noise}, for which -E[n|x]/sigma is not the score; "
-            "use velocity() or denoise(), or a field with Normal() noise"
-        )
 
 
 def _described(field: AffineField) -> list[str]:

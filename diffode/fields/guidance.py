@@ -21,6 +21,7 @@ https://arxiv.org/abs/2410.14398 (negative weights).
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import torch

@@ -176,9 +176,6 @@ class Solver:
         To leave the loop ends the solve. Where the points of a step are changed in place, a solve
         of the times that are left begins there, with fresh random numbers.
 
-        Arguments:
-            field, x, times, y, rng, to_zero_noise: as for a call.
-
         Raises:
             TypeError, ValueError: as a call does; and ValueError, within the loop, where points
                 are changed of which each is at a time of its own.
