@@ -190,9 +190,8 @@ class AffineField(Field):
         std: the data's rms standard deviation s about m.
 
     Attributes:
-        guidance: how far beyond a conditional mean its answers reach: 1, or a larger weight.
-        jumps: the levels rho = sigma / alpha at which its answers jump, as at the ends of an
-            interval of guidance; None where its rows do not share them.
+        guidance: how far its answers reach, 1 for a conditional mean; else a guidance weight.
+        jumps: levels sigma / alpha where they jump; None where its rows do not share them.
     """
 
     guidance: float = 1.0
