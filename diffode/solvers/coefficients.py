@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffode.fields.base import expand_like
 from diffode.solvers.forms import Array, Form, Nodes, Variable, contraction, interpolatory
+from diffode.solvers.mixed import Mixed
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class MultistepRule:
             shows that error: it is the weight :math:`w_0` of the new slope times the slope's
             distance from the polynomial through those before it.
         scale: c of the polynomials' variable "fraction", rho / (c + rho).
+        warp: what the polynomials' variable "grid" is.
         jumps: levels rho at which the slope jumps. No polynomial reaches across: the history
             begins anew at the first time beyond, and the step to it is not corrected.
     """
@@ -106,6 +108,7 @@ class MultistepRule:
     lower: int = 0
     freezes: bool = False
     scale: float = 1.0
+    warp: Mixed | None = None
     jumps: tuple[float, ...] = ()
 
     def beyond(self, nodes: Nodes) -> Array:

@@ -27,16 +27,17 @@ https://arxiv.org/abs/2204.13902 (polynomials in time).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from diffode.fields.schedules import Schedule
+from diffode.solvers.mixed import Mixed
 
 Form = Literal["noise", "data", "velocity", "trig"]
-Variable = Literal["time", "rho", "logsnr", "fraction"]
+Variable = Literal["time", "rho", "logsnr", "fraction", "grid"]
 Array = Any  # numpy float64, shape (K + 1,) for shared times and (K + 1, B) for times of each row
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
@@ -54,6 +55,7 @@ class Nodes:
         form: the form.
         variable: the variable u of the polynomials.
         scale: c of the variable "fraction", rho / (c + rho).
+        warp: what the variable "grid" is.
     """
 
     time: Array
@@ -64,6 +66,7 @@ class Nodes:
     form: Form
     variable: Variable
     scale: float = 1.0
+    warp: Mixed | None = None
 
     @property
     def size(self) -> Array:
@@ -125,6 +128,9 @@ class Nodes:
                 return np.log(rho)
             if self.variable == "fraction":
                 return 1 / (1 + self.scale / rho)
+            if self.variable == "grid":
+                assert self.warp is not None
+                return self.warp.warp(torch.from_numpy(rho).clamp(max=self.warp.rho_max)).numpy()
         return self.schedule.time(torch.from_numpy(rho)).numpy()
 
 
@@ -179,7 +185,8 @@ class NodesByValue:
     @classmethod
     def of(cls, nodes: Nodes) -> NodesByValue:
         """The key of these nodes."""
-        numbers = np.array([nodes.std, nodes.scale])
+        warp = () if nodes.warp is None else astuple(nodes.warp)
+        numbers = np.array([nodes.std, nodes.scale, *warp])
         arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, numbers
         if nodes.form == "velocity" or nodes.variable == "time":  # these ask the schedule more
             with np.errstate(invalid="ignore"):

@@ -18,7 +18,8 @@ from diffode import registry
 from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.fields.schedules import VP
-from diffode.solvers.mixed import Mixed
+from diffode.solvers.mixed import FEW, Mixed
+from diffode.solvers.roughness import is_rough
 
 _RHO_CAP = 999.0
 _BESIDE = 1e-6  # of a jump: a time there is beyond it in any rounding
@@ -85,10 +86,15 @@ def theta(field: AffineField) -> Spacing:
 
 def mixed(field: AffineField, steps: int) -> Spacing:
     """f1.5 with a part of the steps uniform in log rho, more of them where there are more."""
-    rho = field.schedule.rho(_ends(field, None)).tolist()
-    finest = max(rho[1], _FINEST * field.moments[1])
-    made = Mixed.of(steps, finest, min(rho[0], _RHO_CAP), field.guidance)
+    made = warp(field, steps)
     return Spacing(made.warp, made.inverse, jumps=field.jumps or ())
+
+
+def warp(field: AffineField, steps: int) -> Mixed:
+    """The function of "mixed" for so many steps on a field."""
+    rho = field.schedule.rho(_ends(field, None)).tolist()
+    finest, highest = max(rho[1], _FINEST * field.moments[1]), min(rho[0], _RHO_CAP)
+    return Mixed.of(steps, finest, highest, field.guidance, steps > FEW and is_rough(field))
 
 
 registry.register("grid", "native", native)

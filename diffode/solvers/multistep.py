@@ -65,7 +65,8 @@ class Multistep(Solver):
         alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
-        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, rule.form, rule.variable, rule.scale)
+        how = rule.form, rule.variable, rule.scale, rule.warp
+        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, *how)
         return _shared_table(rule, NodesByValue.of(nodes), x.dtype, x.device)
 
 

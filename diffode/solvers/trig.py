@@ -42,8 +42,10 @@ from diffode.rng import Rng
 from diffode.solvers.coefficients import MultistepRule, table
 from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes
-from diffode.solvers.grids import mixed
+from diffode.solvers.grids import mixed, warp
+from diffode.solvers.mixed import FEW
 from diffode.solvers.multistep import Multistep, walk
+from diffode.solvers.roughness import is_rough
 
 DAMPING = 3.0
 
@@ -74,19 +76,22 @@ class Trig(Multistep):
         """The rule for this many steps, on a field of this kind."""
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
         guidance, jumps = (1.0, ()) if field is None else (field.guidance, field.jumps)
-        guided = guidance > 2
+        guided, own = guidance > 2, None
         if jumps != ():
             auto = 2
         elif guided:
             auto = max(2, auto - 1)
+        elif field is not None and steps > FEW and is_rough(field):
+            auto, own = min(auto, 4), warp(field, steps)
         return MultistepRule(
             "trig",
-            "fraction",
+            "fraction" if own is None else "grid",
             auto if self.order == "auto" else self.order,
             self.corrected and jumps == (),
             DAMPING * (guidance if guided else 1),
             freezes=True,
             scale=math.sqrt(guidance) if guided else 1.0,
+            warp=own,
             jumps=jumps or (),
         )
 

@@ -1,0 +1,109 @@
+"""Which networks are rough at the prior, and what the default does on them."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from diffode import build, sample
+from diffode.data.stats import data_stats
+from diffode.doors import as_time
+from diffode.fields import AffineField, Empirical, Karras, Rectified, classifier_free
+from diffode.fields.base import expand_like
+from diffode.priors import Normal
+from diffode.solvers import get_solver, grid
+from diffode.solvers.forms import Nodes
+from diffode.solvers.grids import warp
+from diffode.solvers.roughness import THRESHOLD, is_rough, roughness
+
+X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+
+
+def network(name="edm", scale=1.0, classes=None, **options):
+    """An untrained network, its answers made larger or smaller."""
+    field = build(name, (3,), classes, data_stats(X), width=16, depth=1, **options).field
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.normal_(0, scale, generator=torch.Generator().manual_seed(1))
+    return field
+
+
+class Constant(AffineField):
+    """E[x_0 | x] is one point."""
+
+    def posterior(self, x, t, y=None):
+        alpha, sigma = (expand_like(v, x) for v in self.level(as_time(t, x), x))
+        x0 = torch.full_like(x, 2.0)
+        return x0, (x - alpha * x0) / sigma
+
+
+def test_the_roughness_is_the_rms_of_the_slope_at_the_prior():
+    """At an angle near pi / 2 the slope is (m - E[x_0]) / s."""
+    field = Constant(Karras(0.02, 1e4), Normal(), torch.zeros(3), 4.0)
+    assert roughness(field) == pytest.approx(0.5, rel=1e-2)
+
+
+def test_exact_fields_are_never_asked():
+    assert not is_rough(Empirical(X, Karras()))
+
+
+def test_what_was_found_stays_while_the_weights_do():
+    field = network(scale=1.0)
+    assert is_rough(field) and roughness(field) > THRESHOLD
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.zero_()
+    assert not is_rough(field)
+    assert is_rough(network(scale=1.0)), "another network is another one"
+
+
+def test_guidance_is_looked_through_and_heavy_tails_are_left_alone():
+    labelled = network(scale=1.0, classes=2)
+    assert is_rough(labelled) and is_rough(classifier_free(labelled, 2.0))
+    assert not is_rough(network("pfgmpp", scale=1.0, dof=1))
+
+
+def test_few_steps_and_smooth_networks_are_as_before():
+    rough, smooth, solver = network(scale=1.0), network(scale=0.0), get_solver()
+    assert solver.rule(17, rough) == solver.rule(17, smooth)
+    assert torch.equal(grid(rough, 17, "mixed"), grid(smooth, 17, "mixed"))
+    assert solver.rule(20, rough).variable == "grid" and solver.rule(60, rough).order == 4
+    assert solver.rule(20, smooth).variable == "fraction" and solver.rule(60, smooth).order == 5
+
+
+def test_more_steps_are_at_both_ends_of_a_rough_network():
+    rough, smooth = (grid(network(scale=s), 40, "mixed").log() for s in (1.0, 0.0))
+    most = max(abs(rough.diff())), max(abs(smooth.diff()))
+    assert most[0] < 0.7 * most[1]
+
+
+@pytest.mark.parametrize("schedule", [Karras(), Rectified()], ids=repr)
+def test_polynomials_in_the_grids_own_variable_are_integrated_exactly(schedule):
+    """Slopes that are a cubic in w give its integral over the angle."""
+    field = Empirical(X, schedule)
+    own = warp(field, 20)
+    times = grid(field, 20, "mixed").numpy()
+    t = torch.from_numpy(times)
+    alpha, sigma = schedule.alpha(t).numpy(), schedule.sigma(t).numpy()
+    nodes = Nodes(times, alpha, sigma, 1.0, schedule, "trig", "grid", warp=own)
+    w = own.warp(torch.from_numpy(sigma / np.maximum(alpha, 1e-9)).clamp(max=own.rho_max))
+    assert w.diff().abs().std() < 1e-6 * w.diff().abs().mean()
+    u = nodes.u(nodes.clock)
+    np.testing.assert_allclose(u, w, rtol=1e-6)
+
+
+def test_rows_do_not_look_at_each_other():
+    field = network(scale=0.5)
+    assert is_rough(field)
+    together = sample(field, 6, nfe=30, seed=3).x
+    apart = torch.cat([sample(field, 2, nfe=30, seed=3, first=k).x for k in (0, 2, 4)])
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+
+
+def test_the_search_leaves_the_random_numbers_of_the_caller_alone():
+    field = network(scale=1.0)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    is_rough(copy.deepcopy(field))
+    assert torch.equal(before, torch.get_rng_state())
