@@ -4,10 +4,11 @@ At the prior a field is all but that of one Gaussian, whose slope in the angle i
 
 .. math:: H = \cos\theta \, E[n|x] - \sin\theta \, (E[x_0|x] - m) / s .
 
-Exact fields have an rms of H of .002 to .01 there; a network's error is its H. Those above .185
-are called rough: on them a solve of 18 steps or more gains by more steps at both ends, see
-docs/solvers.md, and on the others it loses. The first solve of a network looks at 32 fixed points
-for it, and what was found stays while its weights do. No row of a solve has a part in it.
+Exact fields have an rms of H of .002 to .01 there; a network's error is its H. Those above .14
+are called rough: on them a solve of 18 steps or more gains by more steps at both ends and by order
+3, see docs/solvers.md, and on the smoothest networks it loses. The first solve of a network looks
+at 32 fixed points for it, and what was found stays while its weights do. No row of a solve has a
+part in it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ from torch import nn
 from diffode.doors import needs_labels
 from diffode.fields.base import AffineField, expand_like
 from diffode.fields.wrapped import Wrapped
-from diffode.priors import is_student
 from diffode.rng import Rng
 
-THRESHOLD, POINTS = 0.185, 32
-_HEAVY = 8.0  # degrees of freedom up to which rows have times of their own
+THRESHOLD, POINTS = 0.14, 32
 
 _Weights = tuple[tuple[int, int], ...]
 _found: WeakKeyDictionary[nn.Module, tuple[_Weights, float]] = WeakKeyDictionary()
@@ -35,8 +34,6 @@ def is_rough(field: AffineField) -> bool:
     while isinstance(field, Wrapped):
         field = field.inner
     if next(field.parameters(), None) is None or field.prior is None:
-        return False
-    if is_student(field.noise) and field.noise.dof <= _HEAVY:
         return False
     weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in _all(field))
     known = _found.get(field)

@@ -10,12 +10,12 @@ The order is 2 up to 6 evaluations, 3 up to 10, 4 up to 30 and 5 beyond: with ma
 grid, `diffode.solvers.mixed`, spends some of them where order 4 and f1.5 would lose by it.
 
 Guidance with a weight w above 2 makes a field both steep and crooked: extrapolation of high order
-overshoots where the pull changes from one field's to the other's, and what the corrector damps
-contracts faster. There the order is one less, but not below 2, the corrector's damping
-:math:`\kappa` is 3 w in the place of 3, and grid and polynomials are in :math:`\rho / (c + \rho)`
-with :math:`c = \sqrt w`. Where the field jumps, as at the ends of an interval of guidance, the
-grid has a time just beyond each jump and no polynomial reaches across; the order is 2 in the whole
-solve then, without a corrector.
+overshoots where the pull changes from one field's to the other's. There the order is 2 up to
+12 + w evaluations, 3 up to 50 and 4 beyond, the corrector's damping is
+:math:`\kappa = 1 + 3 w \min(1, (5 / K)^4)` for K steps in the place of 3, and grid and polynomials
+are in :math:`\rho / (c + \rho)` with :math:`c = \sqrt w`. Where the field jumps, as at the ends of
+an interval of guidance, the grid has a time just beyond each jump and no polynomial reaches
+across; the order is 2 in the whole solve then, with that corrector from 3 w steps on.
 
 Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
 the scales differ widely, and the starting point in N dimensions shows the scale of its row:
@@ -58,7 +58,7 @@ class Trig(Multistep):
 
     Arguments:
         order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 up to 30, 5
-            beyond; less on fields that are guided strongly or jump.
+            beyond; less on fields that are guided strongly or jump and on rough networks.
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 
@@ -74,23 +74,23 @@ class Trig(Multistep):
 
     def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
         """The rule for this many steps, on a field of this kind."""
-        auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
         guidance, jumps = (1.0, ()) if field is None else (field.guidance, field.jumps)
-        guided, own = guidance > 2, None
-        if jumps != ():
-            auto = 2
-        elif guided:
-            auto = max(2, auto - 1)
+        auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
+        corrected, damping, own = self.corrected, DAMPING, None
+        if guidance > 2 or jumps != ():
+            auto = 2 if steps <= 12 + guidance or jumps != () else 3 if steps <= 50 else 4
+            corrected &= jumps == () or (jumps is not None and steps >= 3 * guidance)
+            damping = 1 + 3 * guidance * min(1, (5 / steps) ** 4)
         elif field is not None and steps > FEW and is_rough(field):
-            auto, own = min(auto, 4), warp(field, steps)
+            auto, own = min(auto, 3), warp(field, steps)
         return MultistepRule(
             "trig",
             "fraction" if own is None else "grid",
             auto if self.order == "auto" else self.order,
-            self.corrected and jumps == (),
-            DAMPING * (guidance if guided else 1),
+            corrected,
+            damping,
             freezes=True,
-            scale=math.sqrt(guidance) if guided else 1.0,
+            scale=math.sqrt(guidance) if guidance > 2 else 1.0,
             warp=own,
             jumps=jumps or (),
         )
