@@ -68,6 +68,7 @@ class _As(AffineField):
 
     def __init__(self, inner: AffineField, like: AffineField) -> None:
         super().__init__(inner.schedule, inner.noise, *like.moments)
+        self.principal_std = like.principal_std
         self.inner = inner
 
     def posterior(

@@ -66,6 +66,7 @@ class _From(AffineField):
 
     def __init__(self, field: AffineField, start: Start) -> None:
         super().__init__(field.schedule, field.noise, *field.moments)
+        self.principal_std = field.principal_std
         self._given = (start,)  # in a tuple: no submodule
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:

@@ -38,7 +38,7 @@ from diffode.solvers import Solution
 from diffode.solvers.status import LOST, SPENT, refusal
 from diffode.viz import canvas
 
-FORMAT = 3
+FORMAT = 4
 BATCH = 500  # rows that torchdiffeq's adaptive methods hold to one tolerance together
 OWN = "own"
 

@@ -39,7 +39,7 @@ from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
 POINTS = 200  # whose likelihood is measured
-FORMAT = 2  # of samples that are kept; raised where the same settings give others
+FORMAT = 3  # of samples that are kept; raised where the same settings give others
 
 
 def command(asked: Evaluate) -> None:

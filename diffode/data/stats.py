@@ -11,9 +11,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from diffode.data.principal import principal_std, rows_for
 from diffode.data.source import Samples, Source, chunks, require_finite, width
 from diffode.data.sums import Sums, keep
 from diffode.doors import as_state
+from diffode.rng import Rng
 
 _LARGEST_BASIS = 1024
 _NO_VARIANCE = "the data does not vary; a flow needs at least two different samples"
@@ -32,6 +34,7 @@ class Stats:
             the axes are the cosines of images or the coordinates of vectors.
         norm: the mean Euclidean norm of a sample.
         count: the number of samples.
+        measured: `principal_std` by some of the samples, where there is no basis.
     """
 
     mean: Tensor
@@ -40,12 +43,22 @@ class Stats:
     basis: Tensor | None
     norm: float
     count: int
+    measured: float | None = None
+
+    @property
+    def principal_std(self) -> float:
+        """The standard deviation along the main axes, see `diffode.data.principal`."""
+        if self.measured is not None:
+            return self.measured
+        variances = self.spectrum.double()
+        return math.sqrt(float(variances.square().sum() / variances.sum()))
 
     def tensors(self) -> dict[str, Tensor]:
         """The statistics as named tensors."""
         named = {"mean": self.mean, "spectrum": self.spectrum}
         named |= {} if self.basis is None else {"basis": self.basis}
         numbers = {"std": self.std, "norm": self.norm, "count": self.count}
+        numbers |= {} if self.measured is None else {"principal_std": self.measured}
         return named | {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items()}
 
     @classmethod
@@ -57,7 +70,15 @@ class Stats:
             ValueError: one of another shape, or values that no data have.
         """
         n = named["mean"].numel()
-        for name, size in {"std": 1, "norm": 1, "count": 1, "spectrum": n, "basis": n * n}.items():
+        sizes = {
+            "std": 1,
+            "norm": 1,
+            "count": 1,
+            "principal_std": 1,
+            "spectrum": n,
+            "basis": n * n,
+        }
+        for name, size in sizes.items():
             value = named.get(name)
             if value is not None and (value.numel() != size or not bool(value.isfinite().all())):
                 raise ValueError(
@@ -71,6 +92,7 @@ class Stats:
             basis=named.get("basis"),
             norm=float(named["norm"]),
             count=int(named["count"]),
+            measured=float(named["principal_std"]) if "principal_std" in named else None,
         )
 
     def differs(self, other: Stats) -> str | None:
@@ -166,17 +188,21 @@ def _stats(x: Samples, mean: Tensor, variance: float, second: Tensor, norms: flo
     """The statistics by their moments: of a value about the mean, and as `_second` has them."""
     if not variance > 0:
         raise ValueError(_NO_VARIANCE)
-    basis, spectrum = None, second[:, 0]
+    basis, spectrum, std, measured = None, second[:, 0], math.sqrt(variance), None
     if len(second) <= _LARGEST_BASIS:
         basis = torch.linalg.eigh(second)[1].float()
         spectrum = (basis.double() * (second @ basis.double())).sum(0)
+    else:
+        some = Rng().permutation("principal", len(x))[: rows_for(len(second))]
+        measured = principal_std(x[some].flatten(1), mean.to(x.device), std)
     return Stats(
         mean=mean.float().view(x.shape[1:]),
-        std=math.sqrt(variance),
+        std=std,
         spectrum=spectrum.clamp_min(0).float(),
         basis=basis,
         norm=norms / len(x),
         count=len(x),
+        measured=measured,
     )
 
 

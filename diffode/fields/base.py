@@ -192,10 +192,12 @@ class AffineField(Field):
     Attributes:
         guidance: how far its answers reach, 1 for a conditional mean; else a guidance weight.
         jumps: levels sigma / alpha where they jump; None where its rows do not share them.
+        principal_std: the data's standard deviation along their main axes; None if not known.
     """
 
     guidance: float = 1.0
     jumps: tuple[float, ...] | None = ()
+    principal_std: float | None = None
 
     def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
         super().__init__()
@@ -261,8 +263,7 @@ class AffineField(Field):
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change d_alpha E[x_0 | x] + d_sigma E[n | x]."""
         x = self.as_state(x)
-        t = as_time(t, x)
-        _, _, d_alpha, d_sigma = self.schedule.rates(t)
+        _, _, d_alpha, d_sigma = self.schedule.rates(as_time(t, x))
         x0, n = self.posterior(x, t, y)
         return expand_like(d_alpha, x) * x0 + expand_like(d_sigma, x) * n
 
@@ -274,8 +275,7 @@ class AffineField(Field):
         """
         require_score(self.noise)
         x = self.as_state(x)
-        _, sigma = self.level(t, x)
-        return -self.noise_part(x, t, y) / expand_like(sigma, x)
+        return -self.noise_part(x, t, y) / expand_like(self.level(t, x)[1], x)
 
     def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
         """Draw x_t given x_0, and the noise n that it was made with."""

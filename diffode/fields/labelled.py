@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffode.data.principal import principal_std, rows_for
 from diffode.doors import Numbers, as_labels, as_state, transformed, unwritten
 from diffode.fields.base import AffineField
 from diffode.fields.schedules import Schedule
@@ -59,6 +60,22 @@ class Labelled(AffineField):
     labels: Tensor | None
     _known: Tensor | None
     _log_shares: Tensor | None
+
+    _principal: float | None = None
+
+    @property
+    def principal_std(self) -> float:  # type: ignore[override]
+        """The law's standard deviation along its main axes, by draws of it when first asked."""
+        if self._principal is None:
+            mean, std = self.moments
+            with torch.no_grad():
+                x = self.sample(rows_for(self._numbers_a_draw), Rng()).flatten(1)
+                self._principal = principal_std(x, mean.flatten(), std)
+        return self._principal
+
+    @property
+    def _numbers_a_draw(self) -> int:
+        return self.mean.numel()
 
     def sample(self, n: int, rng: Rng, y: Numbers | int | None = None) -> Tensor:
         """Draw n points of the law, or of the class of each label, shape (n, *event)."""

@@ -90,6 +90,11 @@ class Mixture(Labelled):
 
     _parts = "components"
 
+    @property
+    def _numbers_a_draw(self) -> int:
+        size = self.mean.numel()
+        return size if self.basis is None else size * size
+
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

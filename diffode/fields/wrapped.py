@@ -75,6 +75,11 @@ class Wrapped(AffineField):
         return self.inner.calls_per_evaluation
 
     @property
+    def principal_std(self) -> float | None:  # type: ignore[override]
+        """Of the inner field's data."""
+        return self.inner.principal_std
+
+    @property
     def guidance(self) -> float:  # type: ignore[override]
         """How far the inner field's answers reach."""
         return self.inner.guidance

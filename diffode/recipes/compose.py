@@ -86,7 +86,10 @@ class Given:
         self._note("network", net)
         stats = self.stats
         moments = stats.mean, stats.std
-        return Learned(net, schedule, prediction, noise or Normal(), *moments, self.flip_label)
+        noise = noise or Normal()
+        field = Learned(net, schedule, prediction, noise, *moments, self.flip_label)
+        field.principal_std = stats.principal_std
+        return field
 
     def classifier(self, conditions: int, outputs: int) -> ClassifierNetwork:
         """A classifier's network for these events; it is told no flips and drops no labels."""

@@ -18,7 +18,7 @@ from diffode import registry
 from diffode.doors import as_count
 from diffode.fields.base import AffineField, Field
 from diffode.fields.schedules import VP
-from diffode.solvers.mixed import FEW, Mixed
+from diffode.solvers.mixed import FEW, Mixed, balance
 from diffode.solvers.roughness import is_rough
 
 _RHO_CAP = 999.0
@@ -85,7 +85,7 @@ def theta(field: AffineField) -> Spacing:
 
 
 def mixed(field: AffineField, steps: int) -> Spacing:
-    """f1.5 with a part of the steps uniform in log rho, more of them where there are more."""
+    """The default's own, by the data's main axes, see `diffode.solvers.mixed`."""
     made = warp(field, steps)
     return Spacing(made.warp, made.inverse, jumps=field.jumps or ())
 
@@ -94,7 +94,8 @@ def warp(field: AffineField, steps: int) -> Mixed:
     """The function of "mixed" for so many steps on a field."""
     rho = field.schedule.rho(_ends(field, None)).tolist()
     finest, highest = max(rho[1], _FINEST * field.moments[1]), min(rho[0], _RHO_CAP)
-    return Mixed.of(steps, finest, highest, field.guidance, steps > FEW and is_rough(field))
+    guided, rough = field.guidance > 2, steps > FEW and is_rough(field)
+    return Mixed.of(steps, finest, highest, balance(field), guided, rough)
 
 
 registry.register("grid", "native", native)

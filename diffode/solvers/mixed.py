@@ -1,10 +1,15 @@
-r"""The default's grid: f1.5 with a part of the steps uniform in the logarithm of rho.
+r"""The default's grid: a part of the steps where data and noise balance, a part in log rho.
 
-.. math:: w(\rho) = (1 - a) \Big(\frac{\rho}{1 + \rho}\Big)^{2/3} + a \,
+.. math:: w(\rho) = (1 - a) \Big(\frac{\rho}{c + \rho}\Big)^{2/3} + a \,
           \frac{\log(1 + \rho / \rho_{data})}{\log(1 + \rho_{max} / \rho_{data})}, \qquad
-          a = \min\Big(\frac15, \frac{K}{400}\Big)
+          a = \min\Big(\frac15, \frac{K}{400}\Big), \qquad c = \frac45 \bar s
 
-for K steps. An exact field is all but a Gaussian's at high noise and a point's at low noise, and
+for K steps, with :math:`\bar s` the standard deviation along the data's main axes
+(`diffode.data.principal`). It is along those that a flow decides where it goes: an image has few
+of them, with many times the variance of a pixel, and their noise is balanced long before that of
+a pixel is. Where :math:`\bar s` is not known, c is 1.
+
+An exact field is all but a Gaussian's at high noise and a point's at low noise, and
 f1.5 takes few steps there. A network is neither: where many steps are spent, it is those few that
 limit it. On a rough one (`diffode.solvers.roughness`) more of the steps are uniform in the
 logarithm from 18 steps on, :math:`a = \min(1/2, (K - 10) / 30)`; with fewer they lose by it.
@@ -19,8 +24,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from diffode.fields.base import AffineField
+
 _MOST, _PER_STEP = 0.2, 1 / 400
 _GUIDED = 0.15  # the least a, where guidance is above 2
+_OF_PRINCIPAL = 0.8
 FEW, _MOST_ROUGH, _PER_STEP_ROUGH = 17, 0.5, 1 / 30
 
 
@@ -31,7 +39,7 @@ class Mixed:
     Attributes:
         part: a.
         rho_data, rho_max: sigma / alpha at t_data, above 0, and at t_prior, finite.
-        scale: c in the place of the 1 in w.
+        scale: c.
     """
 
     part: float
@@ -45,13 +53,14 @@ class Mixed:
         steps: int,
         rho_data: float,
         rho_max: float,
-        guidance: float = 1.0,
+        scale: float = 1.0,
+        guided: bool = False,
         rough: bool = False,
     ) -> Mixed:
         """That of so many steps from one finite sigma / alpha to another."""
-        part, scale = min(_MOST, steps * _PER_STEP), 1.0
-        if guidance > 2:
-            part, scale = max(part, _GUIDED), math.sqrt(guidance)
+        part = min(_MOST, steps * _PER_STEP)
+        if guided:
+            part = max(part, _GUIDED)
         elif rough:
             part = max(part, min(_MOST_ROUGH, (steps - 10) * _PER_STEP_ROUGH))
         return cls(part, rho_data, rho_max, scale)
@@ -96,6 +105,13 @@ class Mixed:
         balanced = (rho / (self.scale + rho)) ** (2 / 3)
         rate = (1 - self.part) * (2 / 3) * balanced * self.scale / (self.scale + rho)
         return rate + self.slope * rho / (rho + self.rho_data)
+
+
+def balance(field: AffineField) -> float:
+    """The c of a field, times the root of a guidance weight above 2."""
+    wide = field.principal_std
+    c = 1.0 if wide is None else _OF_PRINCIPAL * wide
+    return c * math.sqrt(field.guidance) if field.guidance > 2 else c
 
 
 @lru_cache(maxsize=64)

@@ -6,14 +6,15 @@ N(m, s^2) stands still. So a method has to integrate only how the data differs f
 `diffode.solvers.forms` and `diffode.solvers.multistep`, which also says when a row has come to
 rest at a point of the data and takes DDIM's step as its last.
 
-The order is 2 up to 6 evaluations, 3 up to 10, 4 up to 30 and 5 beyond: with many steps the time
-grid, `diffode.solvers.mixed`, spends some of them where order 4 and f1.5 would lose by it.
+Polynomials are in :math:`\rho / (c + \rho)` with the c of the time grid, `diffode.solvers.mixed`.
+Their order is 2 up to 6 evaluations, 3 up to 10, 4 up to 30 and 5 beyond: with many steps the grid
+spends some of them where order 4 would lose by it.
 
 Guidance with a weight w above 2 makes a field both steep and crooked: extrapolation of high order
 overshoots where the pull changes from one field's to the other's. There the order is 2 up to
 12 + w evaluations, 3 up to 50 and 4 beyond, the corrector's damping is
-:math:`\kappa = 1 + 3 w \min(1, (5 / K)^4)` for K steps in the place of 3, and grid and polynomials
-are in :math:`\rho / (c + \rho)` with :math:`c = \sqrt w`. Where the field jumps, as at the ends of
+:math:`\kappa = 1 + 3 w \min(1, (5 / K)^4)` for K steps in the place of 3, and c is
+:math:`\sqrt w` times what it would be. Where the field jumps, as at the ends of
 an interval of guidance, the grid has a time just beyond each jump and no polynomial reaches
 across; the order is 2 in the whole solve then, with that corrector from 3 w steps on.
 
@@ -27,7 +28,6 @@ the slope there is :math:`E[n|x] / \lambda`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -43,7 +43,7 @@ from diffode.solvers.coefficients import MultistepRule, table
 from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes
 from diffode.solvers.grids import mixed, warp
-from diffode.solvers.mixed import FEW
+from diffode.solvers.mixed import FEW, balance
 from diffode.solvers.multistep import Multistep, walk
 from diffode.solvers.roughness import is_rough
 
@@ -51,7 +51,7 @@ DAMPING = 3.0
 
 
 class Trig(Multistep):
-    r"""Adams-Bashforth for dz/dtheta, polynomials in rho/(1 + rho), and a damped free corrector.
+    r"""Adams-Bashforth for dz/dtheta, polynomials in rho/(c + rho), and a damped free corrector.
 
     Where Student-t noise with up to 8 degrees of freedom starts from its prior, the states
     between the ends are at times of each row.
@@ -90,7 +90,7 @@ class Trig(Multistep):
             corrected,
             damping,
             freezes=True,
-            scale=math.sqrt(guidance) if guidance > 2 else 1.0,
+            scale=1.0 if field is None else balance(field),
             warp=own,
             jumps=jumps or (),
         )
