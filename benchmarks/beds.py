@@ -34,7 +34,7 @@ from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 
 CACHE = Path(__file__).parents[1] / "runs" / "beds"
-ROWS = 512
+ROWS, FRESH_ROWS = 512, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,21 +210,21 @@ def integrate(
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {"vp": VP, "edm": Karras, "rect": Rectified}
 DOFS = {"pfgm": 1.0, "pfgmpp128": 128.0}
-KINDS = ("six", "held", "poisson")
+KINDS = ("six", "held", "fresh", "poisson")
 
 
 def names(kind: str) -> list[str]:
-    """The names of the beds of a kind: "six", "held" or "poisson"."""
+    """The names of the beds of a kind: "six", "held", "fresh" or "poisson"."""
     if kind == "poisson":
         return [f"{law}/{noise}" for law in ("2d", "64d") for noise in DOFS]
     if kind not in KINDS:
         raise ValueError(f"no beds of kind {kind!r}; kinds: {', '.join(KINDS)}")
-    laws = [law for law in LAWS if law.startswith("held/") == (kind == "held")]
+    laws = [law for law in LAWS if (law.split("/")[0] if "/" in law else "six") == kind]
     return [f"{law}/{schedule}" for law in laws for schedule in SCHEDULES]
 
 
 def beds(kind: str) -> list[Bed]:
-    """The beds of a kind: "six", "held" or "poisson"."""
+    """The beds of a kind: "six", "held", "fresh" or "poisson"."""
     return [bed(name) for name in names(kind)]
 
 
@@ -241,7 +241,8 @@ def bed(name: str) -> Bed:
         return _poisson(name, law, DOFS[path], rng)
     field = DiagonalMixture(law, SCHEDULES[path]())
     assert isinstance(field.noise, Normal) and field.prior is not None
-    x = field.prior.sample((ROWS, law.means.shape[1]), rng, dtype=torch.float64)
+    rows = FRESH_ROWS if name.startswith("fresh/") else ROWS
+    x = field.prior.sample((rows, law.means.shape[1]), rng, dtype=torch.float64)
     return Bed(name, field, law, x)
 
 

@@ -88,4 +88,10 @@ LAWS: dict[str, Callable[[], Law]] = {
     "held/16d": lambda: cloud(16, 10, 1.0, 0.1, 0.5, 14, False),
     "held/32d": lambda: cloud(32, 30, 0.6, 0.05, 0.4, 15, False),
     "held/128d": lambda: cloud(128, 12, 0.8, 0.1, 0.5, 16, False),
+    "fresh/ring7": lambda: ring(7, 1.7, 0.05, 0.3, 31, False),
+    "fresh/cloud20-2d": lambda: cloud(2, 20, 1.1, 0.05, 0.25, 32, False),
+    "fresh/6d": lambda: cloud(6, 14, 0.9, 0.08, 0.4, 33, False),
+    "fresh/24d": lambda: cloud(24, 18, 0.8, 0.1, 0.4, 34, False),
+    "fresh/48d": lambda: cloud(48, 8, 1.1, 0.1, 0.5, 35, False),
+    "fresh/96d": lambda: cloud(96, 25, 0.7, 0.05, 0.4, 36, False),
 }

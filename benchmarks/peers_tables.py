@@ -134,7 +134,7 @@ def summary(cells: dict[str, Both]) -> str:
     groups: dict[str, list[str]] = {}
     for name in cells:
         kind, path = name.split("/")[0], name.split("/")[-1]
-        if kind not in ("held", "network"):
+        if kind not in ("held", "fresh", "network"):
             kind = "Poisson" if path.startswith("pfgm") else "six"
         groups.setdefault(kind, []).append(name)
         if kind != "network":

@@ -28,7 +28,7 @@ def principal_std(x: Tensor, mean: Tensor, std: float) -> float:
         mean: of the law, shape (N,).
         std: s, the law's rms standard deviation over all coordinates.
     """
-    u = x.double() - mean.double()
+    u = x.double() - mean.to(x.device).double()
     products = (u @ u.T).square()
     pairs = float(products.sum() - products.diagonal().sum()) / (len(u) * (len(u) - 1))
     size = u.shape[1]

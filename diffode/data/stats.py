@@ -194,7 +194,7 @@ def _stats(x: Samples, mean: Tensor, variance: float, second: Tensor, norms: flo
         spectrum = (basis.double() * (second @ basis.double())).sum(0)
     else:
         some = Rng().permutation("principal", len(x))[: rows_for(len(second))]
-        measured = principal_std(x[some].flatten(1), mean.to(x.device), std)
+        measured = principal_std(x[some].flatten(1), mean, std)
     return Stats(
         mean=mean.float().view(x.shape[1:]),
         std=std,

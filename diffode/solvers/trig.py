@@ -12,7 +12,7 @@ spends some of them where order 4 would lose by it.
 
 Guidance with a weight w above 2 makes a field both steep and crooked: extrapolation of high order
 overshoots where the pull changes from one field's to the other's. There the order is 2 up to
-12 + w evaluations, 3 up to 50 and 4 beyond, the corrector's damping is
+12 + 1.5 w evaluations, 3 up to 50 and 4 beyond, the corrector's damping is
 :math:`\kappa = 1 + 3 w \min(1, (5 / K)^4)` for K steps in the place of 3, and c is
 :math:`\sqrt w` times what it would be. Where the field jumps, as at the ends of
 an interval of guidance, the grid has a time just beyond each jump and no polynomial reaches
@@ -78,7 +78,7 @@ class Trig(Multistep):
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
         corrected, damping, own = self.corrected, DAMPING, None
         if guidance > 2 or jumps != ():
-            auto = 2 if steps <= 12 + guidance or jumps != () else 3 if steps <= 50 else 4
+            auto = 2 if steps <= 12 + 1.5 * guidance or jumps != () else 3 if steps <= 50 else 4
             corrected &= jumps == () or (jumps is not None and steps >= 3 * guidance)
             damping = 1 + 3 * guidance * min(1, (5 / steps) ** 4)
         elif field is not None and steps > FEW and is_rough(field):

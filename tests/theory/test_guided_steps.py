@@ -87,6 +87,23 @@ def test_no_polynomial_reaches_across_a_jump():
     assert rule.orders(back).tolist() == [1, 2, 3, 1, 2, 3, 3, 1, 2]
 
 
+def test_strong_guidance_has_a_low_order_for_longer_and_a_full_corrector():
+    plain, solver = law(), get_solver("trig")
+    strong = classifier_free(plain, 4)
+    orders = [solver.rule(n, strong).order for n in (5, 18, 19, 50, 51)]
+    assert orders == [2, 2, 3, 3, 4]
+    damping = [solver.rule(n, strong).damping for n in (3, 5, 10, 100)]
+    assert damping == pytest.approx([13, 13, 1 + 12 / 16, 1], rel=1e-4)
+    assert solver.rule(20, classifier_free(plain, 2)) == solver.rule(20, plain)
+    assert solver.rule(20, strong).scale == pytest.approx(2 * solver.rule(20, plain).scale)
+
+
+def test_in_an_interval_the_corrector_waits_for_enough_steps():
+    inside, solver = classifier_free(law(), 4, (0.2, 3.0)), get_solver("trig")
+    rules = [solver.rule(n, inside) for n in (11, 12, 60)]
+    assert [(r.order, r.corrected) for r in rules] == [(2, False), (2, True), (2, True)]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize(("weight", "steps"), [(4.0, 12), (7.5, 16)])
 def test_strong_guidance_is_followed_with_few_steps(schedule, weight, steps):
