@@ -22,10 +22,10 @@ STEPS = (400, 800)
 
 
 @cache
-def network_bed(run: Path) -> Bed:
-    """The field of a trained run, with 512 starting points in float64."""
+def network_bed(run: Path, rows: int = ROWS) -> Bed:
+    """The field of a trained run, with starting points in float64."""
     field = diffode.load(run).field
-    start = field.start(ROWS, Rng(2024))
+    start = field.start(rows, Rng(2024))
     assert isinstance(start.field, AffineField)
     start.field.requires_grad_(False)
     return Bed(f"network/{run.name}", start.field, None, start.x.double())

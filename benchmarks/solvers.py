@@ -189,7 +189,12 @@ def finalists(kind: str, out: Path) -> list[str]:
 
     Poisson beds, whose exact field is slow, have the same.
     """
-    names = [n for group in ("six", "held") for n in exact.names(group) if n.endswith(f"/{kind}")]
+    names = [
+        n
+        for group in ("six", "held", "fresh")
+        for n in exact.names(group)
+        if n.endswith(f"/{kind}")
+    ]
     measured = [read(file_of(name, "peers", out)) for name in names]
     return [*leaders([cells for cells in measured if cells]), *USUAL]
 
@@ -215,6 +220,7 @@ def main() -> None:
         "--all", action="store_true", help="every peer, on networks and Poisson beds too"
     )
     parser.add_argument("--no-peers", action="store_true", help="leave the peers' cells as is")
+    parser.add_argument("--rows", type=int, default=networks.ROWS, help="of each network")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
@@ -226,7 +232,7 @@ def main() -> None:
         for name in names:
             fill(exact.bed(name), options)
         for run in options.networks:
-            bed = networks.network_bed(run)
+            bed = networks.network_bed(run, options.rows)
             gap = networks.convergence(bed)
             print(f"{bed.name}: 400 and 800 steps differ by {gap:.1e}", file=sys.stderr)
             fill(bed, options)
