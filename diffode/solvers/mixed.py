@@ -2,12 +2,13 @@ r"""The default's grid: a part of the steps where data and noise balance, a part
 
 .. math:: w(\rho) = (1 - a) \Big(\frac{\rho}{c + \rho}\Big)^{2/3} + a \,
           \frac{\log(1 + \rho / \rho_{data})}{\log(1 + \rho_{max} / \rho_{data})}, \qquad
-          a = \min\Big(\frac15, \frac{K}{400}\Big), \qquad c = \frac45 \bar s
+          a = \min\Big(\frac15, \frac{K}{400}\Big), \qquad
+          c = \frac{9}{10} \, s^{1/4} \, \bar s^{3/4}
 
-for K steps, with :math:`\bar s` the standard deviation along the data's main axes
-(`diffode.data.principal`). It is along those that a flow decides where it goes: an image has few
-of them, with many times the variance of a pixel, and their noise is balanced long before that of
-a pixel is. Where :math:`\bar s` is not known, c is 1.
+for K steps, with the data's standard deviations s of a coordinate and :math:`\bar s` along their
+main axes (`diffode.data.principal`). It is along those that a flow decides where it goes: an image
+has few of them, with many times the variance of a pixel, and their noise is balanced long before
+that of a pixel is. Where :math:`\bar s` is not known, c is 1.
 
 An exact field is all but a Gaussian's at high noise and a point's at low noise, and
 f1.5 takes few steps there. A network is neither: where many steps are spent, it is those few that
@@ -28,7 +29,7 @@ from diffode.fields.base import AffineField
 
 _MOST, _PER_STEP = 0.2, 1 / 400
 _GUIDED = 0.15  # the least a, where guidance is above 2
-_OF_PRINCIPAL = 0.8
+_BALANCE = 0.9
 FEW, _MOST_ROUGH, _PER_STEP_ROUGH = 17, 0.5, 1 / 30
 
 
@@ -109,8 +110,8 @@ class Mixed:
 
 def balance(field: AffineField) -> float:
     """The c of a field, times the root of a guidance weight above 2."""
-    wide = field.principal_std
-    c = 1.0 if wide is None else _OF_PRINCIPAL * wide
+    std, wide = field.moments[1], field.principal_std
+    c = 1.0 if wide is None else _BALANCE * std**0.25 * wide**0.75
     return c * math.sqrt(field.guidance) if field.guidance > 2 else c
 
 

@@ -39,7 +39,7 @@ def mixed_measure(rho, rho_max, rho_data, steps):
     """f1.5 about c, and, a part that grows with the steps, log(1 + rho / rho_data)."""
     part, data = min(0.2, steps / 400), max(rho_data, 1e-4 * field(VP()).moments[1])
     logs = (1 + rho / data).log() / math.log(1 + min(rho_max, 999) / data)
-    c = 0.8 * math.sqrt(0.5)  # two points: all their variance, .5, is along one axis
+    c = 0.9 * 0.5**0.25 * 0.5**0.375  # two points: s is .5, and on their only axis root .5
     return (1 - part) * (rho / (c + rho)) ** (2 / 3) + part * logs
 
 
