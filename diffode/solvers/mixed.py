@@ -13,7 +13,7 @@ that of a pixel is. Where :math:`\bar s` is not known, c is 1.
 An exact field is all but a Gaussian's at high noise and a point's at low noise, and
 f1.5 takes few steps there. A network is neither: where many steps are spent, it is those few that
 limit it. On a rough one (`diffode.solvers.roughness`) more of the steps are uniform in the
-logarithm from 18 steps on, :math:`a = \min(1/2, (K - 10) / 30)`; with fewer they lose by it.
+logarithm from 10 steps on: :math:`a = (K - 10) / 30`, but not below .3 or above .5.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from diffode.fields.base import AffineField
 _MOST, _PER_STEP = 0.2, 1 / 400
 _GUIDED = 0.15  # the least a, where guidance is above 2
 _BALANCE = 0.9
-FEW, _MOST_ROUGH, _PER_STEP_ROUGH = 17, 0.5, 1 / 30
+FEW, _ROUGH, _PER_STEP_ROUGH = 9, (0.3, 0.5), 1 / 30
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Mixed:
         if guided:
             part = max(part, _GUIDED)
         elif rough:
-            part = max(part, min(_MOST_ROUGH, (steps - 10) * _PER_STEP_ROUGH))
+            least, most = _ROUGH
+            part = min(most, max(least, (steps - 10) * _PER_STEP_ROUGH))
         return cls(part, rho_data, rho_max, scale)
 
     @property
