@@ -113,21 +113,29 @@ def geometric(values: list[float] | tuple[float, ...]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
+def report(networks_of: list[Path], rows: int, seed: int) -> Iterator[str]:
+    """The table of the mixtures, and that of the networks."""
+    kinds = {
+        "Labelled mixtures": mixtures(rows, seed),
+        "Networks": networks(networks_of, rows, seed),
+    }
+    for title, found in kinds.items():
+        if cases := list(found):
+            yield f"{title}: {', '.join(case.name for case in cases)}\n"
+            yield from table(cases)
+            yield ""
+
+
 def main() -> None:
-    """Print the table of the mixtures, and that of the networks."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--networks", nargs="*", type=Path, default=[], help="runs with labels")
     parser.add_argument("--rows", type=int, default=64, help="starting points of each field")
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for title, cases in (
-        ("Labelled mixtures", list(mixtures(options.rows, options.seed))),
-        ("Networks", list(networks(options.networks, options.rows, options.seed))),
-    ):
-        if cases:
-            print(f"{title}: {', '.join(case.name for case in cases)}\n", flush=True)
-            print(*table(cases), sep="\n", end="\n\n", flush=True)
+    for line in report(options.networks, options.rows, options.seed):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ WORK = {
     "benchmarks.exact": ["acceptance", "large", "as_attention"],
     "benchmarks.gpu": ["carried_out"],
     "benchmarks.guidance": ["tables"],
+    "benchmarks.guided": ["report"],
     "benchmarks.guidance_digits": ["cell", "table", "picture"],
     "benchmarks.inverse": ["table", "particles"],
     "benchmarks.monoflow": ["cell"],

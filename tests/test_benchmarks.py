@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from typer.main import get_command
 
-from benchmarks import digits, guidance, inverse
+from benchmarks import digits, guidance, guided, inverse
 from benchmarks.standing import __main__ as standing
 from diffode.cli import comparisons  # noqa: F401  # it registers itself
 from diffode.cli.app import app
@@ -44,6 +44,18 @@ def test_the_table_of_digits_before_its_cells(tmp_path, monkeypatch, capsys):
     printed = refused(digits.main, capsys)
     assert "are met" not in printed.out
     assert all(name in printed.err for name in digits.FIELDS)
+
+
+def test_the_table_of_guided_fields(monkeypatch):
+    monkeypatch.setattr(guided, "LAWS", ((2, 2, 1),))
+    monkeypatch.setattr(guided, "NFE", (5, 20))
+    monkeypatch.setattr(guided, "ASKED", ((1.0, None), (4.0, (0.2, 3.0))))
+    title, *lines = guided.report([], 16, 0)
+    assert title.startswith("Labelled mixtures: 2d/edm, 2d/vp, 2d/rectified")
+    plain, inside = (line.split("|")[1:-1] for line in lines if line.startswith("| w"))
+    assert (plain[0].strip(), inside[0].strip()) == ("w = 1", "w = 4, rho in (0.2, 3.0)")
+    assert len(plain) == len(inside) == 1 + 2 + 2 + len(guided.PEERS)
+    assert float(plain[2]) > 1
 
 
 def test_the_tables_and_the_picture_of_guidance(tmp_path, monkeypatch, capsys):
