@@ -139,7 +139,7 @@ def test_beds_are_the_same_points_every_time_and_differ_in_kind():
 
 @pytest.mark.parametrize("call", [lambda: bed("2d/none"), lambda: beds.names("seven")])
 def test_an_unknown_name_is_refused_with_the_known_ones(call):
-    with pytest.raises(ValueError, match=r"(2d/edm|six, held, poisson)"):
+    with pytest.raises(ValueError, match=r"(2d/edm|six, held, fresh, poisson)"):
         call()
 
 

@@ -135,8 +135,9 @@ def data_stats(x: Samples) -> Stats:
             _KNOWN[x] = _streamed(x)
         return _KNOWN[x]
     n, count = width(x), len(x)
-    total, norms = torch.zeros(n, dtype=torch.float64), 0.0
+    total, norms, some = torch.zeros(n, dtype=torch.float64), 0.0, _Some(count, n)
     for part in _flat(x):
+        some.add(part)
         total += require_finite(part).sum(0).cpu()
         norms += float(part.norm(dim=1).sum())
     mean = total / count
@@ -145,7 +146,7 @@ def data_stats(x: Samples) -> Stats:
         u = part.cpu() - mean
         squares += float(u.square().sum())
         second += _second(u, x.shape[1:])
-    stats = _stats(x, mean, squares / (count * n), second / count, norms)
+    stats = _stats(x, mean, squares / (count * n), second / count, norms, some)
     if stats.basis is None:
         return stats
     rows = (spectral(part.cpu() - mean, stats.basis).square().sum(0) for part in _flat(x))
@@ -159,7 +160,9 @@ def _streamed(x: Source) -> Stats:
     """
     n, count, shape, sums, norms, squares = width(x), len(x), x.shape[1:], Sums(x), 0.0, 0.0
     near, total, second = x[:1].flatten().double(), torch.zeros(n).double(), _none(n)
+    some = _Some(count, n)
     for part in _flat(x):
+        some.add(part)
         sums.add(require_finite(part))
         norms += float(part.norm(dim=1).sum())
         u = part - near
@@ -169,7 +172,26 @@ def _streamed(x: Source) -> Stats:
     keep(x, sums)
     d = total / count
     variance = (squares / count - float(d.square().sum())) / n
-    return _stats(x, near + d, variance, second / count - _second(d[None], shape), norms)
+    return _stats(x, near + d, variance, second / count - _second(d[None], shape), norms, some)
+
+
+class _Some:
+    """The samples by which `principal_std` is measured, kept as the data go by."""
+
+    def __init__(self, count: int, n: int) -> None:
+        rows = 0 if n <= _LARGEST_BASIS else rows_for(n)
+        self._wanted = Rng().permutation("principal", count)[:rows]
+        self._passed, self._kept = 0, list[Tensor]()
+
+    def add(self, part: Tensor) -> None:
+        """The next samples, flattened."""
+        place = self._wanted - self._passed
+        self._kept.append(part[place[(place >= 0) & (place < len(part))].to(part.device)])
+        self._passed += len(part)
+
+    def rows(self) -> Tensor:
+        """Those that were wanted, shape (M, N)."""
+        return torch.cat(self._kept)
 
 
 def _none(n: int) -> Tensor:
@@ -184,7 +206,9 @@ def _second(u: Tensor, shape: tuple[int, ...]) -> Tensor:
     return spectral(u.view(-1, *shape), None).square().sum(0)[:, None]
 
 
-def _stats(x: Samples, mean: Tensor, variance: float, second: Tensor, norms: float) -> Stats:
+def _stats(
+    x: Samples, mean: Tensor, variance: float, second: Tensor, norms: float, some: _Some
+) -> Stats:
     """The statistics by their moments: of a value about the mean, and as `_second` has them."""
     if not variance > 0:
         raise ValueError(_NO_VARIANCE)
@@ -193,8 +217,7 @@ def _stats(x: Samples, mean: Tensor, variance: float, second: Tensor, norms: flo
         basis = torch.linalg.eigh(second)[1].float()
         spectrum = (basis.double() * (second @ basis.double())).sum(0)
     else:
-        some = Rng().permutation("principal", len(x))[: rows_for(len(second))]
-        measured = principal_std(x[some].flatten(1), mean, std)
+        measured = principal_std(some.rows(), mean, std)
     return Stats(
         mean=mean.float().view(x.shape[1:]),
         std=std,
