@@ -36,6 +36,7 @@ from diffode.fields.base import Start
 from diffode.files import write_text
 from diffode.sampling.drawing import sample
 from diffode.solvers.fitting import fit_grid
+from diffode.solvers.roughness import is_rough
 
 USUAL = (
     "k-diffusion dpmpp_2m karras",
@@ -98,6 +99,7 @@ def measure_ours(bed: Bed, spec: str, nfe: tuple[int, ...]) -> dict[str, Cell | 
         options = dict(pair.split("=", 1) for pair in rest.split(",") if pair)
         options["solver"] = name
     cells: dict[str, Cell | None] = {}
+    is_rough(bed.field)  # a network is looked at once, before it is first solved
     for n in nfe:
         if fitted and n > 20:
             continue
