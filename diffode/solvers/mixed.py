@@ -13,7 +13,8 @@ that of a pixel is. Where :math:`\bar s` is not known, c is 1.
 An exact field is all but a Gaussian's at high noise and a point's at low noise, and
 f1.5 takes few steps there. A network is neither: where many steps are spent, it is those few that
 limit it. On a rough one (`diffode.solvers.roughness`) more of the steps are uniform in the
-logarithm from 10 steps on: :math:`a = (K - 10) / 30`, but not below .3 or above .5.
+logarithm from 10 steps on: :math:`a = (K - 10) / 30`, but not below .3 or above .5, from 40 steps
+on :math:`a = (K - 10) / 60` up to .9.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from diffode.fields.base import AffineField
 _MOST, _PER_STEP = 0.2, 1 / 400
 _GUIDED = 0.15  # the least a, where guidance is above 2
 _BALANCE = 0.9
-FEW, _ROUGH, _PER_STEP_ROUGH = 9, (0.3, 0.5), 1 / 30
+FEW = 9
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ class Mixed:
         if guided:
             part = max(part, _GUIDED)
         elif rough:
-            least, most = _ROUGH
-            part = min(most, max(least, (steps - 10) * _PER_STEP_ROUGH))
+            part = max(0.3, min(0.5, (steps - 10) / 30), min(0.9, (steps - 10) / 60))
         return cls(part, rho_data, rho_max, scale)
 
     @property

@@ -82,7 +82,7 @@ class Trig(Multistep):
             corrected &= jumps == () or (jumps is not None and steps >= 3 * guidance)
             damping = 1 + 3 * guidance * min(1, (5 / steps) ** 4)
         elif field is not None and steps > FEW and is_rough(field):
-            auto, own = min(auto, 3), warp(field, steps)
+            auto, own = 3 if steps < 50 else 4, warp(field, steps)
         return MultistepRule(
             "trig",
             "fraction" if own is None else "grid",

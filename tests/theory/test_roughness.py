@@ -69,9 +69,10 @@ def test_few_steps_and_smooth_networks_are_as_before():
     rough, smooth, solver = network(scale=1.0), network(scale=0.0), get_solver()
     assert solver.rule(9, rough) == solver.rule(9, smooth)
     assert torch.equal(grid(rough, 9, "mixed"), grid(smooth, 9, "mixed"))
-    parts = [warp(rough, n).part for n in (9, 10, 19, 22, 40)]
-    assert parts == pytest.approx([9 / 400, 0.3, 0.3, 0.4, 0.5])
-    assert solver.rule(20, rough).variable == "grid" and solver.rule(60, rough).order == 3
+    parts = [warp(rough, n).part for n in (9, 10, 19, 22, 40, 52, 100)]
+    assert parts == pytest.approx([9 / 400, 0.3, 0.3, 0.4, 0.5, 0.7, 0.9])
+    assert solver.rule(20, rough).variable == "grid" and solver.rule(49, rough).order == 3
+    assert solver.rule(50, rough).order == 4
     assert solver.rule(20, smooth).variable == "fraction" and solver.rule(60, smooth).order == 5
 
 
