@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import gpu_checks as checks
+from benchmarks import gpu_commands as commands
 from benchmarks.gpu_checks import ROOT, Bench, NotRun, Size
 from benchmarks.gpu_trainings import COLUMNS, training
 from diffode.files import require_writable, write_text
@@ -42,6 +43,9 @@ CHECKS: dict[str, Callable[[Bench], str]] = {
     "samples": checks.samples,
     "likelihood": checks.likelihood,
     "one process of torchrun": checks.launched,
+    "fields": commands.every_field,
+    "solvers": commands.every_solver,
+    "commands": commands.every_command,
 }
 
 

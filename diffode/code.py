@@ -25,7 +25,7 @@ from diffode.options import suggest
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FORM = re.compile(rf"(.+\.py|{_NAME}):({_NAME})")
 _RAN: dict[Path, tuple[str, ModuleType]] = {}  # the files that ran: fingerprint and module
-_IMPORTED: set[str] = set()  # the modules that were named
+_IMPORTED: set[str] = set()  # the modules that were named, but torch's
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, "")
     with _explained(name, None):
         module = importlib.import_module(name)
-    _IMPORTED.add(name)
+    if name.partition(".")[0] != "torch":
+        _IMPORTED.add(name)
     return module
 
 

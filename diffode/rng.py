@@ -7,6 +7,7 @@ what one does, and a resumed run needs no stored generator state.
 
 Philox is integer arithmetic. The normals are made from its words with +, -, times, / and sqrt in
 float64 only, which IEEE 754 rounds the same way everywhere: draws are bit-equal on every device.
+(On a CPU the square root is numpy's: torch's may be a vector library's, off by a last bit.)
 
 Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
 """
@@ -70,10 +71,15 @@ def _log(u: Tensor) -> Tensor:
     return series + (exponent - low.to(exponent.dtype)).to(u.dtype) * math.log(2)
 
 
+def _sqrt(x: Tensor) -> Tensor:
+    """The square root, exactly rounded."""
+    return torch.sqrt(x) if x.is_cuda else torch.from_numpy(np.sqrt(x.numpy()))
+
+
 def _box_muller(radius_word: Tensor, angle_word: Tensor) -> tuple[Tensor, Tensor]:
     """Two independent standard normals from two words: sqrt(-2 log u) (cos, sin)(angle)."""
     u = (radius_word.double() + 0.5) / 2.0**32
-    radius = torch.sqrt(_log(u) * -2)
+    radius = _sqrt(_log(u) * -2)
     quadrant = angle_word >> 30
     x = ((angle_word & 0x3FFFFFFF).double() / 2.0**30 - 0.5) * (math.pi / 2)
     sine, cosine = _polynomial(x * x, _SIN) * x, _polynomial(x * x, _COS)

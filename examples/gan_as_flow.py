@@ -23,6 +23,7 @@ from torch import Tensor
 
 from diffode import Rng, build, sample, train
 from diffode.data import load
+from diffode.devices import choose
 from diffode.training import data_stats
 from diffode.training.adversarial import AlternatingGAN, GeneratorRegression
 from diffode.viz import canvas
@@ -41,7 +42,7 @@ def particles(steps: int) -> Tensor:
     objective = build("monoflow", (2,), stats=data_stats(DATA), stages=stages, width=64)
     for _ in train(objective, DATA, steps=steps, batch=128, lr=2e-3, clip=1e6):
         continue
-    path = sample(objective.field, COUNT, path=True).path
+    path = sample(objective.field, COUNT, path=True).path.cpu()
     return path[torch.linspace(0, stages, FRAMES).long()]
 
 
@@ -56,13 +57,13 @@ def generator(steps: int) -> tuple[Tensor, dict[str, Carried]]:
     """Samples of fixed latents at 25 steps, and how far several steps on one critic carry."""
     stats = data_stats(DATA)
     objective = build("gan", (2,), stats=stats, width=64, regression=True, epsilon=EPSILON)
-    z = Rng(1).normal("latents", (COUNT, 2))
+    z = Rng(1).normal("latents", (COUNT, 2), device=choose("auto"))
     path, steps = [], max(steps, FRAMES)
     when = [1 + (steps - 1) * k // (FRAMES - 1) for k in range(FRAMES)]
     several = {}
     for state in train(objective, DATA, steps=steps, batch=128, lr=1e-3, clip=1e6):
         if state.step in when:
-            path.append(objective.generated.make(z).detach())
+            path.append(objective.generated.make(z).detach().cpu())
         if state.step == when[6]:
             several = {
                 "-h(d)": carried(objective, AlternatingGAN, z),

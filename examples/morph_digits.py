@@ -32,7 +32,7 @@ def main(out: Path = Path("."), steps: int = 700) -> Path:
     rows = [int((digits.test_labels == k).nonzero()[0]) for k in range(2 * PAIRS)]
     x, y = digits.test[rows], digits.test_labels[rows]
     given = diffode.interpolate(field, x[::2], x[1::2], COUNT, y=y[::2], y_b=y[1::2], nfe=40)
-    ways = given.x.view(PAIRS, COUNT, *x.shape[1:])
+    ways = given.x.cpu().view(PAIRS, COUNT, *x.shape[1:])
     gap = torch.cat((ways[:, 0] - x[::2], ways[:, -1] - x[1::2]))
     print(f"ends come back to an rms error of {float(gap.square().mean().sqrt()):.2g}")
 
@@ -46,7 +46,7 @@ def main(out: Path = Path("."), steps: int = 700) -> Path:
     heads = [f"{one} - {two}" for one, two in zip(y[::2].tolist(), y[1::2].tolist(), strict=True)]
     heads += ["samples"] * PAIRS
     title = "Ways between digits, by their latents\nof the test set, and between samples of an 8"
-    pictures = torch.cat((given.x, drawn.x))
+    pictures = torch.cat((given.x, drawn.x)).cpu()
     row = torch.arange(2 * PAIRS).repeat_interleave(COUNT)
     image_sheet(pictures, file := out / "morph_digits.png", title, row, heads)
     print(f"wrote {file}")

@@ -49,7 +49,7 @@ def main(out: Path = Path("."), steps: int = 1000) -> Path:
     run = diffode.fit("edm", rows(), labels=True, steps=steps, batch=256, width=96)
     data = run.dataset
     labels = data.labels(len(data.test))  # each class in its share
-    drawn = diffode.sample(run.field, len(labels), y=labels).x
+    drawn = diffode.sample(run.field, len(labels), y=labels).x.cpu()
     panel = Panel(data, len(labels), labels=True)
     real = panel.floor | {"label": agreement(data, data.test, data.test_labels)}
     measured = panel.measure(drawn, labels) | {"label": agreement(data, drawn, labels)}

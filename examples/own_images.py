@@ -50,7 +50,8 @@ def main(out: Path = Path("."), steps: int = 800) -> Path:
     print(data, *data.notes, *data.left_out, sep="\n")
     run = diffode.fit("edm", data, labels=True, steps=steps, batch=32, width=16, depth=1)
     labels = torch.arange(len(SHAPES)).repeat_interleave(SHOWN)
-    drawn = run.field.scaling.to_model(diffode.sample(run.field, len(labels), y=labels).x)
+    drawn = diffode.sample(run.field, len(labels), y=labels).x.cpu()
+    drawn = run.field.scaling.to_model(drawn)
     rows = [(data.train_labels == label).nonzero().flatten()[:SHOWN] for label in range(3)]
     names = [f"{name}, {kind}" for name in data.class_names for kind in ("yours", "drawn")]
     title = f"Images of a folder, and images drawn of each class after {steps} steps"

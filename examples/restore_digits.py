@@ -31,9 +31,9 @@ def main(out: Path = Path("."), steps: int = 700, particles: int = 64) -> Path:
     y = blocks(x)
     y = y + NOISE * diffode.Rng(0).normal("observation", y.shape)
     field = conditioned(run.field, blocks, y.repeat(DRAWS, 1, 1, 1), NOISE)
-    pulled = diffode.sample(field, DRAWS * DIGITS, "dpm++").x.unflatten(0, (DRAWS, DIGITS))
+    pulled = diffode.sample(field, DRAWS * DIGITS, "dpm++").x.cpu().unflatten(0, (DRAWS, DIGITS))
     runs = [
-        twisted(run.field, blocks, one, NOISE, DRAWS, particles, seed=k).x
+        twisted(run.field, blocks, one, NOISE, DRAWS, particles, seed=k).x.cpu()
         for k, one in enumerate(y)
     ]
     weighed = torch.stack(runs, 1)

@@ -10,11 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import diffode
+from diffode import recipes
 from diffode.data import load
 from diffode.rng import Rng
 from diffode.runs import loading
 from diffode.training import checkpoint, data_stats
-from diffode.training.state import fill
+from diffode.training.state import fill, state
 from diffode.training.trainer import train
 from tests.runs import WITHOUT_LABELS, edited
 
@@ -129,6 +130,18 @@ def test_tied_parameters_are_stored_once(tmp_path):
     block = two.field.network.blocks[0]
     assert block.second.weight is block.first.weight
     assert torch.equal(velocity(one), velocity(two))
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_field_on_another_device_has_the_names_that_it_has_here(name):
+    """Buffers that were one stay one: else no file of a GPU would fit a field made on a CPU."""
+    objective = make(name, DIGITS.train, 10)
+    network = next(m for m in objective.field.modules() if not list(m.children()))
+    network.register_buffer("first", torch.zeros(1))
+    network.register_buffer("second", network.first)
+    here = list(state(objective))
+    assert list(state(objective.to("meta"))) == here
+    assert network.second is network.first
 
 
 # ------------------------------------------------------------------------------- which weights

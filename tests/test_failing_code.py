@@ -74,6 +74,15 @@ def test_code_that_fails_is_named_in_one_line(line, tmp_path, monkeypatch, capsy
     assert run(f"train vp moons --set width=8 {few}".split()) == 0
 
 
+def test_torch_is_not_blamed_once_a_class_of_its_own_was_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code._module("torch.nn.modules.linear")
+    (tmp_path / "mine.py").write_text(MINE)
+    line = "vp moons --network mine.py:Raises"
+    few = "--steps 1 --batch 8 --samples 20 --device cpu --out run"
+    assert LINES[line] in refused(capsys, "train", *line.split(), *few.split())
+
+
 def test_a_run_is_sampled_with_a_solver_of_a_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(

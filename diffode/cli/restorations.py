@@ -95,6 +95,7 @@ class Inpaint(Restoration):
     mask: Annotated[
         str | None,
         typer.Option(
+            "--mask",  # a metavar that is the name in capitals would be taken for it
             metavar="MASK",
             help="what is hidden: box:TOP,LEFT,HEIGHT,WIDTH, half:left (right, top, bottom), "
             "random:FRACTION of the pixels; or FILE.npy, 1 where it is seen and 0 where not",

@@ -128,6 +128,7 @@ class Labelled(AffineField):
             return None
         if self._known is None:
             raise ValueError("got labels y, but this field was built without labels")
+        y = y.to(self._known.device)
         if not transformed():
             known = torch.isin(y, self._known)
             if not bool(known.all()):

@@ -27,6 +27,7 @@ https://arxiv.org/abs/2204.13902 (polynomials in time).
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass, field
 from typing import Any, Literal
 
@@ -56,6 +57,7 @@ class Nodes:
         variable: the variable u of the polynomials.
         scale: c of the variable "fraction", rho / (c + rho).
         warp: what the variable "grid" is.
+        bounded: whether it stays what it is at the grid's first rho beyond it.
     """
 
     time: Array
@@ -67,6 +69,7 @@ class Nodes:
     variable: Variable
     scale: float = 1.0
     warp: Mixed | None = None
+    bounded: bool = True
 
     @property
     def size(self) -> Array:
@@ -117,7 +120,7 @@ class Nodes:
         """The polynomials' variable at v."""
         if self.form == "velocity" and self.variable == "time":
             return v
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             if self.form == "velocity":
                 rho = self.schedule.rho(torch.from_numpy(v)).numpy()
             else:
@@ -130,7 +133,8 @@ class Nodes:
                 return 1 / (1 + self.scale / rho)
             if self.variable == "grid":
                 assert self.warp is not None
-                return self.warp.warp(torch.from_numpy(rho).clamp(max=self.warp.rho_max)).numpy()
+                most = self.warp.rho_max if self.bounded else math.inf
+                return self.warp.warp(torch.from_numpy(rho).clamp(max=most)).numpy()
         return self.schedule.time(torch.from_numpy(rho)).numpy()
 
 

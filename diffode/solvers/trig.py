@@ -23,7 +23,9 @@ the scales differ widely, and the starting point in N dimensions shows the scale
 :math:`\lambda = c / \rho_0` with :math:`c^2 = (|x/\alpha - m|^2 + D \rho_0^2) / (N + D)` and
 :math:`\rho_0` the prior's :math:`\rho`. A flow that starts from such a prior is solved in
 :math:`\lambda \rho` in the place of :math:`\rho`, so each row has times and weights of its own;
-the slope there is :math:`E[n|x] / \lambda`.
+the slope there is :math:`E[n|x] / \lambda`. A network's polynomials are in the grid's own variable
+then: in rho / (c + rho) the first of a row that starts far out lie so close together that
+extrapolation makes an error of the network a hundred times larger.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ from diffode.priors import is_student
 from diffode.rng import Rng
 from diffode.solvers.coefficients import MultistepRule, table
 from diffode.solvers.counted import CountedField
-from diffode.solvers.forms import Nodes
-from diffode.solvers.grids import mixed, warp
+from diffode.solvers.forms import Nodes, Variable
+from diffode.solvers.grids import warp
 from diffode.solvers.mixed import FEW, balance
 from diffode.solvers.multistep import Multistep, walk
 from diffode.solvers.roughness import is_rough
@@ -110,6 +112,8 @@ class Trig(Multistep):
     ) -> Iterator[Tensor]:
         assert is_student(field.noise)
         schedule, rule = field.schedule, self.rule(len(times) - 1, field)
+        learned = next(field.parameters(), None) is not None
+        variable: Variable = "grid" if learned else "fraction"
         rule = replace(rule, jumps=())  # no time is the first beyond a jump for all rows
         mean, std = field.moments
         rho = schedule.rho(times)
@@ -118,7 +122,7 @@ class Trig(Multistep):
         y = (x / expand_like(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
         square = y.square().sum(1) + field.noise.dof * rho[0].square()
         stretch = (square / (y.shape[1] + field.noise.dof)).sqrt() / rho[0]
-        spacing = mixed(field, len(times) - 1)
+        spacing = warp(field, len(times) - 1)
         shared = spacing.warp(rho)
         fraction = (shared - shared[0]) / (shared[-1] - shared[0])
         first, last = spacing.warp(stretch * rho[0]), spacing.warp(stretch * rho[-1])
@@ -130,7 +134,8 @@ class Trig(Multistep):
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
         time, a, b = (v.cpu().numpy() for v in (t, alpha, sigma))
-        nodes = Nodes(time, a, b, std, schedule, rule.form, rule.variable, rule.scale)
+        how = variable, rule.scale, spacing, False
+        nodes = Nodes(time, a, b, std, schedule, rule.form, *how)
         scale = stretch.cpu()
         steps = []
         for step in table(rule, nodes):

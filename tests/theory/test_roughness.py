@@ -111,3 +111,14 @@ def test_the_search_leaves_the_random_numbers_of_the_caller_alone():
     before = torch.get_rng_state()
     is_rough(copy.deepcopy(field))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("nfe", [5, 9, 10, 13, 16, 20, 60])
+def test_no_row_of_a_heavy_tail_is_thrown_out_by_a_rough_network(nfe):
+    """A row that starts far out is solved in its own levels, up to a thousand times the rest."""
+    field = network("pfgmpp", 0.2, dof=1)
+    assert is_rough(field)
+    exact = sample(field, 400, "dopri5-rows", rtol=1e-5, atol=1e-5).x
+    far = (exact - field.moments[0]).norm(dim=1)
+    off = (sample(field, 400, nfe=nfe).x - exact).norm(dim=1)
+    assert bool((off < far + 6 * field.moments[1]).all())
