@@ -87,7 +87,8 @@ def section(bench: Bench, lines: list[Line], seconds: float) -> str:
     """The section of the page: the device, the trainings, the checks."""
     about = (
         f"Written by `benchmarks/gpu.sh` on {date.today()}: {bench.machine}, torch "
-        f"{torch.__version__}, Python {platform.python_version()}; {seconds:.0f} s in all."
+        f"{torch.__version__}, Python {platform.python_version()}; trainings of "
+        f"{bench.size.seconds:.3g} s, {seconds:.0f} s in all."
     )
     trained = Table(COLUMNS, bench.rows)
     made = Table(
