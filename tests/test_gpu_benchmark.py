@@ -28,6 +28,7 @@ def page(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
+@pytest.mark.filterwarnings("ignore:Functional iteration did not converge")  # of implicit_adams
 def test_all_of_it_at_toy_size(page, tmp_path, monkeypatch, capsys):
     before = page.read_text(encoding="utf-8")
     assert ran(monkeypatch, "--toy", "--out", tmp_path / "out", "--page", page) == 0
