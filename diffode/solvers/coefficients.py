@@ -173,9 +173,16 @@ def _updates(nodes: Nodes, points: Array, first: Array, damping: float) -> list[
     with np.errstate(divide="ignore", invalid="ignore"):
         w = interpolatory(nodes, points, first)
         fraction = np.ones_like(w[:, 0])
+        if w.ndim == 3:  # rows that are at t_data before the others: those stand still
+            lost = ~np.isfinite(w).all(1)
+            plain = np.zeros_like(w)
+            plain[:, 0] = nodes.tau[first + 1] - nodes.tau[first]
+            w = np.where(lost[:, None], plain, w)
         if damping:
             shrink = -damping * w[:, 0] * contraction(nodes)[first + 1]
             fraction = 1 / (1 + np.maximum(shrink, 0))
+        if w.ndim == 3:
+            fraction = np.where(lost & (points[:, :1] != first[:, None]), 0.0, fraction)
         keep = nodes.size[first + 1] / nodes.size[first]
         w = w * nodes.size[first + 1][:, None]
     mean = np.zeros_like(keep)

@@ -122,3 +122,11 @@ def test_no_row_of_a_heavy_tail_is_thrown_out_by_a_rough_network(nfe):
     far = (exact - field.moments[0]).norm(dim=1)
     off = (sample(field, 400, nfe=nfe).x - exact).norm(dim=1)
     assert bool((off < far + 6 * field.moments[1]).all())
+
+
+@pytest.mark.parametrize("nfe", [5, 12, 30])
+def test_a_row_that_arrives_early_leaves_the_others_as_they_are(nfe):
+    """The one that starts furthest out is at t_data before its last steps and stands still."""
+    field = network("pfgmpp", 0.2, dof=1).double()
+    whole, apart = (sample(field, 60, nfe=nfe, seed=1, batch=b).x.double() for b in (60, 1))
+    assert float(((whole - apart).norm(dim=1) / apart.norm(dim=1)).max()) < 1e-5
