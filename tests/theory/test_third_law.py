@@ -9,12 +9,26 @@ import torch
 from diffode import sample
 from diffode.analysis.stages import exact_field
 from diffode.data import load
-from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField, discriminator_guided
+from diffode.fields import (
+    VP,
+    Empirical,
+    ExactClassifier,
+    Karras,
+    Mixture,
+    PoissonField,
+    classifier_guided,
+    discriminator_guided,
+)
+from diffode.fields.conditioning import conditioned
+from diffode.fields.operators import mask
 from diffode.fields.ratios import ExactRatio
 from diffode.priors import Normal, Spherical, StudentT, is_normal, is_student
+from diffode.sampling import twisted
 
 SHARES, SCALES = (0.8, 0.2), (1.0, 3.0)
 POINTS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.5, -0.5]])
+FIRST = mask([True, False])  # observes the first of the two coordinates
+BY_CLASS = ExactClassifier(Empirical(POINTS, VP(), labels=torch.tensor([0, 1, 1])))
 
 
 class Contaminated(Spherical):
@@ -71,8 +85,21 @@ def test_points_under_contaminated_noise_are_those_of_its_two_normal_noises(law)
         (lambda f: sample(f, 2, "ancestral"), "adds normal noise"),
         (lambda f: PoissonField(f), "needs StudentT noise"),
         (lambda f: Empirical(POINTS, VP(), f.noise, bandwidth=0.1), "a bandwidth needs Normal"),
+        (lambda f: classifier_guided(f, BY_CLASS), "guidance by a classifier is known for"),
+        (lambda f: conditioned(f, FIRST, torch.ones(1), 0.1), "a field is conditioned for"),
+        (lambda f: twisted(f, FIRST, torch.ones(1), 0.1, 2), "weighs particles by"),
     ],
-    ids=["mixture", "guided", "score", "ancestral", "poisson", "bandwidth"],
+    ids=[
+        "mixture",
+        "guided",
+        "score",
+        "ancestral",
+        "poisson",
+        "bandwidth",
+        "classifier",
+        "conditioned",
+        "twisted",
+    ],
 )
 def test_what_is_exact_for_known_laws_refuses_another_by_name(law, what, message):
     field = Empirical(POINTS, Karras() if "StudentT" in message else VP(), law)
