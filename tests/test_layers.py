@@ -25,7 +25,7 @@ FLOORS = [
     "recipes, sampling, viz",
     "likelihood",
     "metrics",
-    "analysis",
+    "analysis, interop",
     "runs",
     "testing, bench",
     "cli",

@@ -1,0 +1,30 @@
+"""Models of others: what their files and calls mean here, and ours in their form.
+
+A name is imported from its module when it is first asked for, so that a package such as diffusers
+is only needed by what uses it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffode.interop.paths import SchedulerPath, scheduler_path
+
+_HOMES = {
+    "SchedulerPath": "diffode.interop.paths",
+    "scheduler_path": "diffode.interop.paths",
+}
+
+__all__ = ["SchedulerPath", "scheduler_path"]
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
