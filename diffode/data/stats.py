@@ -95,6 +95,25 @@ class Stats:
             measured=float(named["principal_std"]) if "principal_std" in named else None,
         )
 
+    def about_zero(self) -> Stats:
+        """The same moments about 0: the mean is 0, and what it was counts as variance."""
+        n, m = self.mean.numel(), self.mean.flatten().double()
+        basis, spectrum = self.basis, self.spectrum.double()
+        if basis is None:
+            spectrum = spectrum + spectral(self.mean[None], None).flatten().square()
+        else:
+            second = (basis.double() * spectrum) @ basis.double().T + m[:, None] * m
+            spectrum, axes = torch.linalg.eigh(second)
+            basis = axes.float()
+        return replace(
+            self,
+            mean=torch.zeros_like(self.mean),
+            std=math.sqrt(self.std**2 + float(m.square().sum()) / n),
+            spectrum=spectrum.clamp_min(0).float(),
+            basis=basis,
+            measured=self.principal_std,
+        )
+
     def differs(self, other: Stats) -> str | None:
         """What is not the same in the statistics of other data, to four digits, if anything."""
         if self.count != other.count:

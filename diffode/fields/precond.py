@@ -97,6 +97,50 @@ class NoisePrediction(Prediction):
         return n
 
 
+class Timesteps(Prediction):
+    """Another prediction whose network is told the time as those of diffusers are.
+
+    That is the time itself on a chain of betas, and elsewhere 1000 times what the network would be
+    told: 1000 t of the straight path, 250 log(sigma / alpha) of most others.
+
+    Arguments:
+        inner: what the output means.
+        chain: whether the times are those of a chain of betas.
+    """
+
+    def __init__(self, inner: Prediction, chain: bool) -> None:
+        super().__init__()
+        self.inner, self.chain = inner, chain
+        self.conditions, self.extra = inner.conditions, inner.extra
+
+    @property
+    def by_level(self) -> bool:  # type: ignore[override]
+        """As the inner prediction says."""
+        return self.inner.by_level
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The inner prediction's, with the timestep in the place of its ``cond``."""
+        c = self.inner.coefficients(u, alpha, sigma, t)
+        cond = t.to(torch.float64).expand(len(u))[:, None] if self.chain else 1000 * c.cond
+        return c._replace(cond=cond)
+
+    def decode(
+        self, u: Tensor, out: Tensor, extra: Tensor | None, c: Coefficients, sigma: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As the inner prediction does."""
+        return self.inner.decode(u, out, extra, c, sigma)
+
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """That of the inner prediction."""
+        return self.inner.target(x0, n, alpha, sigma, c)
+
+    def loss_scale(self, c: Coefficients) -> Tensor | None:
+        """That of the inner prediction."""
+        return self.inner.loss_scale(c)
+
+
 class DataPrediction(Prediction):
     r"""The output is :math:`E[x_0 | x] - m`: for schedules whose sigma stays above 0."""
 

@@ -50,6 +50,7 @@ OPTIONS = ("width", "depth", "multipliers", "attention", "patch", "dropout")
 registry.register("network", "mlp", MLP)
 registry.register("network", "unet", UNet)
 registry.register("network", "dit", DiT)
+registry.register("network", "unet2d", "diffode.nn.unet2d:UNet2D", about="that of diffusers")
 
 
 def kind_for(event_shape: Sequence[int], kind: str = "auto") -> str:
@@ -103,8 +104,8 @@ def network(
 
     Arguments:
         event_shape: shape of one sample.
-        kind: "mlp", "unet", "dit" or another registered name; "auto" is a U-Net for images
-            (C, H, W) of more than 256 values, an MLP for all else.
+        kind: "mlp", "unet", "dit", "unet2d" or another registered name; "auto" is a U-Net for
+            images (C, H, W) of more than 256 values, an MLP for all else.
         conditions: how many conditioning numbers come with a sample.
         classes: number of labels, or None.
         extra: how many scalars to return beside the output.

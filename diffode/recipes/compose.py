@@ -13,9 +13,10 @@ from torch import nn
 
 from diffode import registry
 from diffode.data.stats import Stats
+from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.learned import Learned
 from diffode.fields.mixture import Mixture
-from diffode.fields.precond import Prediction
+from diffode.fields.precond import Prediction, Timesteps
 from diffode.fields.schedules import Schedule
 from diffode.inputs import quoted
 from diffode.nn import (
@@ -84,6 +85,8 @@ class Given:
             **self.sizes,
         )
         self._note("network", net)
+        if getattr(net, "timesteps", False):
+            prediction = Timesteps(prediction, isinstance(schedule, DiscreteBetas))
         stats = self.stats
         moments = stats.mean, stats.std
         noise = noise or Normal()
@@ -176,13 +179,14 @@ def make_given(
     dropout: Fraction | None = None,
     label_drop: Fraction = 0.1,
     flip_label: bool = False,
+    centre: bool = True,
 ) -> Given:
     """What a recipe is given; its keyword-only parameters are options of every recipe.
 
     Arguments:
         shape, classes, stats, seed: as in `Given`; without statistics, those of unit data.
-        network: mlp, unet, dit, another registered name, or ``mine.py:Net``; auto is unet for
-            images of more than 256 values, else mlp.
+        network: mlp, unet, dit, unet2d, another registered name, or ``mine.py:Net``; auto is unet
+            for images of more than 256 values, else mlp.
         width: hidden size of an mlp or dit, or the channels that the multipliers of a unet
             multiply.
         depth: residual blocks of an mlp, of each stage of a unet, or blocks of a dit.
@@ -196,6 +200,8 @@ def make_given(
             without labels is never trained, and is refused.
         flip_label: whether the network is told which images training has mirrored, with
             ``flip=true``: it learns from them, and draws none.
+        centre: whether the network is given states less the data's mean; plain diffusers knows no
+            mean, so false is for a run to be exported there.
 
     Raises:
         ValueError: an unknown network, statistics of another shape, or flips of no images.
@@ -209,6 +215,8 @@ def make_given(
         raise ValueError(
             f"got statistics of shape {tuple(stats.mean.shape)} for events of shape {tuple(shape)}"
         )
+    if not centre:
+        stats = stats.about_zero()
     sizes = {
         "width": width,
         "depth": depth,

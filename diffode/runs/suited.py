@@ -23,6 +23,8 @@ _IMAGES = {"cpu": {"steps": 5000, "batch": 32}, "cuda": {"steps": 5000, "batch":
 _SIZES = {
     ("unet", "cpu"): {"width": 16},
     ("unet", "cuda"): {"width": 32},
+    ("unet2d", "cpu"): {"width": 16},
+    ("unet2d", "cuda"): {"width": 32},
     ("dit", "cpu"): {"width": 128, "depth": 4},
     ("dit", "cuda"): {"width": 256, "depth": 8},
 }
@@ -46,6 +48,6 @@ def _usual(shape: tuple[int, ...], network: str, device: str) -> dict[str, int]:
     kind = kind_for(shape, network)
     if math.prod(shape) < FEW:
         return {"steps": 1400} | ({"width": 128, "depth": 3} if kind == "mlp" else {})
-    if kind in ("unet", "dit") or (kind != "mlp" and kind_for(shape) == "unet"):
+    if kind in ("unet", "unet2d", "dit") or (kind != "mlp" and kind_for(shape) == "unet"):
         return _IMAGES[device] | _SIZES.get((kind, device), {})
     return {}
