@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffode.interop.paths import SchedulerPath, scheduler_path
+    from diffode.interop.pipelines import from_diffusers
 
 _HOMES = {
     "SchedulerPath": "diffode.interop.paths",
+    "from_diffusers": "diffode.interop.pipelines",
     "scheduler_path": "diffode.interop.paths",
 }
 
-__all__ = ["SchedulerPath", "scheduler_path"]
+__all__ = ["SchedulerPath", "from_diffusers", "scheduler_path"]
 
 
 def __dir__() -> list[str]:
