@@ -10,16 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffode.interop.edm import from_edm
     from diffode.interop.paths import SchedulerPath, scheduler_path
     from diffode.interop.pipelines import from_diffusers
 
 _HOMES = {
     "SchedulerPath": "diffode.interop.paths",
     "from_diffusers": "diffode.interop.pipelines",
+    "from_edm": "diffode.interop.edm",
     "scheduler_path": "diffode.interop.paths",
 }
 
-__all__ = ["SchedulerPath", "from_diffusers", "scheduler_path"]
+__all__ = ["SchedulerPath", "from_diffusers", "from_edm", "scheduler_path"]
 
 
 def __dir__() -> list[str]:
