@@ -185,11 +185,6 @@ def test_errors_of_the_field_are_findings():
     assert found and all(f.line == "it raises KeyError: 'weights'" for f in found)
 
 
-def test_a_field_without_claims_about_the_data_passes():
-    report = diagnose(Decay(), torch.randn(100, 3))
-    assert report.ok and finding(report, "flow").ok is None
-
-
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [

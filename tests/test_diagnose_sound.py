@@ -82,7 +82,7 @@ def test_exact_poisson_fields_are_sound(dof):
     inner = Empirical(points(), Karras(), StudentT(dof))
     for field in (inner, PoissonField(inner)):
         report = diagnose(field, points())
-        assert all(f.ok for f in report.findings), str(report)
+        assert all(f.ok for f in report.findings if f.applies), str(report)
 
 
 @pytest.mark.parametrize("noise", [None, StudentT(4.0)])
@@ -95,7 +95,8 @@ def test_a_law_is_sound_beside_draws_of_it(noise):
 
 def test_a_flow_of_a_critic_is_sound():
     field = MonoFlow(GaussianFlow(torch.ones(2), torch.tensor([0.5, 2.0])).ratio())
-    assert diagnose(field, points()).ok
+    assert diagnose(field, diffode.sample(field, 400, seed=1).x).ok
+    assert not diagnose(field, points()).ok  # it leads elsewhere
 
 
 @pytest.mark.slow
@@ -104,7 +105,7 @@ def test_no_alarm_on_an_untrained_network(name, options):
     x = load("moons").train[:500]
     objective = build(name, (2,), stats=data_stats(x), **SMALL, **options)
     report = diagnose(perturbed(objective).field, x)
-    assert report.ok, str(report)
+    assert not report.mistakes and all(f.check == "flow" for f in report.failures()), str(report)
 
 
 @pytest.mark.slow

@@ -33,11 +33,12 @@ def command(asked: Check) -> int:
     typer.echo(str(report))
     if dataset is None:
         typer.echo("no data given, so nothing was compared with an exact field: use --data")
-    wrong, unsure = len(report.failures()), sum(f.ok is None for f in report.findings)
+    applied = [f for f in report.findings if f.applies]
+    wrong, unsure = len(report.failures()), sum(f.ok is None for f in applied)
     if not wrong:
         doubt = f"no mistake found ({counted(unsure, 'check')} cannot tell)"
         typer.echo(doubt if unsure else "all is well")
         return 0
     named = f": {', '.join(report.mistakes)}" if report.mistakes else ""
-    typer.echo(f"{wrong} of {len(report.findings)} checks failed{named}")
+    typer.echo(f"{wrong} of {len(applied)} checks failed{named}")
     return 1

@@ -17,6 +17,7 @@ from torch import Tensor
 from diffode.fields.exact import Empirical
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
+from diffode.testing.kernels import other_kernels, other_schedules
 
 
 class Candidate(NamedTuple):
@@ -92,6 +93,14 @@ class Candidates:
         self.exact = Empirical(data, schedule, noise)
         self.swapped = Empirical(data, Swapped(schedule), noise)
         self.units = [(form, Empirical(f(data), schedule, noise)) for form, f in _UNITS]
+        self.kernels = [
+            (name, form, Empirical(data, schedule, law))
+            for name, form, law in other_kernels(noise, data[0].numel())
+        ]
+        self.paths = [
+            (name, form, Empirical(data, other, noise))
+            for name, form, other in other_schedules(schedule)
+        ]
 
     def at(self, place: Place) -> Iterator[Candidate]:
         """All candidates at one place."""
@@ -103,14 +112,25 @@ class Candidates:
         yield from self._exchanged(place)
         for form, exact in self.units:
             yield Candidate("data scale", f"data {form}", exact.velocity(place.x, place.t))
+        for name, form, exact in self.kernels:
+            yield Candidate(name, form, exact.velocity(place.x, place.t))
+        for name, form, exact in self.paths:
+            yield from self._read(exact, place, place.t, name, form)
         yield from self._ignorant(place)
 
     def shifted(self, place: Place, t: float, name: str, form: str = "") -> Iterator[Candidate]:
         """The velocities of a field that takes the time t for that of the place."""
+        yield from self._read(self.exact, place, t, name, form)
+
+    def _read(
+        self, exact: Empirical, place: Place, t: float, name: str, form: str
+    ) -> Iterator[Candidate]:
+        """The velocities of a field at time t, taken for the exact one's at the place."""
         s = _Scalars.of(self.schedule, place.t)
         x = place.x
-        yield Candidate(name, form, self.exact.velocity(x, t))
-        x0, n = self.exact.posterior(x, t)
+        x0, n = exact.posterior(x, t)
+        rates = _Scalars.of(exact.schedule, t)
+        yield Candidate(name, form, rates.d_alpha * x0 + rates.d_sigma * n)
         yield Candidate(name, f"{form}, in the estimates", s.d_alpha * x0 + s.d_sigma * n)
         yield Candidate(name, f"{form}, in the noise estimate", s.of_noise(x, n))
         yield Candidate(name, f"{form}, in the data estimate", s.of_data(x, x0))

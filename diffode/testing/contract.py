@@ -198,6 +198,15 @@ def _off_by_one(field: Field, kind: str, ends: tuple[float, float]) -> Assertion
     return AssertionError(words)
 
 
+def why_not(check: Callable[[Field], None], field: Field) -> str:
+    """Why a check does not apply to a field; empty where it does."""
+    if check is check_posterior and not isinstance(field, AffineField):
+        return "the field states a velocity alone"
+    if check is check_round_trip and not field.smooth:
+        return "the velocity is not smooth"
+    return ""
+
+
 CHECKS: tuple[Callable[[Field], None], ...] = (
     check_shapes,
     check_rows_apart,

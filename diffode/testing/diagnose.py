@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from diffode.rng import Rng
 from diffode.testing import agreement, ends
 from diffode.testing.attributes import require_stated
 from diffode.testing.candidates import Candidates, Place
-from diffode.testing.contract import CHECKS
+from diffode.testing.contract import CHECKS, why_not
 from diffode.testing.findings import Finding, Mistake, Report, Steepness
 from diffode.testing.steepness import steepness
 
@@ -72,7 +73,7 @@ def diagnose(
         cause = next(
             (f for f in found if f.ok is False and name in _FOLLOWS.get(f.check, ())), None
         )
-        if cause is not None:
+        if cause is not None and not isinstance(step, _Void):
             found.append(Finding(name, None, f"not judged while {cause.check} is wrong"))
             continue
         finding, more = _guarded(name, step)
@@ -118,6 +119,17 @@ Outcome = tuple[Finding, tuple[Steepness, ...]]
 Step = Callable[[], Finding | Outcome]
 
 
+@dataclass(frozen=True)
+class _Void:
+    """A check that does not apply, and why."""
+
+    name: str
+    reason: str
+
+    def __call__(self) -> Finding:
+        return Finding(self.name, None, f"does not apply: {self.reason}", applies=False)
+
+
 def _guarded(name: str, step: Step) -> Outcome:
     """The outcome of a check; an error in the field's own code is one."""
     try:
@@ -141,6 +153,8 @@ def _contract(field: Field) -> Iterator[tuple[str, Step]]:
         name = check.__name__.removeprefix("check_").replace("_", " ")
 
         def step(check: Callable[[Field], None] = check, name: str = name) -> Finding:
+            if reason := why_not(check, field):
+                return _Void(name, reason)()
             check(field)
             about = (check.__doc__ or name).split("\n")[0].rstrip(".")
             return Finding(name, True, about[0].lower() + about[1:])
@@ -166,11 +180,19 @@ def _steps(
         yield "prior", lambda: ends.prior(field, candidates.exact)
         found = agreement.places(candidates)
         yield "velocity", lambda: _velocity(field, candidates, found, learned)
-        if is_normal(noise) and hasattr(field, "score"):
+        if not hasattr(field, "score"):
+            yield "score", _Void("score", "the field states none")
+        elif is_normal(noise):
             yield "score", lambda: _score(field, candidates, found, learned)
+        else:
+            yield "score", _Void("score", f"of {noise} noise -E[n|x] / sigma is none")
 
         def near(t: float, n: int) -> Tensor:
             return candidates.exact.corrupt(candidates.exact.sample(n, Rng(7)), t, Rng(7))[0]
+
+    elif points is not None:
+        for name in ("direction", "prior", "velocity", "score"):
+            yield name, _Void(name, "the field states no schedule")
 
     if points is not None:
         yield "flow", lambda: ends.flow(field, points, learned, schedule is not None)

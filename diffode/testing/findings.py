@@ -33,6 +33,7 @@ class Finding:
         advice: what to do, if something is wrong.
         mistake: the name of the likely mistake, or empty.
         others: names of mistakes that explain the figures as well.
+        applies: whether the check applies to this field at all; ``ok`` is None where not.
     """
 
     check: str
@@ -42,6 +43,7 @@ class Finding:
     advice: str = ""
     mistake: str = ""
     others: tuple[str, ...] = ()
+    applies: bool = True
 
     @property
     def line(self) -> str:
@@ -50,7 +52,7 @@ class Finding:
         return text + (f"; {self.advice}" if self.advice else "")
 
     def __str__(self) -> str:
-        mark = {True: "ok", None: "?", False: "WRONG"}[self.ok]
+        mark = {True: "ok", None: "?", False: "WRONG"}[self.ok] if self.applies else "-"
         return f"{mark:6}{self.check:16}{self.line}"
 
 
@@ -59,13 +61,13 @@ class Steepness(NamedTuple):
 
     Attributes:
         t: the time.
-        rho: sigma / alpha there; nan for a field without a schedule.
+        rho: sigma / alpha there; None for a field without a schedule.
         lipschitz: the largest singular value of the velocity's Jacobian over a few points.
         divergence: the mean divergence over these points.
     """
 
     t: float
-    rho: float
+    rho: float | None
     lipschitz: float
     divergence: float
 
@@ -103,7 +105,10 @@ class Report:
         if not self.steepness:
             return ""
         head = f"{'t':>10}  {'rho':>10}  {'Lipschitz':>10}  {'divergence':>10}"
-        rows = ("  ".join(f"{v:>10.4g}" for v in row) for row in self.steepness)
+        rows = (
+            "  ".join(f"{'-':>10}" if v is None else f"{v:>10.4g}" for v in row)
+            for row in self.steepness
+        )
         return "\n".join((head, *rows))
 
     def __str__(self) -> str:

@@ -93,6 +93,39 @@ MISTAKES = {
         "the field is that of data in other units",
         "train and compare in one range, such as [-1, 1] for images",
     ),
+    "Gaussian kernel": (
+        "a Gaussian kernel stands in the Poisson kernel's place",
+        "weigh the data by (|x - alpha y|^2 + D sigma^2)^(-(N + D) / 2), not by "
+        "exp(-|x - alpha y|^2 / (2 sigma^2))",
+    ),
+    "Poisson kernel": (
+        "a Poisson kernel stands in the Gaussian's place",
+        "state its noise, StudentT(D), or weigh the data by exp(-|x - alpha y|^2 / (2 sigma^2))",
+    ),
+    "kernel exponent": (
+        "the Poisson kernel has a wrong exponent",
+        "weigh the data by (|x - alpha y|^2 + r^2)^(-(N + D) / 2), for PFGM with D = 1",
+    ),
+    "kernel radius": (
+        "the Poisson kernel is taken at a wrong radius r",
+        "r = sigma sqrt(D) in (|x - alpha y|^2 + r^2)^(-(N + D) / 2)",
+    ),
+    "kernel D": (
+        "the Poisson kernel is that of another D",
+        "state the D that the field was made for, StudentT(D)",
+    ),
+    "sub-VP as VP": (
+        "a sub-VP field is read as VP",
+        "state SubVP(): sigma is 1 - alpha^2 there, and sqrt(1 - alpha^2) for VP",
+    ),
+    "VP as sub-VP": (
+        "a VP field is read as sub-VP",
+        "state VP(): sigma is sqrt(1 - alpha^2) there, and 1 - alpha^2 for sub-VP",
+    ),
+    "other schedule": (
+        "the field is that of another schedule",
+        "state the schedule that it was made for",
+    ),
     "constant factor": ("the velocity has a constant factor", "divide it out"),
     "speed": (
         "the velocity points the right way at a wrong speed: it is in another clock",

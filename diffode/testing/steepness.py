@@ -85,7 +85,7 @@ def steepness(
         except RuntimeError as error:
             why = " ".join(str(error).split())[:120]
             return Finding("Lipschitz", None, "the velocity has no derivative", why), ()
-        level = math.nan if schedule is None else float(schedule.rho(torch.tensor(t).double()))
+        level = None if schedule is None else float(schedule.rho(torch.tensor(t).double()))
         rows.append(Steepness(t, level, lipschitz, trace))
     bad = [r.t for r in rows if not (math.isfinite(r.lipschitz) and math.isfinite(r.divergence))]
     if bad:
