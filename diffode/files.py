@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ __all__ = [
     "read_json",
     "read_text",
     "replacing",
+    "replacing_folder",
     "require_file",
     "require_writable",
     "write_text",
@@ -43,13 +45,16 @@ def _machine() -> str:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary files in a folder that dead processes of this machine left."""
+    """Delete what dead processes of this machine left in a folder: temporary files and folders."""
     if os.name != "posix" or not folder.is_dir():
         return
     for path in folder.iterdir():
         named = _NAMED.fullmatch(path.name)
         if named and named["machine"] == _machine() and _is_dead(int(named["pid"]), path):
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _is_dead(pid: int, path: Path) -> bool:
@@ -78,6 +83,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Give a new folder beside a path; rename it to ``path`` when the block succeeds.
+
+    Raises:
+        ValueError: something is there already.
+    """
+    path = Path(path)
+    if path.exists() or path.is_symlink():
+        raise ValueError(f"{path} is there already; give another name, or move it away")
+    require_writable(path.parent)
+    sweep(path.parent)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            with file.open("rb") as open_:
+                os.fsync(open_.fileno())
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from diffode.interop.pipelines import from_diffusers
 
 _HOMES = {
+    "DiffodeModel": "diffode.export.wrapper",
+    "ModelMixin": "diffusers",  # what diffusers looks for, to know how the class above is loaded
+    "to_diffusers": "diffode.export.pipeline",
     "SchedulerPath": "diffode.interop.paths",
     "from_diffusers": "diffode.interop.pipelines",
     "from_edm": "diffode.interop.edm",
     "scheduler_path": "diffode.interop.paths",
 }
 
-__all__ = ["SchedulerPath", "from_diffusers", "from_edm", "scheduler_path"]
+__all__ = [
+    "DiffodeModel",
+    "SchedulerPath",
+    "from_diffusers",
+    "from_edm",
+    "scheduler_path",
+    "to_diffusers",
+]
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,1 @@
+"""Trained fields in the form of others: pipeline folders of diffusers."""
