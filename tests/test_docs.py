@@ -24,6 +24,7 @@ from diffode.cli.app import app
 from diffode.config_file import read_config
 from diffode.data import load
 from diffode.metrics.panel import Panel
+from tests import edm_pickles
 from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, installs, spans, steps
 from tests.test_idx import encoded
 
@@ -38,6 +39,9 @@ def desk(tmp_path, monkeypatch):
     x, y = rng.uniform(-1, 1, (40, 8, 8)), np.arange(40) % 4
     np.savez(tmp_path / "my_images.npz", x=x.astype(np.float32), y=y)
     image_sets(tmp_path)
+    edm_pickles.write(tmp_path / "network-snapshot.pkl")
+    levels = rng.integers(0, 256, (40, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "test-images.npz", x=levels)
     monkeypatch.setenv("DIFFODE_DATA", str(tmp_path / "sets"))
     (tmp_path / "benchmarks").mkdir()
     shutil.copytree(ROOT / "benchmarks/standing", tmp_path / "benchmarks/standing")

@@ -69,7 +69,7 @@ def test_calls_are_refused_and_not_made(tmp_path, what, place):
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol_is_refused_alike(tmp_path, protocol):
     data = dumped(Calling(os.system, f"touch {tmp_path / 'mark'}"), protocol)
-    with pytest.raises(Refused, match="system"):
+    with pytest.raises(Refused, match="system" if protocol > 1 else "no pickle as weights"):
         read_pickle(data)
     assert not (tmp_path / "mark").exists()
 
@@ -118,7 +118,7 @@ def test_tricks_are_refused(what):
 def test_what_is_read_is_data_alone():
     value = {"a": [1, -2.5, None, True, b"x", (1, 2)], "b": OrderedDict(c=3), "d": {4}}
     assert read_pickle(pickle.dumps(value, 4)) == value
-    assert read_pickle(pickle.dumps(value["a"][:4], 0)) == value["a"][:4]
+    assert read_pickle(pickle.dumps(value["a"][:4], 2)) == value["a"][:4]
     made = read_pickle(pickle.dumps(torch.nn.ReLU(), 4))
     assert type(made) is Record and made.name == "torch.nn.modules.activation.ReLU"
     assert type(read_pickle(whole(named("numpy", "dtype")))) is Name

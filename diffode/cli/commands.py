@@ -189,6 +189,18 @@ class Likelihood(OnWeights):
     values: Annotated[Path | None, typer.Option(help="the points' values as .npz")] = None
 
 
+@command("convert", "converting:command")
+class Convert:
+    """Convert a checkpoint of EDM or PFGM++ to safetensors and JSON.
+
+    The file is a pickle, which is read as data: no code in it is run. The folder is a TARGET, as
+    the file is, and opens faster.
+    """
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a .pkl of EDM, a .pt of PFGM++")]
+    out: Annotated[Path | None, typer.Option(help="a folder [the name of FILE]")] = None
+
+
 @app.command()
 def tour(
     out: Annotated[Path, typer.Option(help="the .png file")] = Path("tour.png"),

@@ -64,7 +64,10 @@ class OnTarget:
         str,
         typer.Argument(
             metavar="TARGET",
-            help="a run, a checkpoint, or code, which is run: file.py:name or package.module:name",
+            help=(
+                "a run, a checkpoint, also of EDM or PFGM++, or code, which is run: file.py:name "
+                "or package.module:name"
+            ),
         ),
     ]
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"

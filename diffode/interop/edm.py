@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from diffode.data.scaling import Scaling
 from diffode.fields.learned import Learned
 from diffode.fields.schedules import Karras
-from diffode.interop.edm_files import EdmFile, read_converted, read_file, write_converted
+from diffode.interop.edm_files import SPEC, EdmFile, read_converted, read_file, write_converted
 from diffode.interop.edm_options import EDMPrecond, IDDPMPrecond
 from diffode.interop.edm_precond import prediction_of
 from diffode.interop.edm_unet import EdmUNet
@@ -114,6 +114,13 @@ def from_edm(path: str | Path, *, sigma_min: float = 0.002, sigma_max: float = 8
     field = Learned(network, Karras(low, high), prediction, noise, mean, std)
     field.scaling = Scaling.pixels()
     return field.eval()
+
+
+def is_edm(path: Path) -> bool:
+    """Whether something may be what `from_edm` reads: a folder with its spec, or by its name."""
+    if path.is_dir():
+        return (path / SPEC).exists()
+    return path.suffix in (".pkl", ".pt", ".pth")
 
 
 def convert_edm(path: str | Path, out: str | Path) -> Path:

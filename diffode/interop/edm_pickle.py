@@ -68,6 +68,8 @@ def read_pickle(data: bytes, *, stored: bool = False) -> Any:  # noqa: ANN401
     Raises:
         Refused: a name that is not on the list, a damaged file, or one of absurd size.
     """
+    if not data.startswith(b"\x80"):
+        raise Refused("it is no pickle as weights are written")
     machine = _Machine(stored)
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):

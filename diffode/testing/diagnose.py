@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from diffode.data import Dataset, load
 from diffode.data.memory import Data, arrays_of
 from diffode.data.scaling import in_units
+from diffode.data.source import Source, subset, whole
 from diffode.fields.base import Field
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, Spherical, is_normal
@@ -219,7 +220,7 @@ def _points(field: Field, data: Data) -> Tensor:
     if isinstance(data, str | Path):
         data = load(data)
     units = data.scaling if isinstance(data, Dataset) else None
-    array = arrays_of(data.train if isinstance(data, Dataset) else data)[0]
+    array = _array(data.train if isinstance(data, Dataset) else data)
     if array.shape[1:] != field.event_shape or len(array) < 2:
         wanted = ", ".join(map(str, field.event_shape))
         raise ValueError(f"got data of shape {array.shape}; this field moves points (M, {wanted})")
@@ -229,7 +230,19 @@ def _points(field: Field, data: Data) -> Tensor:
     if not bool(x.isfinite().all()) or float(x.std()) == 0:
         raise ValueError("got data that are not finite, or all the same; nothing can be compared")
     x = in_units(x, units, field.scaling)
+    chosen = _chosen(x)
+    return x if chosen is None else x[chosen]
+
+
+def _array(data: Data | Source) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
+    """Data as an array; of a set that is read from a file, only rows that will be used."""
+    if not isinstance(data, Source):
+        return arrays_of(data)[0]
+    chosen = _chosen(data)
+    return whole(data if chosen is None else subset(data, chosen)).numpy()
+
+
+def _chosen(x: Tensor | Source) -> Tensor | None:
+    """The rows that an exact field can hold; None for all."""
     most = max(2, _NUMBERS // math.prod(x.shape[1:]))
-    if len(x) > most:
-        x = x[Rng(10).permutation("points", len(x))[:most]]
-    return x
+    return Rng(10).permutation("points", len(x))[:most] if len(x) > most else None
