@@ -1,9 +1,14 @@
 """Pipelines of diffusers as fields: our steps are those of their schedulers on the same times."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from diffode import Rng, decode, log_prob
+from diffode.fields import Mixture
 from diffode.interop import from_diffusers
+from diffode.likelihood.divergence import divergence
 from diffode.solvers import get_solver
 from tests.pipelines import (
     autoencoder,
@@ -199,6 +204,64 @@ def test_what_a_sampler_clips_is_left_out_and_said(tmp_path):
     with pytest.warns(UserWarning, match="clip_sample and thresholding of DDPMSch") as said:
         from_diffusers(folder)
     assert len(said) == 1
+
+
+def test_the_divergence_of_a_network_with_attention_is_its_trace(tmp_path):
+    field = from_diffusers(
+        saved(tmp_path, ddim(), unet(sample_size=4, in_channels=1, out_channels=1))
+    )
+    x = start(field, 2)
+    found = log_prob(field, x, solver="heun", steps=1)
+    assert found.way == "recorded" and bool(found.nats.isfinite().all())
+
+    def velocity(row):
+        return field.velocity(row[None], 300.0)[0].flatten()
+
+    traces = [torch.autograd.functional.jacobian(velocity, row).view(16, 16).trace() for row in x]
+    torch.testing.assert_close(
+        divergence(field, x, 300.0).value, torch.stack(traces), rtol=1e-4, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["epsilon", "flow"])
+def test_an_exact_network_in_a_pipeline_has_the_samples_and_the_density_of_its_law(
+    tmp_path, scheduler
+):
+    own = ddim() if scheduler == "epsilon" else diffusers.FlowMatchEulerDiscreteScheduler()
+    field = from_diffusers(
+        saved(
+            tmp_path,
+            own,
+            unet(
+                sample_size=1,
+                in_channels=2,
+                out_channels=2,
+                down_block_types=("DownBlock2D",),
+                up_block_types=("UpBlock2D",),
+                block_out_channels=(8,),
+            ),
+        )
+    )
+    means = torch.tensor([[-0.7, 0.2], [0.5, -0.4]]).view(2, 2, 1, 1)
+    law = Mixture(torch.tensor([0.3, 0.7]), means, torch.tensor([0.1, 0.2]), field.schedule)
+
+    class Exact(torch.nn.Module):
+        """What UNet2DModel answers with, of a network that has learned the law."""
+
+        def forward(self, sample, timestep, class_labels=None):
+            t = timestep / 1000 if scheduler == "flow" else timestep
+            x0, n = law.posterior(sample, t)
+            return SimpleNamespace(sample=n if scheduler == "epsilon" else n - x0)
+
+    field.network.model = Exact().requires_grad_(False)
+    field.network.anchor = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+    z = field.prior.sample((300, 2, 1, 1), Rng(2))
+    drawn, true = (decode(f, z, solver="ddim", steps=60, final="denoise").x for f in (field, law))
+    torch.testing.assert_close(drawn, true, atol=1e-4, rtol=0)
+    points = law.sample(20, Rng(5))
+    exact = law.log_marginal(points, field.span[1])
+    known = log_prob(field, points, terminal=lambda x: law.log_marginal(x, field.span[0])).nats
+    torch.testing.assert_close(known, exact.double(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.xfail(strict=True, reason="diffusers steps by T // N whatever the spacing is")

@@ -18,6 +18,7 @@ from diffode.fields.poisson import PoissonField
 from diffode.likelihood.density import STEPS, TOLERANCE, LogProb, log_prob
 from diffode.likelihood.dequantisation import Quantisation, bits_per_dim
 from diffode.likelihood.divergence import FEWEST, PROBES, Trace
+from diffode.likelihood.products import MEANT
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.status import DONE
 
@@ -83,6 +84,7 @@ class LikelihoodCard:
             "estimator_error_each": float(r.stderr.square().mean().sqrt()),
             "nfe": r.nfe,
             "trace": self.trace,
+            "products": r.way,
             "solver": self.solver,
             "alpha": None if self.level is None else self.level[0],
             "sigma": None if self.level is None else self.level[1],
@@ -112,6 +114,8 @@ class LikelihoodCard:
         units = []
         if f["units"]:
             units = [("units term", f"{f['units']:+.4f}", "per unit of the data, not the model")]
+        way = self.result.way
+        products = [("products", way, MEANT[way])] if way in MEANT else []
         return [
             ("nats", f"{f['nats']:.4f}", f"+- {f['nats_stderr']:.2g} over the points, {where}"),
             ("bits per dimension", f"{f['bits_per_dim']:.4f}", quantised),
@@ -139,6 +143,7 @@ class LikelihoodCard:
                 f"{error:.2g}" if math.isfinite(error) else "-",
                 estimated,
             ),
+            *products,
             ("evaluations", f"{f['nfe']}", self.solver),
         ]
 

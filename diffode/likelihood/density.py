@@ -38,6 +38,7 @@ from diffode.likelihood.divergence import (
     sketch,
     stated_error,
 )
+from diffode.likelihood.products import WAYS, Known, Way
 from diffode.likelihood.transport import Transport
 from diffode.rng import Rng
 from diffode.solvers import get_solver
@@ -68,6 +69,7 @@ class LogProb:
         units: what the data's units add, ``Field.log_volume``: :math:`-\sum \log w` over the
             widths of ``Field.scaling``, and on another clock how much wider its state is. The same
             for all points: the density is per unit of the data.
+        way: how the divergence's products were formed, see `diffode.likelihood.products`.
     """
 
     nats: Tensor
@@ -78,6 +80,7 @@ class LogProb:
     latent: Tensor
     status: Tensor
     units: float = 0.0
+    way: Way = WAYS[0]
 
     def rows(self, index: Tensor) -> LogProb:
         """The same for these points."""
@@ -166,13 +169,13 @@ def log_prob(
     if gradient is None:
         gradient = "direct" if x.requires_grad and torch.is_grad_enabled() else "none"
     x, y = x.to(field.device), None if y is None else y.to(field.device)
-    size, parts, units = batch or len(x), [], field.log_volume
+    size, parts, units, known = batch or len(x), [], field.log_volume, Known()
     with torch.set_grad_enabled(gradient != "none"):
         for first in range(0, len(x), size):
             index = torch.arange(first, min(len(x), first + size), device=x.device)
             points = field.from_data(x[index].double())
             labels = None if y is None else y[index]
-            rng, transport = Rng(seed).rows(index), Transport(field, None, clock)
+            rng, transport = Rng(seed).rows(index), Transport(field, None, clock, known)
             transport, spent = _prepared(transport, points, labels, trace, probes, rng)
             times = transport.times(1 if solver.adaptive else steps or STEPS)
             end = integrate(solver, transport, transport.to_state(points), times, labels, gradient)
@@ -197,7 +200,7 @@ def log_prob(
                 progress(int(index[-1]) + 1)
     names = ("nats", "prior", "divergence", "stderr", "latent", "status")
     joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
-    return LogProb(nfe=max(p.nfe for p in parts), units=units, **joined)
+    return LogProb(nfe=max(p.nfe for p in parts), units=units, way=known.way, **joined)
 
 
 def _prepared(

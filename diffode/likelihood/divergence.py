@@ -21,21 +21,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from diffode.compiled import uncompiled
 from diffode.doors import as_count
 from diffode.fields.base import Field
+from diffode.likelihood.products import Known, Linearised
 from diffode.rng import Rng
 
 Trace = Literal["exact", "hutchinson", "hutch++"]
 Law = Literal["signs", "sphere"]
 PROBES = 20
 FEWEST = 10  # estimates whose spread states an error
-_Products = Callable[[Tensor], tuple[Tensor, ...]]
 _HELD = 2**20  # numbers in one tensor of products held at once
 
 
@@ -137,10 +136,10 @@ def divergence(
     """The velocity of a field and its divergence.
 
     The field is called outside of ``torch.vmap``, so its code may branch on values; its backward
-    pass is vectorised by ``torch.vmap``, in chunks that bound the memory. Everything that torch
-    differentiates will do; an ``autograd.Function`` must be written for torch.func
-    (``setup_context``, ``generate_vmap_rule``). The result can be differentiated in its turn,
-    the range of Hutch++ counting as given.
+    pass is vectorised by ``torch.vmap`` where the network allows it
+    (`diffode.likelihood.products`), in chunks that bound the memory. Everything that torch
+    differentiates will do. The result can be differentiated in its turn, the range of Hutch++
+    counting as given.
 
     Arguments:
         field: its velocity must treat rows apart.
@@ -193,24 +192,36 @@ def check(method: Trace, field: Field | None = None) -> None:
 
 
 def trace(
-    velocity: Callable[[Tensor], Tensor], x: Tensor, probes: Probes | None
+    velocity: Callable[[Tensor], Tensor],
+    x: Tensor,
+    probes: Probes | None,
+    known: Known | None = None,
 ) -> DivergenceEstimate:
-    """The velocity at x and its divergence: exact where no directions are given."""
-    v, vjp = _linearised(velocity, x)
+    """The velocity at x and its divergence: exact where no directions are given.
+
+    Arguments:
+        velocity: of points, its rows apart.
+        x: points, shape (B, *event).
+        probes: the directions.
+        known: the way that its products take; None finds it out.
+    """
+    at = Linearised(velocity, x, known or Known())
     if probes is None:
-        estimates = _exact(vjp, v)[:, None]
+        estimates = _exact(at)[:, None]
     else:
-        u = torch.cat(probes, dim=1).to(v)
-        each = (_pulled(vjp, u) * u).sum(2)
+        u = torch.cat(probes, dim=1).to(at.value)
+        each = (_pulled(at, u) * u).sum(2)
         rank = probes.known.shape[1]
         estimates = each[:, :rank].sum(1, keepdim=True) + each[:, rank:]
-    return DivergenceEstimate(v.view_as(x), estimates.mean(1), estimates)
+    return DivergenceEstimate(at.value.view_as(x), estimates.mean(1), estimates)
 
 
-def products(velocity: Callable[[Tensor], Tensor], x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def products(
+    velocity: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, known: Known | None = None
+) -> tuple[Tensor, Tensor]:
     """The velocity at x, and its transposed Jacobian times the directions u, shape (B, K, N)."""
-    v, vjp = _linearised(velocity, x)
-    return v.view_as(x), _pulled(vjp, u.to(v))
+    at = Linearised(velocity, x, known or Known())
+    return at.value.view_as(x), _pulled(at, u.to(at.value))
 
 
 def stated_error(estimates: Tensor) -> Tensor:
@@ -259,29 +270,20 @@ def _resized(u: Tensor, square: int) -> Tensor:
     return u * (square / length).sqrt()
 
 
-def _linearised(velocity: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, _Products]:
-    def flat(z: Tensor) -> Tensor:
-        return velocity(z.view_as(x)).flatten(1)
-
-    with uncompiled():
-        return cast(tuple[Tensor, _Products], torch.func.vjp(flat, x.flatten(1)))
-
-
-def _pulled(vjp: _Products, u: Tensor) -> Tensor:
-    pull = torch.vmap(lambda c: vjp(c)[0], in_dims=1, out_dims=1)
+def _pulled(at: Linearised, u: Tensor) -> Tensor:
     size = max(1, _HELD // (u.shape[0] * u.shape[2]))
-    parts = [pull(u[:, first : first + size]) for first in range(0, u.shape[1], size)]
-    return torch.cat(parts, dim=1)
+    parts = [at.pull(part) for part in torch.split(u.transpose(0, 1), size)]
+    return torch.cat(parts).transpose(0, 1)
 
 
-def _exact(vjp: _Products, v: Tensor) -> Tensor:
+def _exact(at: Linearised) -> Tensor:
+    v = at.value
     rows, dim = v.shape
     size = max(1, _HELD // v.numel())
-    pull = torch.vmap(lambda c: vjp(c)[0])
     total = v.new_zeros(rows)
     for first in range(0, dim, size):
         i = torch.arange(first, min(dim, first + size), device=v.device)
         basis = v.new_zeros(len(i), rows, dim)
         basis[i - first, :, i] = 1
-        total = total + pull(basis)[i - first, :, i].sum(0)
+        total = total + at.pull(basis)[i - first, :, i].sum(0)
     return total

@@ -11,6 +11,7 @@ from torch import Tensor
 from diffode.fields.base import Field
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.likelihood.divergence import Probes, products, trace
+from diffode.likelihood.products import Known
 from diffode.solvers.grids import grid
 
 
@@ -27,12 +28,20 @@ class Transport(Field):
         field: the field, its rows treated apart.
         probes: the directions of an estimate, fixed for the whole way; None is the exact trace.
         clock: the time and state to integrate in, see `diffode.fields.rescheduled`.
+        known: the way that the products of its divergence take, shared with those made of it.
     """
 
     prior = None
 
-    def __init__(self, field: Field, probes: Probes | None, clock: str = "native") -> None:
+    def __init__(
+        self,
+        field: Field,
+        probes: Probes | None,
+        clock: str = "native",
+        known: Known | None = None,
+    ) -> None:
         super().__init__()
+        self.known = known or Known()
         self.field, self.clock, self.probes = field, clock, probes
         self.rescheduled = rescheduled(field, clock)
         self.moved = self.rescheduled if self.rescheduled is not field else None
@@ -42,12 +51,12 @@ class Transport(Field):
 
     def estimated(self, probes: Probes) -> Transport:
         """The same with the divergence estimated from these directions."""
-        return Transport(self.field, probes, self.clock)
+        return Transport(self.field, probes, self.clock, self.known)
 
     def rows(self, index: Tensor) -> Transport:
         """The same for these rows of the batch."""
         probes = None if self.probes is None else self.probes.rows(index)
-        return Transport(self.field.rows(index), probes, self.clock)
+        return Transport(self.field.rows(index), probes, self.clock, self.known)
 
     def times(self, steps: int) -> Tensor:
         """Times from t_data to t_prior, equal steps in the clock."""
@@ -55,7 +64,7 @@ class Transport(Field):
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The velocity of the points, and the estimates of its divergence."""
-        d = trace(partial(self._velocity, t, y), self._points(x), self.probes)
+        d = trace(partial(self._velocity, t, y), self._points(x), self.probes, self.known)
         return torch.cat((d.velocity.flatten(1), d.estimates), dim=1)
 
     def pulled(self, sketch: Tensor, x: Tensor, times: Tensor, y: Tensor | None = None) -> Tensor:
@@ -73,7 +82,7 @@ class Transport(Field):
         points, total = self._points(self.to_state(x)), torch.zeros_like(sketch)
         for t, t_next in pairwise(times):
             h = (t_next - t).item()
-            v, pulled = products(partial(self._velocity, t, y), points, sketch)
+            v, pulled = products(partial(self._velocity, t, y), points, sketch, self.known)
             points, total = points + h * v, total + h * pulled
         return total
 
