@@ -10,25 +10,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffode.interop.adapters import as_azula, as_k_diffusion
+    from diffode.interop.denoisers import from_denoiser
     from diffode.interop.edm import from_edm
     from diffode.interop.paths import SchedulerPath, scheduler_path
     from diffode.interop.pipelines import from_diffusers
+    from diffode.interop.velocities import from_velocity
 
 _HOMES = {
     "DiffodeModel": "diffode.export.wrapper",
     "ModelMixin": "diffusers",  # what diffusers looks for, to know how the class above is loaded
     "to_diffusers": "diffode.export.pipeline",
     "SchedulerPath": "diffode.interop.paths",
+    "as_azula": "diffode.interop.adapters",
+    "as_k_diffusion": "diffode.interop.adapters",
+    "from_denoiser": "diffode.interop.denoisers",
     "from_diffusers": "diffode.interop.pipelines",
     "from_edm": "diffode.interop.edm",
+    "from_velocity": "diffode.interop.velocities",
     "scheduler_path": "diffode.interop.paths",
 }
 
 __all__ = [
     "DiffodeModel",
     "SchedulerPath",
+    "as_azula",
+    "as_k_diffusion",
+    "from_denoiser",
     "from_diffusers",
     "from_edm",
+    "from_velocity",
     "scheduler_path",
     "to_diffusers",
 ]
