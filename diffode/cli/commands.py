@@ -93,7 +93,8 @@ class Train:
         typer.Option("--set", metavar="KEY=VALUE", help="any option of the recipe or trainer"),
     ] = None
     network: Annotated[
-        str | None, typer.Option(help="mlp, unet, dit or your own: mine.py:Net [by the data]")
+        str | None,
+        typer.Option(help="mlp, unet, unet2d, dit or your own: mine.py:Net [by the data]"),
     ] = None
     out: Annotated[Path | None, typer.Option(help="run directory [runs/FIELD-DATA]")] = None
     resume: Annotated[

@@ -15,7 +15,7 @@ from diffode.cli.stated import command
 class Export:
     """Write a run as a folder that diffusers samples.
 
-    A run of ddpm or rectified with --network unet2d --set centre=false needs no diffode there. Any
+    A run of ddpm or rectified with network=unet2d and centre=false needs no diffode there. Any
     other run on images with normal noise is loaded after import diffode.interop.
     """
 

@@ -106,7 +106,7 @@ def write_card(path: Path, target: Target, folder: str, plain: bool, flow: bool)
 
 
 def _advice(plain: bool, flow: bool) -> str:
-    said = ["It needs diffusers alone." if plain else "It needs diffode beside diffusers."]
+    said = ["It needs diffusers alone." if plain else "It needs diffusers and diffode."]
     if flow:
         said.append("`DDPMPipeline` takes 1,000 steps where none are stated: state them.")
     else:

@@ -21,7 +21,7 @@ def exportable(target: Target) -> AffineField:
     """
     field = target.field
     if target.checkpoint is None:
-        raise ValueError(f"{target.name} is code; export wants a run or a checkpoint")
+        raise ValueError(f"{target.name} is no run and no checkpoint; export wants one of the two")
     if not isinstance(field, AffineField):
         raise ValueError(
             f"a {type(field).__name__} states a velocity alone, with no level of noise; "
