@@ -96,6 +96,8 @@ class MultistepRule:
             distance from the polynomial through those before it.
         scale: c of the polynomials' variable "fraction", rho / (c + rho).
         warp: what the polynomials' variable "grid" is.
+        variable_order: whether `order` is only where the choice of each row's order at each time
+            begins (`diffode.solvers.variable_order`).
         jumps: levels rho at which the slope jumps. No polynomial reaches across: the history
             begins anew at the first time beyond, and the step to it is not corrected.
     """
@@ -110,6 +112,7 @@ class MultistepRule:
     scale: float = 1.0
     warp: Mixed | None = None
     jumps: tuple[float, ...] = ()
+    variable_order: bool = False
 
     def beyond(self, nodes: Nodes) -> Array:
         """Whether each time is the first one beyond a jump; times that all rows share."""

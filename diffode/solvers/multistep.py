@@ -53,21 +53,31 @@ class Multistep(Solver):
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
-        mean = f.field.moments[0].to(x)
-        yield from walk(f.posterior_at, x, self.coefficients(f, x, times), mean)
+        yield from self.walk(f.field, x, times, f.to_zero_noise).through(f.posterior_at, x)
 
-    def coefficients(self, f: CountedField, x: Tensor, times: Tensor) -> list[StepCoefficients]:
-        """The steps of points x on times that all rows share."""
-        assert isinstance(f.field, AffineField)
-        rule, std = self.rule(len(times) - 1, f.field), f.field.moments[1]
-        schedule, t = f.field.schedule, times.cpu()
-        alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
-        alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
-        if f.to_zero_noise:
-            alpha[-1], sigma[-1] = 1.0, 0.0
-        how = rule.form, rule.variable, rule.scale, rule.warp
-        nodes = Nodes(t.numpy(), alpha, sigma, std, schedule, *how)
-        return _shared_table(rule, NodesByValue.of(nodes), x.dtype, x.device)
+    def walk(self, field: AffineField, x: Tensor, times: Tensor, to_zero_noise: bool) -> Walk:
+        """The solve of points like x on times that all rows share."""
+        rule = self.rule(len(times) - 1, field)
+        nodes = nodes_of(rule, field, times, to_zero_noise)
+        return Walk(steps_of(rule, nodes, x), field.moments[0].to(x))
+
+
+def nodes_of(
+    rule: MultistepRule, field: AffineField, times: Tensor, to_zero_noise: bool = False
+) -> Nodes:
+    """The times of a solve as a rule sees them; the last one at the data itself if so asked."""
+    schedule, t = field.schedule, times.cpu()
+    alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
+    alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
+    if to_zero_noise:
+        alpha[-1], sigma[-1] = 1.0, 0.0
+    how = rule.form, rule.variable, rule.scale, rule.warp
+    return Nodes(t.numpy(), alpha, sigma, field.moments[1], schedule, *how)
+
+
+def steps_of(rule: MultistepRule, nodes: Nodes, like: Tensor) -> list[StepCoefficients]:
+    """The steps of a rule for points like these; those of the latest solves are kept."""
+    return _shared_table(rule, NodesByValue.of(nodes), like.dtype, like.device)
 
 
 @lru_cache(maxsize=64)
@@ -79,6 +89,67 @@ def _shared_table(
     return [step.to(like) for step in table(rule, known.nodes)]
 
 
+class Walk:
+    """A solve that is handed its evaluations one by one.
+
+    Arguments:
+        steps: from `table`, for the points that are moved.
+        mean: the data's mean.
+        past: slopes before the first point, the latest first.
+    """
+
+    def __init__(
+        self, steps: list[StepCoefficients], mean: Tensor, past: Sequence[Tensor] = ()
+    ) -> None:
+        self.steps, self.mean = steps, mean
+        self.taken, self.slopes = 0, deque(past, maxlen=8)
+        self._before: Tensor | None = None
+        self._last_x0: Tensor | None = None
+
+    def coefficients(self) -> StepCoefficients:
+        """Those of the step that begins now; its own slope is the first of ``slopes``."""
+        return self.steps[self.taken]
+
+    def advance(self, x: Tensor, x0: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+        """The point x corrected by what was evaluated there, and where the next step ends.
+
+        Arguments:
+            x: where the last step ended; at first, where the solve begins.
+            x0, n: E[x_0 | x] and E[n | x].
+        """
+        factors = self.steps[self.taken]
+        self.slopes.appendleft(_sum(factors.x0, x0, factors.n, n))
+        step, at_rest = self.coefficients(), None
+        if self._before is not None and self._last_x0 is not None and step.correct is not None:
+            goal = _apply(step.correct, self._before, self.mean, self.slopes)
+            if step.freeze_threshold is not None:
+                moved = _length(x0 - self._last_x0)
+                at_rest = moved < step.freeze_threshold * _length(goal - x)
+            x = torch.lerp(x, goal, step.correct.fraction)
+        self._before, self._last_x0, self.taken = x, x0, self.taken + 1
+        frozen = step.go is None or at_rest is not None
+        ddim = _sum(step.level[0], x0, step.level[1], n) if frozen else x
+        if step.go is None:
+            return x, ddim
+        to = _apply(step.go, x, self.mean, self.slopes)
+        return x, to if at_rest is None else torch.where(expand_like(at_rest, to).bool(), ddim, to)
+
+    def through(
+        self, posterior: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor
+    ) -> Iterator[Tensor]:
+        """Carry x through all steps and yield the state at the end of each, corrected.
+
+        Arguments:
+            posterior: what is evaluated, a function of points and a step's index.
+            x: the points where the first step begins.
+        """
+        for k in range(len(self.steps)):
+            here, x = self.advance(x, *posterior(x, k))
+            if k:
+                yield here
+        yield x
+
+
 def walk(
     posterior: Callable[[Tensor, int], tuple[Tensor, Tensor]],
     x: Tensor,
@@ -86,37 +157,8 @@ def walk(
     mean: Tensor,
     past: Sequence[Tensor] = (),
 ) -> Iterator[Tensor]:
-    """Carry x through the steps and yield the state at the end of each, corrected.
-
-    Arguments:
-        posterior: what is evaluated, a function of points and a step's index.
-        x: the points where the first step begins.
-        steps: from `table`, for these points.
-        mean: the data's mean.
-        past: slopes before x, the latest first.
-    """
-    slopes, before = deque(past, maxlen=8), x
-    last_x0, at_rest = x, None
-    for k, step in enumerate(steps):
-        x0, n = posterior(x, k)
-        slopes.appendleft(_sum(step.x0, x0, step.n, n))
-        if k and step.correct is not None:
-            goal = _apply(step.correct, before, mean, slopes)
-            if step.freeze_threshold is not None:
-                at_rest = _length(x0 - last_x0) < step.freeze_threshold * _length(goal - x)
-            x = torch.lerp(x, goal, step.correct.fraction)
-        if k:
-            yield x
-        before, last_x0 = x, x0
-        frozen = step.go is None or at_rest is not None
-        ddim = _sum(step.level[0], x0, step.level[1], n) if frozen else x
-        if step.go is None:
-            x = ddim
-        else:
-            x = _apply(step.go, x, mean, slopes)
-            if at_rest is not None:
-                x = torch.where(expand_like(at_rest, x).bool(), ddim, x)
-    yield x
+    """A `Walk` of x through these steps, see `Walk.through`."""
+    yield from Walk(steps, mean, past).through(posterior, x)
 
 
 def _length(x: Tensor) -> Tensor:

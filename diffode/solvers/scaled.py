@@ -11,7 +11,7 @@ from diffode.fields.base import AffineField
 from diffode.rng import Rng
 from diffode.solvers.coefficients import MultistepRule, StepCoefficients
 from diffode.solvers.counted import CountedField
-from diffode.solvers.multistep import Multistep, walk
+from diffode.solvers.multistep import Multistep, Walk, nodes_of, steps_of
 
 
 class Scaled(Multistep):
@@ -46,10 +46,10 @@ class Scaled(Multistep):
             raise ValueError(
                 f"got {len(times) - 1} steps for weights fitted to {len(self.scales)} steps"
             )
-        rows = zip(self.coefficients(f, x, times), self.scales, strict=True)
-        steps = [_scaled(step, factors) for step, factors in rows]
-        mean = f.field.moments[0].to(x)
-        yield from walk(f.posterior_at, x, steps, mean)
+        rule = self.rule(len(times) - 1, f.field)
+        own = steps_of(rule, nodes_of(rule, f.field, times, f.to_zero_noise), x)
+        steps = [_scaled(*row) for row in zip(own, self.scales, strict=True)]
+        yield from Walk(steps, f.field.moments[0].to(x)).through(f.posterior_at, x)
 
 
 def _scaled(step: StepCoefficients, factors: Sequence[float | Tensor]) -> StepCoefficients:

@@ -46,8 +46,9 @@ from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes, Variable
 from diffode.solvers.grids import warp
 from diffode.solvers.mixed import FEW, balance
-from diffode.solvers.multistep import Multistep, walk
+from diffode.solvers.multistep import Multistep, Walk, nodes_of, walk
 from diffode.solvers.roughness import is_rough
+from diffode.solvers.variable_order import VariableOrder
 
 DAMPING = 3.0
 
@@ -61,6 +62,8 @@ class Trig(Multistep):
     Arguments:
         order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 up to 30, 5
             beyond; less on fields that are guided strongly or jump and on rough networks.
+            "variable": each row's own at each time, for a field that is guided and does not say
+            how strongly (`diffode.solvers.variable_order`).
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 
@@ -69,7 +72,7 @@ class Trig(Multistep):
     def __init__(
         self,
         *,
-        order: Literal["auto"] | Annotated[int, Ge(1), Le(5)] = "auto",
+        order: Literal["auto", "variable"] | Annotated[int, Ge(1), Le(5)] = "auto",
         corrected: bool = True,
     ) -> None:
         self.order, self.corrected = order, corrected
@@ -88,14 +91,23 @@ class Trig(Multistep):
         return MultistepRule(
             "trig",
             "fraction" if own is None else "grid",
-            auto if self.order == "auto" else self.order,
+            auto if isinstance(self.order, str) else self.order,
             corrected,
             damping,
             freezes=True,
             scale=1.0 if field is None else balance(field),
             warp=own,
             jumps=jumps or (),
+            variable_order=self.order == "variable",
         )
+
+    def walk(self, field: AffineField, x: Tensor, times: Tensor, to_zero_noise: bool) -> Walk:
+        """The solve of points like x on times that all rows share."""
+        rule = self.rule(len(times) - 1, field)
+        if not rule.variable_order:
+            return super().walk(field, x, times, to_zero_noise)
+        nodes = nodes_of(rule, field, times, to_zero_noise)
+        return VariableOrder(rule, nodes, field.moments[0].to(x), x)
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
