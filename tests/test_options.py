@@ -145,7 +145,7 @@ def test_a_method_that_is_not_here_as_published_is_refused_with_what_comes_near(
 
 @pytest.mark.parametrize("value", ["9", "0", "-1", "2.5", "two", 9])
 def test_all_that_an_option_of_two_kinds_takes_is_said(value):
-    wanted = f"got order={value!r}; wanted auto or a whole number from 1 to 5"
+    wanted = f"got order={value!r}; wanted one of auto, variable or a whole number from 1 to 5"
     with pytest.raises(ValueError, match=f"^solver 'trig': {re.escape(wanted)}$"):
         solvers.get_solver("trig", order=value)
 

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from diffode.interop.adapters import as_azula, as_k_diffusion
     from diffode.interop.denoisers import from_denoiser
     from diffode.interop.edm import from_edm
+    from diffode.interop.k_diffusion import sample_diffode
     from diffode.interop.paths import SchedulerPath, scheduler_path
     from diffode.interop.pipelines import from_diffusers
+    from diffode.interop.scheduler import DiffodeScheduler
     from diffode.interop.velocities import from_velocity
 
 _HOMES = {
     "DiffodeModel": "diffode.export.wrapper",
+    "DiffodeScheduler": "diffode.interop.scheduler",
     "ModelMixin": "diffusers",  # what diffusers looks for, to know how the class above is loaded
     "to_diffusers": "diffode.export.pipeline",
     "SchedulerPath": "diffode.interop.paths",
@@ -28,11 +31,13 @@ _HOMES = {
     "from_diffusers": "diffode.interop.pipelines",
     "from_edm": "diffode.interop.edm",
     "from_velocity": "diffode.interop.velocities",
+    "sample_diffode": "diffode.interop.k_diffusion",
     "scheduler_path": "diffode.interop.paths",
 }
 
 __all__ = [
     "DiffodeModel",
+    "DiffodeScheduler",
     "SchedulerPath",
     "as_azula",
     "as_k_diffusion",
@@ -40,6 +45,7 @@ __all__ = [
     "from_diffusers",
     "from_edm",
     "from_velocity",
+    "sample_diffode",
     "scheduler_path",
     "to_diffusers",
 ]

@@ -116,6 +116,11 @@ def balance(field: AffineField) -> float:
     return c * math.sqrt(field.guidance) if field.guidance > 2 else c
 
 
+def principal_of(balance: float, std: float) -> float:
+    """The standard deviation along the main axes that has this c."""
+    return float((balance / (_BALANCE * std**0.25)) ** (4 / 3))
+
+
 @lru_cache(maxsize=64)
 def _kept(mixed: Mixed, w: tuple[float, ...]) -> list[float]:
     rho: list[float] = mixed.found(torch.tensor(w, dtype=torch.float64)).tolist()

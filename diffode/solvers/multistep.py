@@ -134,6 +134,10 @@ class Walk:
         to = _apply(step.go, x, self.mean, self.slopes)
         return x, to if at_rest is None else torch.where(expand_like(at_rest, to).bool(), ddim, to)
 
+    def changed(self) -> None:
+        """Say that the next point is not where the last step ended: that step is not corrected."""
+        self._before = None
+
     def through(
         self, posterior: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor
     ) -> Iterator[Tensor]:
