@@ -134,6 +134,19 @@ def test_any_field_of_normal_noise_draws_the_same_samples(tmp_path, recipe):
     }
 
 
+def test_a_labelled_network_of_diffusers_takes_labels_and_goes_without(tmp_path):
+    from diffusers import DiffusionPipeline
+
+    path, field = stirred(tmp_path, "rectified", classes=3, **PLAIN)
+    assert "it was trained with labels" in to_diffusers(path, tmp_path / "pipe").why
+    pipe = DiffusionPipeline.from_pretrained(tmp_path / "pipe")
+    x, y = noise(), torch.tensor([0, 1, 2, 0])
+    for label in (y, None):
+        told = pipe.unet(x, torch.tensor(700), class_labels=label).sample
+        assert apart(told, field.velocity(x, 0.7, label)) < 1e-5
+    assert apart(field.velocity(x, 0.7, y), field.velocity(x, 0.7)) > 1e-3
+
+
 def test_an_exported_field_is_kept_again_and_takes_half_precision(tmp_path):
     from diffusers import DiffusionPipeline
 

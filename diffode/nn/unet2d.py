@@ -82,9 +82,8 @@ class UNet2D(nn.Module):
             num_class_embeds=None if classes is None else classes + 1,
         )
         zeroed(self.unet.conv_out)
-        self.labels = None if classes is None else Labels(classes, 4 * channels[0])
-        if self.labels is not None:
-            self.unet.class_embedding = self.labels
+        if classes is not None:
+            self.unet.class_embedding = Labels(classes, 4 * channels[0])
 
     def forward(self, x: Tensor, cond: Tensor, y: Tensor | None = None) -> Tensor:
         """Output, shape (B, *event).
@@ -94,10 +93,10 @@ class UNet2D(nn.Module):
             cond: the timestep, shape (B, 1).
             y: labels, shape (B,), or None for unconditional.
         """
-        if self.labels is not None and y is None:
-            self.labels(None)  # refuses, where the null label is not trained
-            y = torch.full((len(x),), self.labels.num_embeddings - 1, device=x.device)
-        elif self.labels is None and y is not None:
+        if self.classes is not None and y is None:
+            self.unet.class_embedding(None)  # refuses, where the null label is not trained
+            y = torch.full((len(x),), self.classes, device=x.device)
+        elif self.classes is None and y is not None:
             raise ValueError(
                 "got labels for a network without; build it with classes=, or pass y=None"
             )
