@@ -182,6 +182,14 @@ def test_check_names_the_convention_of_a_velocity(given, stated, words):
     assert diagnose(right, points()).ok and found(right).ok
 
 
+def test_a_networks_own_error_does_not_hide_the_convention():
+    spoken_well = spoken("flow_matching", exact(Rectified()))
+    field = from_velocity(
+        lambda x, s: spoken_well(x, s) * (1 + 0.2 * torch.sin(5 * x)), (2,), "diffode", std=1.0
+    )
+    assert found(field).message.startswith("this looks like a flow_matching velocity")
+
+
 @pytest.mark.parametrize(
     ("rule", "name"),
     [

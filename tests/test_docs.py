@@ -29,7 +29,10 @@ from tests.pages import LEFT_OUT, PAGES, ROOT, carry_out, installs, spans, steps
 from tests.test_idx import encoded
 
 TINY = {"steps": 2, "width": 16, "depth": 1, "batch": 16}  # of a training by a block of Python
-EXITS = {"diffode check mine.py:Mine --data moons": 1}  # it finds a mistake
+EXITS = {
+    "diffode check mine.py:Mine --data moons": 1,
+    "diffode check theirs.py:field --data moons": 1,
+}  # it finds a mistake
 
 
 @pytest.fixture

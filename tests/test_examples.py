@@ -19,6 +19,7 @@ NAMES = (
     "monoflow_clock",
     "morph_digits",
     "optimisers_as_solvers",
+    "other_models",
     "own_data",
     "own_images",
     "restore_digits",

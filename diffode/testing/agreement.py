@@ -144,7 +144,7 @@ def verdict(
         what: what was compared, such as "velocity".
     """
     error, evidence = c.error, f"correlation {c.correlation:.4g} with the exact {what}"
-    differs = f"{evidence}, difference {_percent(error)}"
+    differs = f"{evidence}, difference {percent(error)}"
     if error < _EQUAL:
         return Finding(check, True, f"the {what} is the exact one", differs)
     fits = [f for f in c.fits if f.error < 0.2 * f.off]
@@ -169,7 +169,7 @@ def verdict(
         check,
         False,
         f"the {what} is not the exact one, and no known mistake explains it",
-        f"{differs}; nearest: {best.name}, {_percent(best.error)}",
+        f"{differs}; nearest: {best.name}, {percent(best.error)}",
         "compare it with Empirical(data, schedule, noise) term by term",
     )
 
@@ -183,13 +183,14 @@ def _named(
     others = tuple(dict.fromkeys(alike))
     if others:
         message += f" (or: {'; '.join(MISTAKES[o][0] for o in others)})"
-    form, off = f" ({best.form})" if best.form else "", _percent(best.error)
+    form, off = f" ({best.form})" if best.form else "", percent(best.error)
     evidence += f"; the exact field with that mistake{form} differs by {off}"
     advice = advice.format(first=span[0], last=span[1])
     return Finding(check, False, message, evidence, advice, best.name, others)
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """A difference as findings state it."""
     return "under 0.01 %" if fraction < _EQUAL else f"{100 * fraction:.2g} %"
 
 

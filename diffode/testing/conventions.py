@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffode.fields.base import Field
 from diffode.interop.calls import CalledField
-from diffode.testing.agreement import difference, values
+from diffode.testing.agreement import difference, percent, values
 from diffode.testing.candidates import Place
 from diffode.testing.findings import Finding
 
@@ -46,8 +46,8 @@ def misread(
         "velocity",
         False,
         f"this looks like {best.what}: {best.differs}",
-        f"so read it differs from the exact velocity by {100 * limit:.2g} %, as stated by "
-        f"{100 * error:.2g} %",
+        f"so read it differs from the exact velocity by {percent(limit)}, as stated by "
+        f"{percent(error)}",
         best.advice,
         "convention",
     )
