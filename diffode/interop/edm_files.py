@@ -17,7 +17,7 @@ from diffode.files import read_text, replacing, require_writable, write_text
 from diffode.inputs import parse_json, quoted, read_bytes, require_file
 from diffode.interop.edm_options import NETWORKS, PRECONDS, IDDPMPrecond, Precond, UNet
 from diffode.interop.edm_pickle import Refused, read_pickle
-from diffode.interop.edm_tensors import Storages, class_of, network_tensors, state_of
+from diffode.interop.edm_tensors import Storages, class_of, network_tensors, read_part, state_of
 from diffode.options import validate
 
 SPEC, WEIGHTS = "edm.json", "model.safetensors"
@@ -68,12 +68,10 @@ def _from_archive(path: Path) -> EdmFile:
             if len(places) != 1:
                 raise Refused("it is no archive of torch")
             folder = places[0].removesuffix("data.pkl")
-            if archive.getinfo(places[0]).file_size > _MOST_PICKLE:
-                raise Refused("its pickle is larger than any of a network")
             order = f"{folder}byteorder"
-            if order in archive.namelist() and archive.read(order) != b"little":
+            if order in archive.namelist() and read_part(archive, order, 16) != b"little":
                 raise Refused("its numbers are big-endian")
-            root = read_pickle(archive.read(places[0]), stored=True)
+            root = read_pickle(read_part(archive, places[0], _MOST_PICKLE), stored=True)
             return _read(root, Storages((archive, folder)))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError):
         raise Refused("it is a damaged archive") from None

@@ -8,6 +8,7 @@ sizes beyond what a file of weights has. There is no other way to read such a fi
 
 from __future__ import annotations
 
+import io
 import pickletools
 from dataclasses import dataclass
 from typing import Any
@@ -68,11 +69,17 @@ def read_pickle(data: bytes, *, stored: bool = False) -> Any:  # noqa: ANN401
     Raises:
         Refused: a name that is not on the list, a damaged file, or one of absurd size.
     """
-    if not data.startswith(b"\x80"):
+    return read_next(io.BytesIO(data), stored=stored)
+
+
+def read_next(stream: io.BytesIO, *, stored: bool = False) -> Any:  # noqa: ANN401
+    """What the next of several pickles holds, see `read_pickle`."""
+    start = stream.tell()
+    if stream.getvalue()[start : start + 1] != b"\x80":
         raise Refused("it is no pickle as weights are written")
     machine = _Machine(stored)
     try:
-        for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if step >= MOST_STEPS:
                 raise Refused(f"it takes more than {MOST_STEPS:,} steps to read")
             machine.take(opcode.name, argument)
@@ -207,9 +214,9 @@ def _given(made: object, state: object) -> None:
 
 def _storage(identity: object) -> Record:
     """The record of a storage beside the pickle: its type, key and count."""
-    if type(identity) is not tuple or len(identity) != 5 or identity[0] != "storage":
+    if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
         raise Refused("it refers to what is no storage")
-    _, kind, key, _, count = identity
+    _, kind, key, _, count = identity[:5]
     if type(kind) is not Name or type(key) is not str or type(count) is not int or count < 0:
         raise Refused("it refers to a storage that is none")
     return Record(STORAGE, (kind.text, key, count))

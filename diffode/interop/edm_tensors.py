@@ -20,6 +20,7 @@ from diffode.interop.edm_pickle import (
     TENSOR,
     Record,
     Refused,
+    read_next,
 )
 
 _TYPES = {"Half": torch.float16, "Float": torch.float32, "Double": torch.float64}
@@ -75,18 +76,11 @@ class Storages:
         """The numbers of a storage in the archive."""
         if self.archive is None or storage.name != STORAGE:
             raise Refused("it has a tensor without a storage")
-        kind, key, count = storage.args
-        dtype = _TYPES.get(kind.removeprefix("torch.").removesuffix("Storage"))
+        dtype, size = _extent(storage)
         archive, folder = self.archive
-        try:
-            entry = archive.getinfo(f"{folder}data/{key}")
-        except KeyError:
-            raise Refused(f"it lacks the storage {quoted(key)}") from None
-        if dtype is None or entry.file_size != count * dtype.itemsize:
-            raise Refused(f"its storage {quoted(key)} is not as large as it says")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise Refused("its storages are packed, which torch never does")
-        data = bytearray(archive.read(entry))
+        data = bytearray(read_part(archive, f"{folder}data/{storage.args[1]}", size))
+        if len(data) != size:
+            raise Refused(f"its storage {quoted(storage.args[1])} is not as large as it says")
         return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
 
     def require_apart(self, tensors: dict[str, Tensor]) -> None:
@@ -104,11 +98,48 @@ def _counts(values: object) -> bool:
     return type(values) is tuple and all(type(n) is int and 0 <= n < 2**40 for n in values)
 
 
+def read_part(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A file of an archive.
+
+    Raises:
+        Refused: it is not there, larger than so many bytes, or packed.
+    """
+    try:
+        entry = archive.getinfo(name)
+    except KeyError:
+        raise Refused(f"it lacks {quoted(name)}") from None
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        raise Refused("its parts are packed, which torch never does")
+    if entry.file_size > most:
+        raise Refused(f"its {quoted(name)} is not as large as it says, or larger than any")
+    return archive.read(entry)
+
+
+def _extent(storage: Record) -> tuple[torch.dtype, int]:
+    """The type of the numbers of a storage, and how many bytes it says that it has."""
+    kind, _, count = storage.args
+    dtype = _TYPES.get(kind.removeprefix("torch.").removesuffix("Storage"))
+    if dtype is None:
+        raise Refused("it has a storage of something else than weights")
+    return dtype, count * dtype.itemsize
+
+
 def _packed(storage: Record) -> Tensor:
-    """The numbers of a storage that torch has put into bytes; torch reads them, weights only."""
+    """The numbers of a storage that torch has put into bytes.
+
+    They are four pickles and the numbers. What those say of themselves is looked at, and then
+    torch reads it, weights only.
+    """
     data = storage.args[0]
     if type(data) is not bytes:
         raise Refused("it has a storage that is none")
+    stream = io.BytesIO(data)
+    try:
+        said = [read_next(stream, stored=True) for _ in range(4)][3]
+    except Refused:
+        raise Refused("it has a damaged storage") from None
+    if type(said) is not Record or said.name != STORAGE or _extent(said)[1] > len(data):
+        raise Refused("it has a storage that is not as large as it says")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -116,8 +147,6 @@ def _packed(storage: Record) -> Tensor:
             numbers = torch.empty(0, dtype=found.dtype).set_(found)
     except Exception:  # torch raises anything for damaged bytes
         raise Refused("it has a damaged storage") from None
-    if numbers.dtype not in _TYPES.values() or numbers.nbytes > len(data):
-        raise Refused("it has a storage of something else than weights")
     return numbers
 
 
