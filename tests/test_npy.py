@@ -191,3 +191,29 @@ def test_a_damaged_q_is_refused_by_name(tmp_path, capsys, poisson):
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 1, 8, 8), np.float32), q=np.array([{}], object))
     said = refused(capsys, "decode", poisson, tmp_path / "a.npz", "--out", tmp_path / "o.npz")
     assert "it holds objects" in said
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_what_is_read(tmp_path):
+    """Statistics of 1 GB of float64 in pieces: the peak is that of a quarter of the rows."""
+    code = (
+        "import resource, sys; import numpy as np; from diffode import data\n"
+        "from diffode.data.stats import data_stats\n"
+        "def peak():\n"
+        "    unit = 1 if sys.platform == 'darwin' else 1024\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit\n"
+        "some = np.random.default_rng(0).integers(0, 256, (100, 64, 64, 3), dtype=np.uint8)\n"
+        "for rows in (3000, 12000):\n"
+        f"    path = {str(tmp_path)!r} + f'/{{rows}}.npy'\n"
+        "    with open(path, 'wb') as file:\n"
+        "        np.lib.format.write_array_header_1_0(file, {'descr': '|u1',\n"
+        "            'fortran_order': False, 'shape': (rows, 64, 64, 3)})\n"
+        "        for _ in range(rows // 100): file.write(some.tobytes())\n"
+        "    data_stats(data.load(path).train); print(peak())\n"
+    )
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**25)}  # pieces lie on the heap of glibc
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+    few, many = map(int, said.stdout.split())
+    assert many - few < 64 * 2**20

@@ -195,22 +195,32 @@ def _streamed(x: Source) -> Stats:
 
 
 class _Some:
-    """The samples by which `principal_std` is measured, kept as the data go by."""
+    """The samples by which `principal_std` is measured, kept as the data go by.
+
+    They lie in one block. Pieces kept apart would lie between those that are read and freed, and
+    the process would grow by as much as it reads.
+    """
 
     def __init__(self, count: int, n: int) -> None:
         rows = 0 if n <= _LARGEST_BASIS else rows_for(n)
         self._wanted = Rng().permutation("principal", count)[:rows]
-        self._passed, self._kept = 0, list[Tensor]()
+        self._block: Tensor | None = None
+        self._passed = self._kept = 0
 
     def add(self, part: Tensor) -> None:
         """The next samples, flattened."""
+        if self._block is None:
+            self._block = part.new_empty(len(self._wanted), part.shape[1])
         place = self._wanted - self._passed
-        self._kept.append(part[place[(place >= 0) & (place < len(part))].to(part.device)])
+        for row in place[(place >= 0) & (place < len(part))].tolist():
+            self._block[self._kept] = part[row]
+            self._kept += 1
         self._passed += len(part)
 
     def rows(self) -> Tensor:
         """Those that were wanted, shape (M, N)."""
-        return torch.cat(self._kept)
+        assert self._block is not None and self._kept == len(self._block)
+        return self._block
 
 
 def _none(n: int) -> Tensor:
