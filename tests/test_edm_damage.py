@@ -29,6 +29,15 @@ def test_damage_anywhere_gives_one_line(tmp_path):
             assert "\n" not in str(error)
 
 
+def test_names_in_an_archive_that_are_no_text_give_one_line(tmp_path):
+    file = tmp_path / "state.pt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("\u00e9/data.pkl", b"")
+    file.write_bytes(file.read_bytes().replace(b"\xc3\xa9", b"\xff\xff"))
+    with pytest.raises(ValueError, match="is refused: it is a damaged archive"):
+        from_edm(file)
+
+
 NOT_THIS = {
     "text": b"hello, this is no pickle",
     "nothing": b"",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -73,7 +74,9 @@ def _from_archive(path: Path) -> EdmFile:
                 raise Refused("its numbers are big-endian")
             root = read_pickle(read_part(archive, places[0], _MOST_PICKLE), stored=True)
             return _read(root, Storages((archive, folder)))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError):
+    except Refused:
+        raise
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, struct.error):
         raise Refused("it is a damaged archive") from None
 
 
