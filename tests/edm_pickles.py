@@ -2,7 +2,7 @@
 
 The classes of such a file come with their source, by a function `_reconstruct_persistent_obj` of
 a module that need not exist here; so a pickle is written with a stand-in of that name. The weights
-are a formula of their names' order. With these weights fixtures/edm_outputs.json was measured: every
+are a formula of their names' order. With them fixtures/edm_outputs.json was measured: every
 seventh number of D(x, sigma), for each row of `states`, as the original code gives it.
 """
 
