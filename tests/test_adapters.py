@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import diffode
-from diffode.fields import VP, Empirical, Karras, Mixture, Rectified, rescheduled
+from diffode.fields import VP, Empirical, Karras, Mixture, PoissonField, Rectified, rescheduled
 from diffode.interop import as_azula, as_k_diffusion, from_denoiser, from_velocity
 from diffode.interop.velocities import VELOCITIES
 from diffode.priors import StudentT
@@ -230,8 +230,9 @@ def test_check_names_a_radius_in_place_of_sigma(power):
         lambda x, s: inner.denoise(x, s / 4**power), (2,), "edm", dof=4.0, std=1.0,
         dtype=torch.float64,
     )  # fmt: skip
-    wrong = found(field)
-    assert wrong.mistake == "convention" and "in place of sigma" in wrong.message
+    for form in (field, PoissonField(field)):
+        wrong = found(form)
+        assert wrong.mistake == "convention" and "in place of sigma" in wrong.message
 
 
 def test_a_right_denoiser_is_sound():

@@ -89,3 +89,23 @@ def test_the_right_kernel_gets_none(dof):
     assert report.ok and not report.mistakes
     (found,) = (f for f in report.findings if f.check == "velocity")
     assert found.message == "the velocity is the exact one"
+
+
+def test_a_network_that_is_nearer_to_another_kernel_gets_no_verdict_and_the_name():
+    class Net(Stated):
+        def __init__(self, inner, dof):
+            super().__init__(inner, SCHEDULE, StudentT(dof))
+            self.ripple = torch.nn.Parameter(torch.tensor(0.1))
+
+        def posterior(self, x, t, y=None):
+            n = super().posterior(x, t)[1]
+            n = n * (1 + self.ripple.to(x) * torch.sin(5 * x))
+            return x - torch.as_tensor(t).to(x) * n, n
+
+    def velocity(kernel):
+        report = diagnose(Net(Empirical(four(), SCHEDULE, kernel), 1.0), four())
+        return next(f for f in report.findings if f.check == "velocity")
+
+    found = velocity(Normal())
+    assert found.ok is None and "a Gaussian kernel stands in" in found.evidence
+    assert velocity(StudentT(1.0)).ok

@@ -17,6 +17,7 @@ from diffode.data.memory import Data, arrays_of
 from diffode.data.scaling import in_units
 from diffode.data.source import Source, subset, whole
 from diffode.fields.base import Field
+from diffode.fields.poisson import PoissonField
 from diffode.fields.schedules import Schedule
 from diffode.interop.calls import CalledField
 from diffode.priors import Normal, Spherical, is_normal
@@ -170,7 +171,8 @@ def _steps(
 ) -> Iterator[tuple[str, Step]]:
     """The checks that apply, in order."""
     yield from _contract(field)
-    learned = isinstance(field, CalledField) or any(p.numel() for p in field.parameters())
+    inner = field.inner if isinstance(field, PoissonField) else field
+    learned = isinstance(inner, CalledField) or any(p.numel() for p in field.parameters())
     near: Callable[[float, int], Tensor] | None = None
     if points is not None and schedule is not None:
         times = (

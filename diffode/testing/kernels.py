@@ -65,7 +65,7 @@ def other_kernels(noise: Spherical, dim: int) -> list[OtherKernel]:
     dof, total = noise.dof, dim + noise.dof
     found = [OtherKernel("Gaussian kernel", "", Normal())]
     powers = [total - 1, total - 2, total + 1, total + 2, dof, 2 * total, total / 2]
-    for power in powers:
+    for power in dict.fromkeys(powers):
         if power > 0:
             form = f"{power:g} in place of N + D = {total:g}"
             found.append(OtherKernel("kernel exponent", form, PowerLaw(power, dof)))
