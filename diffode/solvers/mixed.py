@@ -1,7 +1,8 @@
 r"""The default's grid: a part of the steps where data and noise balance, a part in log rho.
 
 .. math:: w(\rho) = (1 - a) \Big(\frac{\rho}{c + \rho}\Big)^{2/3} + a \,
-          \frac{\log(1 + \rho / \rho_{data})}{\log(1 + \rho_{max} / \rho_{data})}, \qquad
+          \frac{\log(1 + \rho / \rho_0)}{\log(1 + \rho_{max} / \rho_0)}, \qquad
+          \rho_0 = \rho_{data}, \qquad
           a = \min\Big(\frac15, \frac{K}{400}\Big), \qquad
           c = \frac{9}{10} \, s^{1/4} \, \bar s^{3/4}
 
@@ -14,7 +15,9 @@ An exact field is all but a Gaussian's at high noise and a point's at low noise,
 f1.5 takes few steps there. A network is neither: where many steps are spent, it is those few that
 limit it. On a rough one (`diffode.solvers.roughness`) more of the steps are uniform in the
 logarithm from 10 steps on: :math:`a = (K - 10) / 30`, but not below .3 or above .5, from 40 steps
-on :math:`a = (K - 10) / 60` up to .9.
+on :math:`a = (K - 10) / 60` up to .9. The logarithm is linear below :math:`\rho_0`: where that is
+:math:`\rho_{data}`, the last steps are up to twice as long in log rho as those before. That is
+what limits a rough network from 50 steps on, and there :math:`\rho_0 = \rho_{data} / 10`.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from diffode.fields.base import AffineField
 _MOST, _PER_STEP = 0.2, 1 / 400
 _GUIDED = 0.15  # the least a, where guidance is above 2
 _BALANCE = 0.9
-FEW = 9
+FEW, MANY = 9, 50
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,13 @@ class Mixed:
 
     Attributes:
         part: a.
-        rho_data, rho_max: sigma / alpha at t_data, above 0, and at t_prior, finite.
+        knee: rho_0, above 0.
+        rho_max: sigma / alpha at t_prior, finite.
         scale: c.
     """
 
     part: float
-    rho_data: float
+    knee: float
     rho_max: float
     scale: float = 1.0
 
@@ -60,22 +64,23 @@ class Mixed:
         rough: bool = False,
     ) -> Mixed:
         """That of so many steps from one finite sigma / alpha to another."""
-        part = min(_MOST, steps * _PER_STEP)
+        part, knee = min(_MOST, steps * _PER_STEP), rho_data
         if guided:
             part = max(part, _GUIDED)
         elif rough:
             part = max(0.3, min(0.5, (steps - 10) / 30), min(0.9, (steps - 10) / 60))
-        return cls(part, rho_data, rho_max, scale)
+            knee = rho_data / 10 if steps >= MANY else rho_data
+        return cls(part, knee, rho_max, scale)
 
     @property
     def slope(self) -> float:
         """The factor of the logarithm."""
-        return self.part / math.log1p(self.rho_max / self.rho_data)
+        return self.part / math.log1p(self.rho_max / self.knee)
 
     def warp(self, rho: Tensor) -> Tensor:
         """w at rho."""
         balanced = (rho / (self.scale + rho)) ** (2 / 3)
-        return (1 - self.part) * balanced + self.slope * torch.log1p(rho / self.rho_data)
+        return (1 - self.part) * balanced + self.slope * torch.log1p(rho / self.knee)
 
     def inverse(self, w: Tensor) -> Tensor:
         """The rho of each w, shape (K,) or of rows; those of shape (K,) are kept."""
@@ -106,7 +111,7 @@ class Mixed:
         """The derivative of w with respect to log rho."""
         balanced = (rho / (self.scale + rho)) ** (2 / 3)
         rate = (1 - self.part) * (2 / 3) * balanced * self.scale / (self.scale + rho)
-        return rate + self.slope * rho / (rho + self.rho_data)
+        return rate + self.slope * rho / (rho + self.knee)
 
 
 def balance(field: AffineField) -> float:

@@ -45,7 +45,7 @@ from diffode.solvers.coefficients import MultistepRule, table
 from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes, Variable
 from diffode.solvers.grids import warp
-from diffode.solvers.mixed import FEW, balance
+from diffode.solvers.mixed import FEW, MANY, balance
 from diffode.solvers.multistep import Multistep, Walk, nodes_of, walk
 from diffode.solvers.roughness import is_rough
 from diffode.solvers.variable_order import VariableOrder
@@ -87,7 +87,7 @@ class Trig(Multistep):
             corrected &= jumps == () or (jumps is not None and steps >= 3 * guidance)
             damping = 1 + 3 * guidance * min(1, (5 / steps) ** 4)
         elif field is not None and steps > FEW and is_rough(field):
-            auto, own = 3 if steps < 50 else 4, warp(field, steps)
+            auto, own = 3 if steps < MANY else 4, warp(field, steps)
         return MultistepRule(
             "trig",
             "fraction" if own is None else "grid",

@@ -82,6 +82,18 @@ def test_more_steps_are_at_both_ends_of_a_rough_network():
     assert most[0] < 0.7 * most[1]
 
 
+@pytest.mark.parametrize("steps", [50, 100])
+def test_the_last_steps_of_many_are_as_long_as_the_first(steps):
+    """In log rho the logarithm's own last step is twice as long where it bends at t_data."""
+    field = network(scale=1.0)
+    few, many = (-grid(field, n, "mixed").log().diff() for n in (49, steps))
+    assert float(many[-1] / many[0]) == pytest.approx(1.1, abs=0.05)
+    assert float(few[-1] / few[0]) > 1.5
+    rate = {n: 1 / (1 + warp(field, n).knee / field.span[1]) for n in (49, steps)}
+    assert rate == pytest.approx({49: 1 / 2, steps: 10 / 11})
+    assert warp(network(scale=0.0), steps).knee == pytest.approx(field.span[1])
+
+
 @pytest.mark.parametrize("schedule", [Karras(), Rectified()], ids=repr)
 def test_polynomials_in_the_grids_own_variable_are_integrated_exactly(schedule):
     """Slopes that are a cubic in w give its integral over the angle."""
