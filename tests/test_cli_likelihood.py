@@ -43,7 +43,7 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
     expected = card.figures()
     got = figures(out)
     assert (got.pop("run"), got.pop("data"), got.pop("seed")) == (str(edm), "test", 3)
-    for name in ("trace", "solver"):
+    for name in ("trace", "products", "solver"):
         assert got.pop(name) == expected.pop(name)
     assert got == pytest.approx(expected, rel=1e-4)
     assert got["levels"] == 17 and got["offset_bits"] == 3 and got["prior_mismatch"] != 0

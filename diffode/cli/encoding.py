@@ -18,6 +18,7 @@ from diffode.cli.units import unlike
 from diffode.data.points import read_array, read_points
 from diffode.data.scaling import model_units
 from diffode.fields.base import Field
+from diffode.interop.pipelines import pixels
 from diffode.runs.keys import key_of_values
 from diffode.runs.targets import Target, resolve
 from diffode.sampling.choosing import encoder_for, solver_for
@@ -81,11 +82,12 @@ def decode_command(asked: Decode) -> None:
     earlier = _earlier(asked.file, len(z))
     with progress_bar("decode", len(z)) as bar:
         back = decode(field, z, y=y, q=q, final=last, progress=bar.advance, **settings)
-    picture = partial(
-        samples_picture, model_units(back.x.cpu(), field.scaling), called="decoded points"
-    )
+    x = model_units(back.x, field.scaling)
+    seen = pixels(field, x)
+    picture = partial(samples_picture, seen.cpu(), called="decoded points")
     status = torch.maximum(back.status, earlier.to(back.status))
-    deliver(asked.out, "points", status, back.nfe_per_row, picture, x=back.x, y=y)
+    images = None if seen is x else seen
+    deliver(asked.out, "points", status, back.nfe_per_row, picture, x=back.x, y=y, pixels=images)
     typer.echo(f"wrote {asked.out} ({len(z)} points)")
 
 

@@ -13,6 +13,7 @@ from diffode.cli.outcome import deliver, require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.scaling import model_units
+from diffode.interop.pipelines import pixels
 from diffode.options import counted
 from diffode.runs.costs import each_took
 from diffode.runs.guiding import Guidance
@@ -48,9 +49,10 @@ def command(asked: Sample) -> None:
             temperature=asked.temperature,
         )
     title = _title(asked, target, chosen, drawn, guidance)
-    x = model_units(drawn.x.cpu(), target.field.scaling)
-    picture = partial(samples_picture, x, title=title, y=y, names=target.class_names)
-    arrays = {"x": drawn.x, "y": y, "q": drawn.q}
+    x = model_units(drawn.x, target.field.scaling)
+    seen = pixels(target.field, x)
+    picture = partial(samples_picture, seen.cpu(), title=title, y=y, names=target.class_names)
+    arrays = {"x": drawn.x, "y": y, "q": drawn.q, "pixels": None if seen is x else seen}
     deliver(asked.out, "samples", drawn.status, drawn.nfe_per_row, picture, **arrays)
     typer.echo(
         f"wrote {asked.out} ({counted(n, 'sample')}, {each_took(drawn.nfe, drawn.network_calls)})"

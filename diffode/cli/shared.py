@@ -65,8 +65,8 @@ class OnTarget:
         typer.Argument(
             metavar="TARGET",
             help=(
-                "a run, a checkpoint, also of EDM or PFGM++, or code, which is run: file.py:name "
-                "or package.module:name"
+                "a run, a checkpoint, also of EDM or PFGM++, a folder of diffusers or "
+                "hf:owner/name, or code, which is run: file.py:name or package.module:name"
             ),
         ),
     ]

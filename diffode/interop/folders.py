@@ -17,6 +17,7 @@ from diffode.inputs import brief, parse_json, quoted, read_text
 
 INDEX = "model_index.json"
 NETWORKS, DECODERS = ("unet", "transformer", "model"), ("vae", "vqvae")
+HUB = "hf:"  # before a name on the hub, where a folder might be meant
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 _STEM = "diffusion_pytorch_model"
 _READ = ["*.json", "*.safetensors"]
@@ -62,22 +63,22 @@ def is_hub_id(text: str) -> bool:
 
 
 def located(place: str | Path) -> Path:
-    """The folder of a pipeline: itself, or the hub library's copy of a name as owner/name.
+    """The folder of a pipeline: itself, or the hub library's copy of owner/name, hf:owner/name.
 
     Raises:
         ValueError: neither.
     """
-    path = Path(place)
+    path, name = Path(place), str(place).removeprefix(HUB)
     if is_pipeline(path):
         return path
     if path.exists():
         raise ValueError(f"{place} has no {INDEX}; wanted the folder of a diffusers pipeline")
-    if not is_hub_id(str(place)):
+    if not is_hub_id(name):
         raise ValueError(
             f"{quoted(str(place))} does not exist; wanted the folder of a diffusers pipeline or a "
             "name on the hub, owner/name"
         )
-    return _downloaded(str(place))
+    return _downloaded(name)
 
 
 def _downloaded(name: str) -> Path:

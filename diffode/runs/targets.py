@@ -1,8 +1,8 @@
 """TARGETs: what a command works on, found in one way for all of them.
 
-A TARGET is a run directory, a checkpoint file, a checkpoint of EDM or PFGM++, or code:
-``file.py:name`` or ``package.module:name``, which is a field, an objective or a run, or makes one
-without arguments.
+A TARGET is a run directory, a checkpoint file, what others publish (a diffusers pipeline, a
+checkpoint of EDM or PFGM++), or code: ``file.py:name`` or ``package.module:name``, which is a
+field, an objective or a run, or makes one without arguments.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from diffode.data import Dataset, load
 from diffode.data.base import as_class_names
 from diffode.data.fingerprint import Fingerprint
 from diffode.devices import choose
-from diffode.fields.base import Field
+from diffode.fields.base import AffineField, Field
 from diffode.fields.complete import require_complete
 from diffode.interop.edm import from_edm, is_edm
+from diffode.interop.folders import HUB, is_pipeline
+from diffode.interop.pipelines import from_diffusers
 from diffode.runs import loading
 from diffode.runs.dataset import comparable, load_data, unscaled
 from diffode.runs.plan import CONFIG, Plan
@@ -138,8 +140,8 @@ def resolve(
     """The field of a TARGET; a file or module that is named is run.
 
     Arguments:
-        target: a run directory, a checkpoint, also of EDM or PFGM++, ``file.py:name`` or
-            ``package.module:name``.
+        target: a run directory, a checkpoint, also of EDM or PFGM++, the folder of a diffusers
+            pipeline, ``hf:owner/name``, ``file.py:name`` or ``package.module:name``.
         weights: of what was trained, the moving average ("ema") or as trained ("raw").
         device: to move it to: "auto", "cpu" or "cuda".
         trust: whether code that a run names, such as its recipe's, may be run too.
@@ -152,9 +154,8 @@ def resolve(
         raise ValueError(f"got --weights {weights}; wanted ema or raw")
     where = choose(device)
     path = Path(target)
-    if path.exists() and is_edm(path):
-        published = from_edm(path).to(where)
-        return Target(str(target), published, published.classes)
+    if (published := _published(target)) is not None:
+        return Target(str(target), published.to(where), published.classes)
     if path.exists():
         file, folder = checkpoint.file_at(path), home(path)
         objective = loading.load(file, "raw" if weights == "raw" else "ema", trust=trust)
@@ -163,8 +164,9 @@ def resolve(
         return Target(str(target), field, _classes(objective), file, run, trust=trust)
     if (place := code.place(str(target))) is None:
         raise ValueError(
-            f"{target} does not exist; give a run directory, a .safetensors checkpoint, a .pkl of "
-            "EDM, or code as file.py:name or package.module:name"
+            f"{target} does not exist; give a run directory, a .safetensors checkpoint, a folder "
+            "of diffusers, hf:owner/name, a .pkl of EDM, or code as file.py:name or "
+            "package.module:name"
         )
     made = _made(code.run(place), str(target))
     if isinstance(made, Run):
@@ -173,6 +175,16 @@ def resolve(
     field = made if isinstance(made, Field) else made.field
     require_complete(field)
     return Target(str(target), field.to(where), _classes(made))
+
+
+def _published(target: str | Path) -> AffineField | None:
+    """The field of what others publish; None where a TARGET is nothing of the kind."""
+    path = Path(target)
+    if path.exists() and is_edm(path):
+        return from_edm(path)
+    if is_pipeline(path) or str(target).startswith(HUB):
+        return from_diffusers(target)
+    return None
 
 
 def unknown(name: str, plan: Plan) -> str:

@@ -1,0 +1,92 @@
+"""Every command takes the folder of a diffusers pipeline, from an empty folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffode.cli.app import run
+from tests.pipelines import autoencoder, ddim, diffusers, saved, transformer, unet
+from tests.runs import refused
+
+FEW = ["--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    made = saved(tmp_path / "pipe", ddim(), unet(sample_size=8, in_channels=1, out_channels=1))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    return str(made)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Bytes of 60 images, as a file of arrays."""
+    x = np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", x=x)
+    return str(tmp_path / "data.npz")
+
+
+def test_samples_go_to_the_prior_and_back(folder, capsys):
+    drawn = ["--samples", "3", "--nfe", "8", *FEW]
+    assert run(["sample", folder, *drawn, "--out", "x.npz"]) == 0
+    assert run(["sample", folder, *drawn, "--out", "x.png"]) == 0
+    x = np.load("x.npz")["x"]
+    assert x.shape == (3, 1, 8, 8) and "pixels" not in np.load("x.npz")
+    assert run(["encode", folder, "x.npz", "--nfe", "40", *FEW, "--out", "z.npz"]) == 0
+    assert run(["decode", folder, "z.npz", "--nfe", "40", *FEW, "--out", "back.npz"]) == 0
+    assert np.abs(np.load("back.npz")["x"] - x).max() < 0.05 * np.abs(x).max()
+    grid = ["--steps", "4", "--pilot", "8", *FEW]
+    assert run(["fit-grid", folder, *grid, "--out", "grid.json"]) == 0
+    assert run(["sample", folder, "--n", "2", "--grid", "grid.json", *FEW, "--out", "y.npz"]) == 0
+
+
+def test_what_needs_data_asks_for_them_and_takes_them(folder, data, capsys):
+    assert "is no run, so it has no data of its own; give --data" in refused(
+        capsys, "likelihood", folder, *FEW
+    )
+    assert "give --data" in refused(capsys, "eval", folder, *FEW)
+    cheap = ["--n", "2", "--solver", "heun", "--steps", "2", *FEW, "--out", "card.json"]
+    assert run(["likelihood", folder, "--data", data, *cheap]) == 0
+    assert "the network refuses torch.vmap unless" in capsys.readouterr().out
+    assert json.loads(Path("card.json").read_text())["products"] == "recorded"
+    asked = ["--samples", "50", "--nfe", "4", *FEW, "--out", "measured"]
+    assert run(["eval", folder, "--data", data, *asked]) == 0
+
+
+def test_check_looks_at_a_pipeline(folder, capsys):
+    assert run(["check", folder, *FEW]) in (0, 1)  # its weights are random
+    assert "no data given" in capsys.readouterr().out
+
+
+def test_labels_and_latents(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    diffusers.DiTPipeline(transformer(), autoencoder(), ddim()).save_pretrained("dit")
+    drawn = ["--samples", "2", "--label", "3", "--nfe", "4", *FEW, "--out"]
+    assert run(["sample", "dit", *drawn, "x.npz"]) == 0
+    assert run(["sample", "dit", *drawn, "x.png", "--guidance", "2"]) == 0
+    arrays = np.load("x.npz")
+    assert arrays["x"].shape == (2, 4, 8, 8) and arrays["pixels"].shape == (2, 3, 16, 16)
+    assert arrays["y"].tolist() == [3, 3]
+    with Image.open("x.png") as picture:
+        assert max(picture.size) > 16
+    saved(tmp_path / "classes", ddim(), unet(num_class_embeds=4))
+    line = refused(capsys, "sample", "classes", "--n", "2", *FEW, "--out", "y.npz")
+    assert "draws nothing without a label; give --label" in line
+
+
+def test_a_name_on_the_hub_says_so_itself(tmp_path, monkeypatch, capsys):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    out = ["--n", "2", "--out", "x.npz"]
+    assert "a/b cannot be had" in refused(capsys, "sample", "hf:a/b", *out)
+    assert "a/b does not exist; give a run directory" in refused(capsys, "sample", "a/b", *out)
+    assert torch.is_grad_enabled()
