@@ -83,6 +83,13 @@ def test_archives_are_looked_at_like_pickles(tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+def test_a_checkpoint_of_torchcfm_says_what_to_do_with_it(tmp_path):
+    file = tmp_path / "weights.pt"
+    torch.save({"net_model": {}, "ema_model": {"w": torch.ones(2)}, "step": 3}, file)
+    with pytest.raises(ValueError, match=r"of torchcfm.*give this to .*from_velocity"):
+        from_edm(file)
+
+
 def test_nothing_of_the_stand_in_stays():
     with standing_in():
         assert "torch_utils.persistence" in sys.modules

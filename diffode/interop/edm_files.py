@@ -83,6 +83,11 @@ def _from_archive(path: Path) -> EdmFile:
 def _read(root: object, storages: Storages | None = None) -> EdmFile:
     """What the data of a pickle say."""
     network = root.get("ema") if type(root) is dict else None
+    if type(root) is dict and "ema_model" in root:
+        raise Refused(
+            "it is a checkpoint of torchcfm, which does not say how its network was made; load it "
+            "into that network and give this to diffode.interop.from_velocity"
+        )
     if network is None:
         raise Refused("it has no 'ema', where EDM keeps the averaged network")
     kind, state = class_of(network), state_of(network)
