@@ -22,6 +22,7 @@ from torch import Tensor
 
 import diffode
 from diffode.fields import VP, AffineField, Karras, Mixture, Rectified, classifier_free
+from diffode.fields.schedules import Schedule
 from diffode.rng import Rng
 from diffode.solvers import get_solver, grid
 
@@ -47,18 +48,33 @@ class Case(NamedTuple):
     y: Tensor
 
 
+def labelled(
+    law: tuple[int, int, int], schedule: Schedule, seed: int, scale: float = 1.0
+) -> Mixture:
+    """A mixture of isotropic Gaussians about normal means.
+
+    Arguments:
+        law: the numbers of coordinates, of classes and of components of each.
+        schedule: its path.
+        seed: of the draw.
+        scale: of means and standard deviations.
+    """
+    dim, classes, each = law
+    rng, count = Rng(seed), classes * each
+    means = rng.normal("means", (count, dim), torch.float64)
+    stds = 0.08 + 0.25 * rng.uniform("stds", (count,))
+    weights, labels = 0.3 + rng.uniform("weights", (count,)), torch.arange(count) % classes
+    return Mixture(weights / weights.sum(), scale * means, scale * stds, schedule, None, labels)
+
+
 def mixtures(rows: int, seed: int) -> Iterator[Case]:
     """Labelled mixtures of isotropic Gaussians about normal means, on each schedule."""
-    for dim, classes, each in LAWS:
-        rng, count = Rng(seed), classes * each
-        means = rng.normal("means", (count, dim), torch.float64)
-        stds = 0.08 + 0.25 * rng.uniform("stds", (count,))
-        weights, labels = 0.3 + rng.uniform("weights", (count,)), torch.arange(count) % classes
+    for law in LAWS:
         for name, schedule in SCHEDULES.items():
-            law = Mixture(weights / weights.sum(), means, stds, schedule(), None, labels)
-            assert law.prior is not None
-            x = law.prior.sample((rows, dim), Rng(seed + 1), dtype=torch.float64)
-            yield Case(f"{dim}d/{name}", law, x, torch.arange(rows) % classes)
+            field = labelled(law, schedule(), seed)
+            assert field.prior is not None
+            x = field.prior.sample((rows, law[0]), Rng(seed + 1), dtype=torch.float64)
+            yield Case(f"{law[0]}d/{name}", field, x, torch.arange(rows) % law[1])
 
 
 def networks(runs: list[Path], rows: int, seed: int) -> Iterator[Case]:

@@ -83,6 +83,7 @@ WORK = {
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
     "benchmarks.points": ["cell"],
+    "benchmarks.schedulers": ["report"],
     "benchmarks.solvers": ["fill"],
 }  # the functions that take minutes to hours, of which the tests only see that they are reached
 

@@ -23,6 +23,7 @@ NAMES = (
     "own_data",
     "own_images",
     "restore_digits",
+    "scheduler_in_a_pipeline",
 )
 
 

@@ -203,6 +203,7 @@ class DiffodeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         model_output: Tensor,
         timestep: float | Tensor,
         sample: Tensor,
+        generator: object = None,
         return_dict: bool = True,
     ) -> Any:  # noqa: ANN401
         """One step of the default solver.
@@ -211,6 +212,7 @@ class DiffodeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             model_output: what the network said, guided or not.
             timestep: the one of ``timesteps`` that it was told.
             sample: the state that it was asked at.
+            generator: taken and not used: nothing is drawn.
             return_dict: an object with ``prev_sample``, the next state, and
                 ``pred_original_sample``, E[x_0 | x]; otherwise the tuple of both.
 
