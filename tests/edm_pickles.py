@@ -213,10 +213,10 @@ def content(name, precond=None, network=None, held=None, **more):
     return {"ema": outer, "loss_fn": None, "dataset_kwargs": {}, **more}
 
 
-def write(path, name="ddpmpp", **changes):
+def write(path, name="ddpmpp", protocol=4, **changes):
     """A file as EDM writes it: one pickle."""
     with standing_in(), open(path, "wb") as file:
-        pickle.dump(content(name, **changes), file)
+        pickle.dump(content(name, **changes), file, protocol)
     return path
 
 

@@ -55,6 +55,13 @@ def test_weights_are_those_of_the_file_bit_for_bit(tmp_path, name):
     assert all(torch.equal(own[key], loaded[key]) for key in own)
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 5])
+def test_older_and_newer_pickles_are_the_same(tmp_path, protocol):
+    field = from_edm(write(tmp_path / "net.pkl", protocol=protocol))
+    own = filled("ddpmpp").state_dict()
+    assert all(torch.equal(v, own[k]) for k, v in field.network.state_dict().items())
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_converted_folder_is_the_same_field(tmp_path, name):
     file = write(tmp_path / "net.pkl", name)

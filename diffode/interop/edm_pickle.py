@@ -22,7 +22,8 @@ TENSOR, PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_pa
 
 _DICTS = {"collections.OrderedDict", "dnnlib.util.EasyDict"}
 _SETS = {"builtins.set", "__builtin__.set"}
-_CALLED = {PERSISTENT, BYTES, TENSOR, PARAMETER, "numpy.dtype", "_codecs.encode"} | {
+_ENCODED, _NO_BYTES = "_codecs.encode", "__builtin__.bytes"  # how protocol 2 writes bytes
+_CALLED = {PERSISTENT, BYTES, TENSOR, PARAMETER, "numpy.dtype", _ENCODED, _NO_BYTES} | {
     f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")
 }
 _VALUES = {"torch.float16", "torch.float32", "torch.float64", "torch.bfloat16"}
@@ -191,7 +192,7 @@ def _named(module: object, attribute: object) -> Name:
 
 
 def _called(called: object, arguments: object, *, new: bool) -> Any:  # noqa: ANN401
-    """What a call stands for: a dict, a set, or the record of the call."""
+    """What a call stands for: a dict, a set, bytes, or the record of the call."""
     if type(called) is not Name or type(arguments) is not tuple:
         raise Refused("it calls what is no name")
     name = called.text
@@ -199,6 +200,10 @@ def _called(called: object, arguments: object, *, new: bool) -> Any:  # noqa: AN
         return {}
     if name in _SETS and not new and len(arguments) <= 1:
         return _added(set(), arguments[0] if arguments else [])
+    if name == _ENCODED and len(arguments) == 2 and type(arguments[0]) is str:
+        return arguments[0].encode("latin-1")
+    if name == _NO_BYTES and not arguments:
+        return b""
     if name.startswith(_MODULES) if new else name in _CALLED:
         return Record(name, arguments)
     raise Refused(f"it calls {quoted(name)} as no file of weights does; nothing of it was run")
