@@ -22,6 +22,7 @@ NAMES = (
     "other_models",
     "own_data",
     "own_images",
+    "published_pipeline",
     "restore_digits",
     "scheduler_in_a_pipeline",
 )
@@ -100,3 +101,10 @@ def test_guidance_says_what_it_costs(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     calls = [line.partition("evaluations, ")[2] for line in lines if line.startswith("w = ")]
     assert calls == [f"{n} network calls" for n in (35, 70, 35, 70, 70, 70)]
+
+
+def test_a_published_pipeline_is_solved_more_closely_than_by_its_own_scheduler(tmp_path, capsys):
+    example("published_pipeline").main(out=tmp_path, steps=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "evaluations" in line]
+    theirs, ours = (float(line.split(": ")[1].split()[0]) for line in lines)
+    assert ours < theirs / 3
