@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 _INSIDE = "_orig_mod"
 _PART = re.compile(rf"(^|[./]){_INSIDE}\.")
@@ -38,6 +39,16 @@ def uncompiled() -> Iterator[None]:
     else:
         with torch.compiler.set_stance("force_eager"):
             yield
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Within, a network can be differentiated twice: uncompiled, attention by its plain formula.
+
+    The fused attentions have no second derivative, and no rule for ``torch.vmap``.
+    """
+    with uncompiled(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def plain_name(name: str) -> str:

@@ -18,7 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from diffode.compiled import uncompiled
+from diffode.compiled import differentiable
 from diffode.fields.base import Field
 from diffode.likelihood.density import LogProb
 from diffode.likelihood.divergence import check
@@ -84,7 +84,7 @@ def _undo(
     z, basis = goal, torch.eye(goal.shape[1]).to(goal)[:, None].expand(-1, *goal.shape)
     best = torch.full_like(scale, torch.inf)
     for _ in range(_MOST):
-        with uncompiled():
+        with differentiable():
             value, pull = cast(tuple[Tensor, _Products], torch.func.vjp(moved, z))
         spent += 1
         jacobian = torch.func.vmap(lambda u, pull=pull: pull(u)[0], out_dims=1)(basis)

@@ -9,8 +9,7 @@ All products :math:`A^\top c` of one point share its forward pass. They are form
 * "apart": one product after the other by plain differentiation, which takes layers that
   ``torch.func`` refuses, as an ``autograd.Function`` without ``setup_context``.
 
-The numbers are the same; the second way takes more memory, the third more time. Attention is
-computed by its plain formula: the fused ones have no second derivative and no rule for vmap.
+The numbers are the same; the second way takes more memory, the third more time.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diffode.compiled import uncompiled
+from diffode.compiled import differentiable
 
 Way = Literal["together", "recorded", "apart"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -123,5 +121,5 @@ class Linearised:
         return value if keep else value.detach()
 
     def _flat(self, z: Tensor) -> Tensor:
-        with uncompiled(), sdpa_kernel(SDPBackend.MATH):
+        with differentiable():
             return self._velocity(z.view_as(self._x)).flatten(1)

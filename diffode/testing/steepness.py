@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffode.compiled import differentiable
 from diffode.fields.base import Field
 from diffode.fields.schedules import Schedule
 from diffode.rng import Rng
@@ -78,7 +79,8 @@ def steepness(
         x = points(field, t, _ROWS) if near is None else near(t, _ROWS).to(field.device)
 
         def velocity(z: Tensor, t: float = t) -> Tensor:
-            return field.velocity(z, torch.tensor(t, dtype=torch.float64, device=z.device))
+            with differentiable():
+                return field.velocity(z, torch.tensor(t, dtype=torch.float64, device=z.device))
 
         try:
             lipschitz, trace = largest(velocity, x)
