@@ -115,6 +115,8 @@ def test_a_name_on_the_hub_is_read_from_its_librarys_cache(folder, tmp_path, mon
         ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type 'timestep'"),
         ("unet/config.json", {"sample_size": None}, "no sample_size"),
         ("unet/config.json", {"sample_size": -1}, "sample_size"),
+        ("unet/config.json", {"sample_size": 10**9}, "sample_size"),
+        ("unet/config.json", {"num_class_embeds": "many"}, "num_class_embeds"),
         ("unet/config.json", {"block_out_channels": [8, 32]}, "cannot be loaded|do not fit"),
         ("unet/config.json", {"quantization_config": {"a": 1}}, "quantised"),
         ("scheduler/scheduler_config.json", {"_class_name": "KarrasVeScheduler"}, "KarrasVe"),

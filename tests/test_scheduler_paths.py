@@ -182,6 +182,7 @@ def test_a_field_of_zero_terminal_snr_draws_the_law_of_its_data(kind):
         ("DDIM", {"rescale_betas_zero_snr": True}, "wanted v_prediction or sample"),
         ("DDIM", {"num_train_timesteps": "many"}, "DDIMScheduler: got num_train_timesteps='many'"),
         ("DDIM", {"beta_end": 2.0}, "got beta_end=2.0"),
+        ("DDIM", {"num_train_timesteps": 10**12}, "num_train_timesteps"),
         ("DDIM", {"trained_betas": [0.1, 1.5]}, "trained_betas.1=1.5"),
     ],
 )

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diffode.inputs import quoted
 from diffode.options import Positive, problem, suggest
 
 Beta = Annotated[float, Gt(0), Lt(1)]
-Times = Annotated[int, Ge(2)]
+Times = Annotated[int, Ge(2), Le(10**6)]
 
 
 class SchedulerConfig(BaseModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from diffode.interop.folders import Part
 from diffode.options import problem
 from diffode.warned import warn
 
-Size = Annotated[int, Ge(1)]
+Size = Annotated[int, Ge(1), Le(8192)]
 UNETS, TRANSFORMERS = ("UNet2DModel",), ("DiTTransformer2DModel", "Transformer2DModel")
 AUTOENCODERS = ("AutoencoderKL", "VQModel")
 
