@@ -114,7 +114,8 @@ class ZeroTerminalBetas(DiscreteBetas):
     def time(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho; t_prior where rho is infinite."""
         alpha = (1 + rho.square()).rsqrt()
-        last, before = rho.log() > self._log_rho[-1], rho.log().clamp_max(self._log_rho[-1])
+        most, value = float(self._log_rho[-1]), rho.log()
+        last, before = value > most, value.clamp_max(most)
         in_last = self.span[0] - alpha / self._last_alpha
         return torch.where(last, in_last, super().time(before.exp()))
 
