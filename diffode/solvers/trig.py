@@ -16,7 +16,8 @@ overshoots where the pull changes from one field's to the other's. There the ord
 :math:`\kappa = 1 + 3 w \min(1, (5 / K)^4)` for K steps in the place of 3, and c is
 :math:`\sqrt w` times what it would be. Where the field jumps, as at the ends of
 an interval of guidance, the grid has a time just beyond each jump and no polynomial reaches
-across; the order is 2 in the whole solve then, with that corrector from 3 w steps on.
+across; the order is 2 in the whole solve then, with that corrector from 3 w steps on. Where each
+row's order is chosen (`diffode.solvers.variable_order`), the choice begins at 1 up to 10 steps.
 
 Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
 the scales differ widely, and the starting point in N dimensions shows the scale of its row:
@@ -84,6 +85,7 @@ class Trig(Multistep):
         corrected, damping, own = self.corrected, DAMPING, None
         if guidance > 2 or jumps != ():
             auto = 2 if steps <= 12 + 1.5 * guidance or jumps != () else 3 if steps <= 50 else 4
+            auto = 1 if self.order == "variable" and steps <= 10 else auto
             corrected &= jumps == () or (jumps is not None and steps >= 3 * guidance)
             damping = 1 + 3 * guidance * min(1, (5 / steps) ** 4)
         elif field is not None and steps > FEW and is_rough(field):

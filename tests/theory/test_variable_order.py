@@ -82,3 +82,15 @@ def test_the_order_is_the_lowest_that_foretells_the_slopes():
     assert walk.order.tolist()[0] in (2, 3, 4) and walk.order.tolist()[1] == 1
     line = [w @ (1 + 2 * u[[7 - 1 - j for j in range(len(w))]]) for w in walk.foretold[7][1:]]
     assert torch.allclose(torch.stack(line), (1 + 2 * u[7]).expand(len(line)))
+
+
+def test_no_polynomial_reaches_across_a_jump():
+    inner = labelled(VP())
+    field = classifier_free(inner, 4.0, (0.2, 3.0))
+    x, y = field.prior.sample((16, 8), Rng(0), dtype=D), torch.arange(16) % 8
+    fine = get_solver("trig", order=2, corrected=False)(field, x, grid(field, 800, "mixed"), y).x
+    few, many = (
+        (VARIABLE(field, x, grid(field, k, "mixed"), y).x - fine).square().mean().sqrt()
+        for k in (15, 60)
+    )
+    assert many < few / 4 and many < 0.02
