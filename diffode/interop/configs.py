@@ -112,7 +112,7 @@ def parse(config: Mapping[str, Any]) -> SchedulerConfig:
     short = str(name).removesuffix("Scheduler")
     if short in REFUSED and short != name:
         raise ValueError(f"{name} states no path that can be read: {REFUSED[short]}")
-    if name not in KNOWN:
+    if not isinstance(name, str) or name not in KNOWN:
         hint = suggest(str(name)[:100], list(KNOWN))
         raise ValueError(
             f"got the scheduler {quoted(name)}; {hint}known: {', '.join(sorted(KNOWN))}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffode.files import read_json
-from diffode.inputs import brief, parse_json, quoted, read_text
+from diffode.inputs import brief, parse_json, quoted, read_text, require_file
 
 INDEX = "model_index.json"
 NETWORKS, DECODERS = ("unet", "transformer", "model"), ("vae", "vqvae")
@@ -156,6 +156,8 @@ def _part(folder: Path, index: Mapping[str, Any], key: str, variant: str | None)
     for (name, _), file in found.items():
         if name == chosen and file.name.endswith(".json"):
             _require_own(file)
+        elif name == chosen:
+            require_file(file)
     return Part(place, config, kind, chosen or None, (chosen, True) in found)
 
 
@@ -186,3 +188,4 @@ def _require_own(index: Path) -> None:
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name) or ".." in name:
             raise ValueError(f"{index} names the file {quoted(name)}; wanted one of its folder")
+        require_file(index.parent / name)

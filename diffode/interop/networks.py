@@ -5,19 +5,26 @@ The package is imported when a network is built, and only the classes in the tab
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Ge
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from diffode.inputs import brief, quoted
 from diffode.interop.folders import Part
+from diffode.interop.loading import loaded
 from diffode.options import problem
 from diffode.warned import warn
 
-Size = Annotated[int, Ge(1), Le(8192)]
+Size = Annotated[int, Ge(1)]
+Sides = Annotated[
+    tuple[Size, Size], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v, v))
+]
+MOST = 2**28  # numbers in one state
 UNETS, TRANSFORMERS = ("UNet2DModel",), ("DiTTransformer2DModel", "Transformer2DModel")
 AUTOENCODERS = ("AutoencoderKL", "VQModel")
 
@@ -27,7 +34,7 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    sample_size: Size | tuple[Size, Size]
+    sample_size: Sides
     in_channels: Size = 3
     out_channels: Size | None = None
     num_class_embeds: Size | None = None
@@ -38,9 +45,7 @@ class NetworkConfig(BaseModel):
     @property
     def shape(self) -> tuple[int, int, int]:
         """The shape of a state."""
-        size = self.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return self.in_channels, height, width
+        return (self.in_channels, *self.sample_size)
 
 
 class Network(nn.Module):
@@ -97,6 +102,10 @@ def build(part: Part, pixels: tuple[float, float], null_label: int | None) -> tu
             "takes a text is sampled in its own pipeline)"
         )
     config, transformer = _config(part), part.kind in TRANSFORMERS
+    if math.prod(config.shape) > MOST:
+        raise ValueError(
+            f"got states of shape {config.shape} by sample_size; wanted {MOST:,} numbers at most"
+        )
     outputs = config.out_channels or config.in_channels
     if outputs not in (config.in_channels, 2 * config.in_channels):
         raise ValueError(
@@ -124,38 +133,32 @@ def build(part: Part, pixels: tuple[float, float], null_label: int | None) -> tu
         pixels,
         rounds,
     )
+    _require_callable(network, config.shape, part.folder)
     return network, config
 
 
-def loaded(part: Part, kind: str) -> nn.Module:
-    """A model of diffusers with the weights of a folder, ready to be called.
+def _require_callable(network: Network, shape: tuple[int, ...], place: Path) -> None:
+    """Refuse a network that does not answer to a state with one of its shape; nothing is computed.
 
     Raises:
-        ValueError: diffusers is not installed, or the weights cannot be read or do not fit.
+        ValueError: one that does not.
     """
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    bare = {name: value.to("meta") for name, value in held.items()}
+    y = None if network.classes is None else torch.zeros(1, dtype=torch.long, device="meta")
+    x, cond = torch.zeros(1, *shape, device="meta"), torch.zeros(1, 1, device="meta")
     try:
-        import diffusers
-    except ImportError:
+        with torch.no_grad():
+            out = torch.func.functional_call(network.eval(), bare, (x, cond, y))
+    except NotImplementedError:  # an operation that always computes
+        return
+    except Exception as error:  # what the configuration brings about
+        said = f"fails on a state of shape {shape}: {brief(str(error), 200)}"
+        raise ValueError(f"the network in {place} {said}") from None
+    if out.shape[1:] != shape:
         raise ValueError(
-            f"{part.folder} needs the package diffusers, which is not installed: "
-            "pip install 'diffode[diffusers]'"
-        ) from None
-    made = getattr(diffusers, kind)
-    try:
-        model, told = made.from_pretrained(
-            part.folder,
-            local_files_only=True,
-            use_safetensors=part.safe,
-            variant=part.variant,
-            output_loading_info=True,
+            f"the network in {place} makes {tuple(out.shape[1:])} of a state of shape {shape}"
         )
-    except Exception as error:  # what a damaged or misleading file brings about
-        raise ValueError(f"{part.folder} cannot be loaded: {brief(str(error), 300)}") from None
-    if told["missing_keys"]:
-        first = sorted(told["missing_keys"])[0]
-        raise ValueError(f"the weights in {part.folder} do not fit its configuration: no {first}")
-    ready: nn.Module = model.eval().requires_grad_(False)
-    return ready
 
 
 def _config(part: Part) -> NetworkConfig:

@@ -31,6 +31,7 @@ from diffode.interop.predictions import (
 from diffode.options import suggest
 
 Value = TypeVar("Value")
+VANISHED = 1e-30  # of alpha: below, states divided by it leave float32
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,24 @@ def _chain(read: Chain, name: str) -> SchedulerPath:
         )
     if read.trained_betas is not None:
         betas = torch.tensor(read.trained_betas, dtype=torch.float64)
+        if len(betas) > read.num_train_timesteps:
+            raise ValueError(
+                f"{name}: got {len(betas)} trained_betas for {read.num_train_timesteps} "
+                "num_train_timesteps; wanted as many, for the network knows no later times"
+            )
     else:
         make = _known(BETAS, read.beta_schedule, "beta_schedule", name)
         betas = make(read.beta_start, read.beta_end, read.num_train_timesteps)
     kind = ZeroTerminalBetas if read.rescale_betas_zero_snr else DiscreteBetas
     unlike = tuple(key for key in ("clip_sample", "thresholding") if getattr(read, key))
-    return SchedulerPath(kind(betas), Told(meaning(), own_time), unlike=unlike)
+    schedule = kind(betas)
+    last = float(schedule.alpha(torch.tensor(schedule.span[0], dtype=torch.float64)))
+    if not (last > VANISHED or read.rescale_betas_zero_snr):
+        raise ValueError(
+            f"{name}: its betas leave alpha = {last:.1g} at the last time; wanted more than "
+            f"{VANISHED:g}, for single precision"
+        )
+    return SchedulerPath(schedule, Told(meaning(), own_time), unlike=unlike)
 
 
 def _known(table: Mapping[str, Value], value: str, key: str, name: str) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from diffode.devices import choose
@@ -13,8 +14,10 @@ from diffode.fields.base import Field
 from diffode.fields.learned import Learned
 from diffode.inputs import quoted
 from diffode.interop import folders
-from diffode.interop.networks import AUTOENCODERS, build, loaded
+from diffode.interop.loading import loaded
+from diffode.interop.networks import AUTOENCODERS, build
 from diffode.interop.paths import scheduler_path
+from diffode.options import Finite, Positive, problem
 from diffode.priors import Normal
 from diffode.warned import warn
 
@@ -39,6 +42,15 @@ class PipelineField(Learned):
             return x
         with torch.no_grad():
             return torch.cat([self.decoder(part) for part in torch.split(x, AT_ONCE)])
+
+
+class Latents(BaseModel):
+    """How an autoencoder's latents are scaled; the defaults are those of its classes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    scaling_factor: Positive = 0.18215
+    shift_factor: Finite = 0.0
 
 
 class Decoder(nn.Module):
@@ -121,6 +133,9 @@ def _decoder(part: folders.Part) -> Decoder:
         raise ValueError(
             f"got an autoencoder of class {quoted(part.kind)}; wanted {', '.join(AUTOENCODERS)}"
         )
-    scale = part.config.get("scaling_factor") or 0.18215  # both classes' default
-    shift = part.config.get("shift_factor") or 0.0
-    return Decoder(loaded(part, part.kind), float(scale), float(shift))
+    given = {key: value for key, value in part.config.items() if value is not None}
+    try:
+        latents = Latents(**given)
+    except ValidationError as error:
+        raise ValueError(f"{part.folder / 'config.json'}: {problem(error)}") from None
+    return Decoder(loaded(part, part.kind), latents.scaling_factor, latents.shift_factor)
