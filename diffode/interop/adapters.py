@@ -74,7 +74,7 @@ class KDiffusionDenoiser(nn.Module):
         x = as_state(x, self.field.event_shape)
         least, most = self.field.levels
         level = as_time(sigma, x)
-        if bool(((level < least * (1 - _ROUNDED)) | (level > most * (1 + _ROUNDED))).any()):
+        if not bool(((level >= least * (1 - _ROUNDED)) & (level <= most * (1 + _ROUNDED))).all()):
             low, high = (float(v) for v in level.aminmax())
             raise ValueError(
                 f"got sigma from {low:.6g} to {high:.6g}; this field knows {least:.6g} to "

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffode.doors import as_count
+from diffode.doors import as_count, as_counts, as_positive
 from diffode.fields.base import Field
 from diffode.fields.learned import Learned
 from diffode.fields.precond import Prediction
@@ -74,15 +74,17 @@ class Called(nn.Module):
         if not callable(function):
             raise TypeError(f"got {quoted(function)}; wanted a function or a module")
         self.function, self.manner = function, manner
-        self.classes = None if classes is None else as_count(classes, "classes")
+        self.classes = None if classes is None else as_count(classes, "classes", 1)
         held = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"got dtype={quoted(dtype)}; wanted one of floating-point numbers")
         self.dtype = dtype or held
 
     def forward(self, x: Tensor, cond: Tensor, y: Tensor | None = None) -> Tensor:
         """The function's answer, shape (B, *event).
 
         Raises:
-            TypeError: an answer without the part that counts.
+            TypeError: an answer without the part that counts, or of other numbers.
         """
         manner, t, further = self.manner, cond[:, 0], {}
         given: tuple[Tensor, ...] = (t, x) if manner.time_first else (x, t)
@@ -101,6 +103,9 @@ class Called(nn.Module):
                 kind = type(answer).__name__
                 raise TypeError(f"the model gave a {kind}; wanted one with a .{manner.part}")
             answer = getattr(answer, manner.part)
+        if not isinstance(answer, Tensor) or not answer.is_floating_point():
+            kind = str(answer.dtype) if isinstance(answer, Tensor) else type(answer).__name__
+            raise TypeError(f"the model gave a {kind}; wanted a tensor of floating-point numbers")
         found: Tensor = answer if manner.sign == 1 else manner.sign * answer
         return found
 
@@ -128,9 +133,10 @@ class CalledField(Learned):
         std: float,
         others: Callable[[], list[Reading]],
     ) -> None:
-        shape = tuple(as_count(n, "event_shape") for n in event_shape)
-        if not std > 0:
-            raise ValueError(f"got std {std}; wanted the data's standard deviation, above 0")
+        shape = tuple(as_counts(event_shape, "event_shape", 1))
+        if not shape:
+            raise ValueError("got event_shape=(); wanted the shape of one sample, as (2,)")
+        std = as_positive(std, "std", "the data's standard deviation")
         super().__init__(network, schedule, prediction, noise, torch.zeros(shape), std)
         self._others = others
         at = next((p.device for p in network.parameters()), None)

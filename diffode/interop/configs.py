@@ -105,9 +105,12 @@ def parse(config: Mapping[str, Any]) -> SchedulerConfig:
         config: the content of a ``scheduler_config.json``; None stands for the default.
 
     Raises:
+        TypeError: no mapping.
         ValueError: no class name, an unknown one or one that states no path, or a value that does
             not fit.
     """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"got {quoted(config)}; wanted the content of a scheduler_config.json")
     name = config.get("_class_name")
     short = str(name).removesuffix("Scheduler")
     if short in REFUSED and short != name:

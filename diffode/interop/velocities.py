@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffode.doors import as_positive
 from diffode.fields.precond import VelocityPrediction
 from diffode.fields.schedules import Rectified
 from diffode.interop.calls import Called, CalledField, Function, Manner, Reading, chosen
@@ -92,9 +93,8 @@ def from_velocity(
     name = chosen(convention, list(VELOCITIES), "from_velocity")
     told = VELOCITIES[name]
     if time_scale is not None:
-        if not time_scale > 0:
-            raise ValueError(f"got time_scale {time_scale}; wanted a number above 0")
-        told = told._replace(scale=float(time_scale))
+        scale = as_positive(time_scale, "time_scale", "what time is multiplied by")
+        told = told._replace(scale=scale)
 
     def read(as_told: Convention) -> CalledField:
         manner = Manner(as_told.time_first, -1.0 if as_told.from_noise else 1.0, part=as_told.part)
