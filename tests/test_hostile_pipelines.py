@@ -40,6 +40,10 @@ def refusal(folder):
         ({"trained_betas": [0.1] * 4, "num_train_timesteps": 3}, "4 trained_betas for 3"),
         ({"trained_betas": [0.999999] * 100}, "leave alpha"),
         ({"beta_end": 0.99999999}, "leave alpha"),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "prediction_type": "epsilon"},
+            "prediction_type='epsilon'",
+        ),
     ],
 )
 def test_a_chain_that_no_path_has_is_refused(values, said):

@@ -8,7 +8,7 @@ table is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -57,6 +57,7 @@ class FlowMatch(SchedulerConfig):
 
     num_train_timesteps: Times = 1000
     invert_sigmas: bool = False
+    prediction_type: Literal["flow_prediction"] = "flow_prediction"  # no other is possible
 
 
 class ScoreSdeVe(SchedulerConfig):
