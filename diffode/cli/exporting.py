@@ -13,7 +13,7 @@ def command(asked: Export) -> None:
     if asked.form != "diffusers":
         raise ValueError(f"got --format {asked.form}; wanted diffusers")
     options = {"plain": asked.plain, "trust": asked.trust}
-    made = to_diffusers(asked.target, asked.folder, asked.weights, **options)
+    made = to_diffusers(asked.run, asked.folder, asked.weights, **options)
     typer.echo(f"wrote {made.folder}; fill in the license in its README.md")
     if made.why:
         typer.echo(f"import diffode.interop before it is loaded; for plain diffusers, {made.why}")

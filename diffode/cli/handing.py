@@ -19,7 +19,7 @@ class Export:
     other run on images with normal noise is loaded after import diffode.interop.
     """
 
-    target: Annotated[str, typer.Argument(metavar="RUN", help="a run, or a checkpoint")]
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a run, or a checkpoint")]
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to; nothing may be there")]
     form: Annotated[str, typer.Option("--format", help="diffusers")] = "diffusers"
     plain: Annotated[
