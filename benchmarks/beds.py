@@ -28,7 +28,8 @@ from torchdiffeq import odeint
 
 from benchmarks.laws import LAWS, DiagonalMixture, Law
 from diffode.fields import VP, Karras, Mixture, PoissonField, Rectified
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng

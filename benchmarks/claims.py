@@ -30,7 +30,7 @@ from diffode import __version__
 from diffode.bench.config import make_config
 from diffode.bench.models import Model, model_of, plan_of, train_model
 from diffode.data import load
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.files import write_text
 from diffode.metrics import frechet, precision_recall
 from diffode.rng import Rng

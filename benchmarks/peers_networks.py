@@ -13,7 +13,7 @@ from torch import Tensor
 import diffode
 from benchmarks.beds import CACHE, Bed, errors
 from benchmarks.peers_problem import End
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.rng import Rng
 from diffode.solvers import get_solver, grid
 

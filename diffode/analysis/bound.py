@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_time
-from diffode.fields.base import AffineField, Start
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Start
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.rng import Rng
 from diffode.solvers import get_solver

@@ -23,7 +23,8 @@ from diffode.data import Dataset
 from diffode.data.scaling import Scaling, model_units, same_units
 from diffode.data.source import equal, whole
 from diffode.doors import as_state
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.metrics import sliced_wasserstein2
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.transport import sliced_potentials

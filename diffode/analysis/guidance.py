@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffode.analysis.tilted import tilted
 from diffode.doors import as_count, as_counts
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.guidance import classifier_free
 from diffode.fields.labelled import Labelled
 from diffode.fields.poisson import PoissonField

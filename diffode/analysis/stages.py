@@ -29,7 +29,8 @@ from torch import Tensor
 from diffode.data import Dataset
 from diffode.data.scaling import model_units
 from diffode.fields import Empirical, Mixture, MonoFlow, PoissonField
-from diffode.fields.base import AffineField, Field, Start, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Start, expand_like
 from diffode.fields.critics import CriticBank
 from diffode.fields.schedules import Karras
 from diffode.priors import is_normal, is_student

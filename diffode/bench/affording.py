@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_time
-from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, expand_like
 from diffode.fields.wrapped import Wrapped
 from diffode.options import counted
 from diffode.sampling.drawing import sample

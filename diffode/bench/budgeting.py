@@ -15,7 +15,8 @@ from diffode.bench.models import Model
 from diffode.bench.stored import BudgetFigures, read_part
 from diffode.data import Dataset
 from diffode.fields import PoissonField
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.rng import Rng

@@ -20,7 +20,8 @@ from diffode import __version__, code, recipes
 from diffode.bench.config import BenchConfig
 from diffode.bench.stored import Pace, Trained, read_part
 from diffode.data import Dataset
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.critics import CriticBank
 from diffode.files import write_text
 from diffode.options import options_of

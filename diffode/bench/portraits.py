@@ -9,7 +9,7 @@ from diffode.bench.models import Model
 from diffode.bench.stored import Portrait, read_part
 from diffode.data import Dataset
 from diffode.data.scaling import model_units
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.files import write_text
 from diffode.metrics import straightness
 from diffode.sampling.drawing import sample

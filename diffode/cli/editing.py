@@ -20,7 +20,7 @@ from diffode.cli.shared import pairs
 from diffode.cli.units import unlike
 from diffode.data.points import read_points
 from diffode.data.scaling import model_units
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.options import counted
 from diffode.runs.costs import each_took
 from diffode.runs.guiding import Guidance

@@ -9,7 +9,7 @@ from diffode.cli.hints import command_line
 from diffode.cli.outcome import require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.runs.targets import resolve
 from diffode.solvers.fitting import fit_grid
 

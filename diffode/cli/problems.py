@@ -16,7 +16,7 @@ from diffode.cli.units import unlike
 from diffode.data.points import read_points
 from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.linear import LinearOperator
 from diffode.rng import Rng
 from diffode.runs.targets import Target

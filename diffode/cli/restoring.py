@@ -23,7 +23,7 @@ from diffode.cli.progress import progress_bar
 from diffode.cli.restorations import Inpaint, Restoration, Restore
 from diffode.cli.shared import pairs
 from diffode.data.scaling import model_units
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.conditioning import Method, conditioned
 from diffode.options import counted
 from diffode.priors import is_normal

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from diffode.data.scaling import data_units
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.linear import LinearOperator
 
 TIMES = 10  # as large or as small as the data, from where on points are doubted

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.reschedule import rescheduled
 from diffode.fields.schedules import Rectified, Schedule

@@ -14,7 +14,7 @@ import torch
 from diffode.export.card import write_card
 from diffode.export.chain import TIMESTEPS, answer, betas_of
 from diffode.export.suitable import exportable, lacking
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.learned import Learned
 from diffode.files import replacing_folder
 from diffode.inputs import quoted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffode.doors import needs_labels
 from diffode.export.chain import keeps_times
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.learned import Learned
 from diffode.fields.precond import NoisePrediction, Timesteps, VelocityPrediction
 from diffode.nn.unet2d import UNet2D

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffode import admission
 from diffode.data.stats import Stats
 from diffode.export.chain import answer
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.runs.building import build
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from diffode.fields.base import AffineField, Field, Latent, SamplingDefaults, Start
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Latent, SamplingDefaults, Start
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned

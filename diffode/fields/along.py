@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffode.fields.base import AffineField, PosteriorAt
+from diffode.fields.affine import AffineField, PosteriorAt
 
 
 def posterior_along(field: AffineField, times: Tensor, like: Tensor) -> PosteriorAt:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from diffode.data.scaling import require_units
 from diffode.doors import needs_labels
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.reschedule import require_uncentred
 from diffode.priors import Spherical, is_normal, is_student
 

@@ -1,10 +1,7 @@
 r"""What a generative ODE is: a prior moved by a velocity.
 
-A `Field` states a velocity :math:`f_t(x)`, a prior and a span of time. An `AffineField` adds the
-one structure that solvers may exploit: its path is :math:`x_t = \alpha_t x_0 + \sigma_t n`
-with spherical noise n, so that its velocity is the conditional mean rate
-
-.. math:: f_t(x) = \dot\alpha_t \, E[x_0 | x_t = x] + \dot\sigma_t \, E[n | x_t = x].
+A `Field` states a velocity :math:`f_t(x)`, a prior and a span of time. Those of noisy paths are
+`AffineField` (`diffode.fields.affine`).
 
 Shapes, everywhere: x is (B, \*event); t is () or (B,); y is (B,) integer labels or None; scalar
     fields return (B,).
@@ -13,7 +10,6 @@ Whole numbers as x or y are converted, other shapes refused (`diffode.doors`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,9 +17,7 @@ from torch import Tensor
 
 from diffode.compiled import SeenThrough
 from diffode.data.scaling import Scaling, data_units, model_units
-from diffode.doors import Numbers, as_labels, as_state, as_time, unwritten
-from diffode.fields.noise import require_score, require_unit
-from diffode.fields.schedules import Schedule
+from diffode.doors import Numbers, as_labels, as_state, unwritten
 from diffode.fields.tables import Tables
 from diffode.priors import Spherical
 from diffode.rng import Rng
@@ -33,9 +27,6 @@ def expand_like(t: Tensor, like: Tensor) -> Tensor:
     """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``."""
     t = t.to(like)
     return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
-
-
-PosteriorAt = Callable[[int, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class SamplingDefaults(NamedTuple):
@@ -174,127 +165,3 @@ class Field(Tables, metaclass=SeenThrough):
 
     def _describe(self) -> list[str]:
         return []
-
-
-class AffineField(Field):
-    r"""A field on the path :math:`x_t = \alpha_t x_0 + \sigma_t n`; write ``posterior``.
-
-    Its span is the schedule's, and its prior the law of the noise at that end, scaled by sigma
-    about alpha m: both follow a schedule that changes. A subclass with another prior states it as
-    an attribute of the class.
-
-    Arguments:
-        schedule: alpha, sigma and the span.
-        noise: the law of n at unit scale.
-        mean: the data's mean m, shape (\*event); the prior is centred at alpha m.
-        std: the data's rms standard deviation s about m.
-
-    Attributes:
-        guidance: how far its answers reach, 1 for a conditional mean; else a guidance weight.
-        jumps: levels sigma / alpha where they jump; None where its rows do not share them.
-        principal_std: the data's standard deviation along their main axes; None if not known.
-    """
-
-    guidance: float = 1.0
-    jumps: tuple[float, ...] | None = ()
-    principal_std: float | None = None
-
-    def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
-        super().__init__()
-        self.schedule, self.noise = schedule, require_unit(noise)
-        self.event_shape = tuple(mean.shape)
-        self.register_buffer("mean", mean)
-        self._std = float(std)
-
-    mean: Tensor
-
-    @property
-    def span(self) -> tuple[float, float]:  # type: ignore[override]
-        """The times (t_prior, t_data) of the schedule."""
-        return self.schedule.span
-
-    @property
-    def prior(self) -> Spherical | None:  # type: ignore[override]
-        """The law of x at t_prior: the noise, scaled by sigma about alpha m."""
-        alpha, sigma = self.schedule.ends()[0]
-        return self.noise.at(sigma, self.mean * alpha)
-
-    @property
-    def moments(self) -> tuple[Tensor, float]:
-        """The data's mean, shape (*event), and its rms standard deviation."""
-        return self.mean, self._std
-
-    @property
-    def signal(self) -> float:
-        """How much of the data the path still shows at t_prior, alpha s / sigma."""
-        alpha, sigma = self.schedule.ends()[0]
-        return alpha * self._std / sigma
-
-    @property
-    def levels(self) -> tuple[float, float]:
-        """The least and the largest noise level sigma / alpha of its points."""
-        t = torch.tensor(self.span, dtype=torch.float64)
-        most, least = self.schedule.rho(t).tolist()
-        return least, most
-
-    def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The noise level: alpha and sigma at time t in float64, each of shape () or (B,)."""
-        t = as_time(t, like)
-        return self.schedule.alpha(t), self.schedule.sigma(t)
-
-    def posterior(
-        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], each (B, *event)."""
-        raise unwritten(self, "posterior")
-
-    def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt | None:
-        """What `diffode.fields.along` returns; None where nothing can be computed beforehand."""
-        return None
-
-    def denoise(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
-        """The conditional mean of the data, E[x_0 | x_t = x]."""
-        return self.posterior(self.as_state(x), t, y)[0]
-
-    def noise_part(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
-        """The conditional mean of the noise, E[n | x_t = x]."""
-        return self.posterior(self.as_state(x), t, y)[1]
-
-    def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
-        """The rate of change d_alpha E[x_0 | x] + d_sigma E[n | x]."""
-        x = self.as_state(x)
-        _, _, d_alpha, d_sigma = self.schedule.rates(as_time(t, x))
-        x0, n = self.posterior(x, t, y)
-        return expand_like(d_alpha, x) * x0 + expand_like(d_sigma, x) * n
-
-    def score(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
-        r"""The gradient of the log-density of x_t, :math:`-E[n | x] / \sigma`, for normal noise.
-
-        Raises:
-            TypeError: the noise is not normal, where this quotient is not the score.
-        """
-        require_score(self.noise)
-        x = self.as_state(x)
-        return -self.noise_part(x, t, y) / expand_like(self.level(t, x)[1], x)
-
-    def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Draw x_t given x_0, and the noise n that it was made with."""
-        x0 = as_state(x0, self.event_shape, "x0")
-        alpha, sigma = self.level(t, x0)
-        n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
-        return expand_like(alpha, x0) * x0 + expand_like(sigma, x0) * n, n
-
-    def _describe(self) -> list[str]:
-        return _described(self)
-
-
-def _described(field: AffineField) -> list[str]:
-    (alpha, sigma), (alpha1, sigma1) = field.schedule.ends()
-    rho = f"{sigma / alpha:.4g}" if alpha > 0 else "inf"
-    return [
-        repr(field.schedule),
-        f"alpha(t_prior) {alpha:.4g}",
-        f"rho {rho} -> {sigma1 / alpha1:.4g}",
-        f"signal {field.signal:.2g} at t_prior",
-        f"noise {field.noise}",
-    ]

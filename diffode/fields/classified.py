@@ -53,8 +53,9 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import Numbers, as_labels, as_time
+from diffode.fields.affine import AffineField
 from diffode.fields.answers import answer, known_to, require_fit, require_known
-from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.base import Field, expand_like
 from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_weight, in_words, require_affine
 from diffode.fields.guided import MAX_RHO, Led

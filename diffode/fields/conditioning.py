@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_time
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.covariance import Covariance
 from diffode.fields.guidance import require_affine
 from diffode.fields.linear import LinearOperator

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from diffode.compiled import uncompiled
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.priors import is_student
 
 _ROUNDED = 999.0  # v / alpha beyond which J is lost in rounding

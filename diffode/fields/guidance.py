@@ -29,7 +29,8 @@ from torch import Tensor
 
 from diffode.data.scaling import require_units
 from diffode.doors import Numbers, as_number, as_time, needs_labels, transformed
-from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, expand_like
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import PoissonField, around_plane_form
 from diffode.fields.strength import edges, reach

@@ -44,7 +44,8 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_time, transformed, unwritten
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.critics import ascent, is_smooth
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffode.data.principal import principal_std, rows_for
 from diffode.doors import Numbers, as_labels, as_state, transformed, unwritten
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
 from diffode.rng import Rng

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import as_labels, as_state, as_time
+from diffode.fields.affine import AffineField, PosteriorAt
 from diffode.fields.along import states_with
-from diffode.fields.base import AffineField, PosteriorAt, expand_like
+from diffode.fields.base import expand_like
 from diffode.fields.precond import Coefficients, Prediction
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffode.data.scaling import Scaling
 from diffode.doors import Numbers, as_positive, as_state
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.linear import LinearOperator
 from diffode.fields.reschedule import require_uncentred
 from diffode.options import counted

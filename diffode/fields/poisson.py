@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_state, as_time
-from diffode.fields.base import AffineField, Latent, Start, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Latent, Start, expand_like
 from diffode.fields.schedules import Karras
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import Spherical, is_student

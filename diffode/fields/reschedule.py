@@ -27,7 +27,8 @@ from torch import Tensor
 
 from diffode.data.scaling import Scaling
 from diffode.doors import as_time
-from diffode.fields.base import AffineField, Field, Start, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Start, expand_like
 from diffode.fields.schedules import Karras, Rates, Schedule
 from diffode.fields.wrapped import Wrapped
 from diffode.rng import Rng

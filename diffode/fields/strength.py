@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 
 
 def reach(inner: AffineField, weight: float) -> float:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffode.data.scaling import Scaling
 from diffode.doors import Numbers
-from diffode.fields.base import AffineField, Latent, Start
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Latent, Start
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
 from diffode.rng import Rng

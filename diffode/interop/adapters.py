@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from diffode.doors import Numbers, as_state, as_time
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.priors import is_normal
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.schedules import Schedule
 from diffode.priors import Normal
 from diffode.solvers.grids import grid, zero_noise_times

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.exact import Empirical
 from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_count
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.likelihood.adjoint import Gradient, integrate
 from diffode.likelihood.divergence import (
     PROBES,

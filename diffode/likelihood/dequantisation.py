@@ -29,7 +29,8 @@ from diffode.data.rows import some_rows
 from diffode.data.scaling import Scaling, data_units, in_units
 from diffode.data.source import whole, width
 from diffode.doors import as_labels, as_state
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.exact import Empirical
 from diffode.inputs import quoted
 from diffode.rng import Rng

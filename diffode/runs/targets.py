@@ -22,7 +22,8 @@ from diffode.data import Dataset, load
 from diffode.data.base import as_class_names
 from diffode.data.fingerprint import Fingerprint
 from diffode.devices import choose
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.complete import require_complete
 from diffode.interop.edm import from_edm, is_edm
 from diffode.interop.folders import HUB, is_pipeline

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from diffode.data.scaling import data_units
 from diffode.doors import as_count
-from diffode.fields.base import AffineField, Field, Latent, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Latent, expand_like
 from diffode.solvers import Solution
 from diffode.solvers.status import DONE, with_lost
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_count
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.solvers import Solver, get_solver, grid
 from diffode.solvers.base import Final
 from diffode.solvers.grids import own_times, zero_noise_times

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_count, as_final, as_positive
-from diffode.fields.base import AffineField, Field, Start
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Start
 from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_count, as_final, as_points
-from diffode.fields.base import AffineField, Field, Start
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Start
 from diffode.fields.generated import Generated
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, slices

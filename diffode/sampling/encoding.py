@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_final, as_points, as_state
-from diffode.fields.base import AffineField, Field, Latent
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Latent
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
 from diffode.sampling.choosing import as_start, encoder_for, solver_for, times_for
 from diffode.solvers import Solution, Solver

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_count, as_final, as_points
-from diffode.fields.base import AffineField, Field, Latent, Start
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Latent, Start
 from diffode.priors import Spherical, is_student
 from diffode.rng import Rng
 from diffode.sampling.choosing import choose

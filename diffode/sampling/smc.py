@@ -29,7 +29,8 @@ from torch import Tensor
 
 from diffode.data.scaling import data_units
 from diffode.doors import Numbers, as_count
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.conditioning import Conditional, Conditioned, Method
 from diffode.fields.guidance import require_affine
 from diffode.fields.linear import LinearOperator

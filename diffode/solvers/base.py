@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import as_times, single, unwritten
-from diffode.fields.base import AffineField, Field, Latent
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Latent
 from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
 from diffode.rng import Rng

@@ -10,7 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, Lt
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.options import Positive
 from diffode.rng import Rng
 from diffode.solvers.counted import CountedField

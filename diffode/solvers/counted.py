@@ -8,8 +8,9 @@ from typing import NamedTuple, Self
 
 from torch import Tensor
 
+from diffode.fields.affine import AffineField, PosteriorAt
 from diffode.fields.along import posterior_along
-from diffode.fields.base import AffineField, Field, PosteriorAt, expand_like
+from diffode.fields.base import Field, expand_like
 
 
 class Level(NamedTuple):

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.options import Finite
 from diffode.rng import Rng
 from diffode.solvers.base import Solver

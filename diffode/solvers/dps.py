@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from diffode.doors import Numbers, as_positive
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.covariance import Covariance
 from diffode.fields.linear import LinearOperator
 from diffode.fields.observations import one_observation

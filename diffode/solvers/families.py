@@ -10,7 +10,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.solvers.coefficients import MultistepRule
 from diffode.solvers.forms import Form, Variable
 from diffode.solvers.multistep import Multistep

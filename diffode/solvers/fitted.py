@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
-from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, expand_like
 from diffode.fields.wrapped import Wrapped
 from diffode.files import write_text
 from diffode.inputs import read_text

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.rng import Rng
 from diffode.solvers import get_solver, grid
 from diffode.solvers.base import Solver

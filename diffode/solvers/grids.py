@@ -16,7 +16,8 @@ from torch import Tensor
 
 from diffode import registry
 from diffode.doors import as_count
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.fields.schedules import VP
 from diffode.solvers.mixed import FEW, Mixed, balance
 from diffode.solvers.roughness import is_rough

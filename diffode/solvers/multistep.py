@@ -33,7 +33,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.rng import Rng
 from diffode.solvers.base import Solver
 from diffode.solvers.coefficients import MultistepRule, StepCoefficients, Update, table

@@ -24,7 +24,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.options import Finite
 from diffode.solvers.base import Solver
 from diffode.solvers.brownian import BrownianPath

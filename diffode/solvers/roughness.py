@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from diffode.doors import needs_labels
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.wrapped import Wrapped
 from diffode.rng import Rng
 

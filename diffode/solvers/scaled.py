@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.rng import Rng
 from diffode.solvers.coefficients import MultistepRule, StepCoefficients
 from diffode.solvers.counted import CountedField

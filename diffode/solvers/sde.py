@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.fields.reschedule import Clock
 from diffode.options import Count, Finite, Positive
 from diffode.rng import Rng

@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.options import Finite
 from diffode.rng import Rng
 from diffode.solvers.brownian import BrownianPath

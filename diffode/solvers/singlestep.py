@@ -22,7 +22,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from diffode.fields.base import AffineField
+from diffode.fields.affine import AffineField
 from diffode.rng import Rng
 from diffode.solvers.base import Solver
 from diffode.solvers.counted import CountedField, Level

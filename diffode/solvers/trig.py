@@ -39,7 +39,8 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.priors import is_student
 from diffode.rng import Rng
 from diffode.solvers.coefficients import MultistepRule, table

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diffode.doors import needs_labels
-from diffode.fields.base import AffineField, Field, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, expand_like
 from diffode.rng import Rng
 from diffode.runs.loading import load
 from diffode.sampling.drawing import sample

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from diffode.fields.base import AffineField, expand_like
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
 from diffode.fields.classified import classifier_of
 from diffode.fields.noise_classifier import NoiseClassifier
 from diffode.priors import is_student

@@ -27,7 +27,8 @@ from torch import Tensor
 from diffode.data.scaling import FAR
 from diffode.data.source import CHUNK, Samples, require_finite, width
 from diffode.data.units import LARGEST, SMALLEST, UNEQUAL
-from diffode.fields.base import AffineField, Field
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field
 from diffode.training.objective import Objective, Withdrawn
 from diffode.warned import warn
 
