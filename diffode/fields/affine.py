@@ -16,7 +16,7 @@ from torch import Tensor
 from diffode.doors import as_state, as_time, unwritten
 from diffode.fields.base import Field, expand_like
 from diffode.fields.noise import require_score, require_unit
-from diffode.fields.schedules import Schedule
+from diffode.fields.schedules import Rates, Schedule
 from diffode.priors import Spherical
 from diffode.rng import Rng
 
@@ -89,6 +89,10 @@ class AffineField(Field):
         t = as_time(t, like)
         return self.schedule.alpha(t), self.schedule.sigma(t)
 
+    def rates(self, t: Tensor | float, like: Tensor) -> Rates:
+        """Alpha and sigma at time t and their derivatives, float64, each of shape () or (B,)."""
+        return self.schedule.rates(as_time(t, like))
+
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -110,7 +114,7 @@ class AffineField(Field):
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change d_alpha E[x_0 | x] + d_sigma E[n | x]."""
         x = self.as_state(x)
-        _, _, d_alpha, d_sigma = self.schedule.rates(as_time(t, x))
+        _, _, d_alpha, d_sigma = self.rates(t, x)
         x0, n = self.posterior(x, t, y)
         return expand_like(d_alpha, x) * x0 + expand_like(d_sigma, x) * n
 

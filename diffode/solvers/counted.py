@@ -104,15 +104,14 @@ class CountedField:
         if self._moved is None or not isinstance(self.field, AffineField):
             return self._x0
         x, t, rate = self._moved
-        alpha, sigma, d_alpha, d_sigma = (expand_like(r, x) for r in self.field.schedule.rates(t))
+        alpha, sigma, d_alpha, d_sigma = (expand_like(r, x) for r in self.field.rates(t, x))
         return (d_sigma * x - sigma * rate) / (alpha * d_sigma - sigma * d_alpha)
 
     @cached_property
     def levels(self) -> list[Level]:
         """The noise level at each of the times, no evaluation."""
         assert isinstance(self.field, AffineField) and self.times is not None
-        schedule = self.field.schedule
-        alpha, sigma = schedule.alpha(self.times).tolist(), schedule.sigma(self.times).tolist()
+        alpha, sigma = (v.tolist() for v in self.field.level(self.times, self.times))
         return [Level(*pair) for pair in zip(alpha, sigma, strict=True)]
 
     def _count(self, t: Tensor) -> None:
@@ -122,5 +121,5 @@ class CountedField:
     def level(self, t: Tensor) -> Level:
         """The noise level at time t, no evaluation."""
         assert isinstance(self.field, AffineField)
-        schedule = self.field.schedule
-        return Level(float(schedule.alpha(t)), float(schedule.sigma(t)))
+        alpha, sigma = self.field.level(t, t)
+        return Level(float(alpha), float(sigma))

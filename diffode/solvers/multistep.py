@@ -67,13 +67,13 @@ def nodes_of(
     rule: MultistepRule, field: AffineField, times: Tensor, to_zero_noise: bool = False
 ) -> Nodes:
     """The times of a solve as a rule sees them; the last one at the data itself if so asked."""
-    schedule, t = field.schedule, times.cpu()
-    alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
+    t = times.cpu()
+    alpha, sigma = (v.numpy().copy() for v in field.level(t, t))
     alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
     if to_zero_noise:
         alpha[-1], sigma[-1] = 1.0, 0.0
     how = rule.form, rule.variable, rule.scale, rule.warp
-    return Nodes(t.numpy(), alpha, sigma, field.moments[1], schedule, *how)
+    return Nodes(t.numpy(), alpha, sigma, field.moments[1], field.schedule, *how)
 
 
 def steps_of(rule: MultistepRule, nodes: Nodes, like: Tensor) -> list[StepCoefficients]:

@@ -51,7 +51,7 @@ class EulerMaruyama(ReverseProcess):
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
         path = BrownianPath(rng, x.shape, x.dtype, x.device)
-        _, _, d_alpha, d_sigma = (r.tolist() for r in f.field.schedule.rates(times))
+        _, _, d_alpha, d_sigma = (r.tolist() for r in f.field.rates(times, times))
         steps = times.diff().tolist()
         for k, (a, b) in enumerate(pairwise(self.levels(f))):
             x0, n = f.posterior_at(x, k)

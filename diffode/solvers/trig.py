@@ -134,7 +134,7 @@ class Trig(Multistep):
         rho = schedule.rho(times)
         if f.to_zero_noise:
             rho = torch.cat((rho[:-1], torch.zeros_like(rho[-1:])))
-        y = (x / expand_like(schedule.alpha(times[0]), x) - mean.to(x)).flatten(1).double()
+        y = (x / expand_like(field.level(times[0], x)[0], x) - mean.to(x)).flatten(1).double()
         square = y.square().sum(1) + field.noise.dof * rho[0].square()
         stretch = (square / (y.shape[1] + field.noise.dof)).sqrt() / rho[0]
         spacing = warp(field, len(times) - 1)
@@ -144,8 +144,8 @@ class Trig(Multistep):
         own = spacing.inverse(torch.lerp(first, last, fraction[:, None])) / stretch
         t = schedule.time(own).clamp(*sorted(field.span))
         t[0], t[-1] = times[0], times[-1]
-        alpha = schedule.alpha(t)
-        sigma = schedule.sigma(t) * stretch
+        alpha, sigma = (v.view_as(t) for v in field.level(t.flatten(), t.flatten()))
+        sigma = sigma * stretch
         if f.to_zero_noise:
             alpha[-1], sigma[-1] = 1.0, 0.0
         time, a, b = (v.cpu().numpy() for v in (t, alpha, sigma))

@@ -156,7 +156,7 @@ def check_posterior(field: Field) -> None:
     moved, x = _points(field, 4)
     assert isinstance(moved, AffineField)
     t = torch.tensor(_middle(field), dtype=torch.float64)
-    alpha, sigma, d_alpha, d_sigma = (expand_like(v, x) for v in field.schedule.rates(t))
+    alpha, sigma, d_alpha, d_sigma = (expand_like(v, x) for v in field.rates(t, x))
     x0, n = moved.posterior(x, t)
     gap = float((alpha * x0 + sigma * n - x).abs().max() / x.abs().max())
     assert gap < 1e-4, f"alpha E[x_0|x] + sigma E[n|x] differs from x by {gap:.1e}"

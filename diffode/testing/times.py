@@ -21,7 +21,7 @@ def points(field: Field, t: float, n: int, dtype: torch.dtype = torch.float64) -
         return field.start(n, Rng(7)).x.to(dtype)
     mean, std = field.moments
     time = torch.tensor(t, dtype=torch.float64)
-    alpha, sigma = float(field.schedule.alpha(time)), float(field.schedule.sigma(time))
+    alpha, sigma = (float(v) for v in field.level(time, time))
     z = Rng(7).normal("near", (n, *field.event_shape), torch.float64)
     spread = (sigma**2 + (alpha * std) ** 2) ** 0.5
     x: Tensor = mean.cpu() * alpha + z * spread
