@@ -142,6 +142,11 @@ def run(place: Place) -> Any:  # noqa: ANN401
         ) from None
 
 
+def ran(place: Place) -> bool:
+    """Whether the file or the module of a place was named and ran in this process."""
+    return Path(place.module) in _RAN if place.is_file else place.module in _IMPORTED
+
+
 def files() -> dict[Path, str]:
     """The files that ran, with the SHA-256 of each."""
     return {path: digest for path, (digest, _) in _RAN.items()}

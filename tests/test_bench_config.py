@@ -5,8 +5,9 @@ import os
 import pytest
 
 from diffode.bench.cells import cells_of
-from diffode.bench.config import SolverSpec, make_config
+from diffode.bench.config import make_config
 from diffode.bench.models import model_of, paced, plan_of
+from diffode.bench.specs import SolverSpec
 from diffode.config_file import dump, read_config
 from diffode.data import load
 from diffode.runs.keys import key_of_values

@@ -13,6 +13,7 @@ from diffode.analysis.stages import exact_field
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import Model
 from diffode.bench.stored import BudgetFigures, read_part
+from diffode.bench.untrained import Subject, Untrained
 from diffode.data import Dataset
 from diffode.fields import PoissonField
 from diffode.fields.affine import AffineField
@@ -26,15 +27,18 @@ FORMAT = 2
 ROWS, BOUNDED = 1500, 200
 
 
-def budgeted(model: Model, dataset: Dataset, config: BenchConfig, out: Path) -> dict[str, Any]:
+def budgeted(model: Subject, dataset: Dataset, config: BenchConfig, out: Path) -> dict[str, Any]:
     """The budget of a model, or why it has none.
 
     Arguments:
-        model: a trained one.
+        model: a trained one; what was trained elsewhere has none, for its data are not known.
         dataset: its data.
         config: whose ``budget`` names the solver and its evaluations.
         out: the comparison's folder.
     """
+    if isinstance(model, Untrained):
+        why = "it was not trained here, so that the exact field of its data is not known"
+        return {"name": model.name, "refused": why}
     spec, nfe = config.budgeted()
     about = [FORMAT, model.key, key_of_values(dataset.test), spec.text, nfe, ROWS, BOUNDED]
     stem = f"{code.word(model.plan.field)}-{key_of(about)}"

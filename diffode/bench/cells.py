@@ -1,4 +1,4 @@
-"""The cells of a comparison: samples of one trained field by one solver, and their figures.
+"""The cells of a comparison: samples of one field by one solver, and their figures.
 
 A cell is a small JSON file, written once it is complete. Its key names everything that decides
 its figures, so a stopped comparison computes the cells that are missing and no others.
@@ -7,6 +7,7 @@ its figures, so a stopped comparison computes the cells that are missing and no 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from diffode import __version__, code
 from diffode.bench.affording import affordable
-from diffode.bench.config import BenchConfig, SolverSpec
-from diffode.bench.models import Model
+from diffode.bench.config import BenchConfig
+from diffode.bench.specs import SolverSpec
+from diffode.bench.untrained import Subject
 from diffode.data import Dataset
-from diffode.data.scaling import model_units
+from diffode.data.scaling import in_data_of, model_units
 from diffode.fields.base import Field
 from diffode.files import write_text
 from diffode.inputs import file_word
@@ -31,8 +33,6 @@ from diffode.metrics.panel import Panel
 from diffode.runs.costs import machine, peak_memory, reset_peak_memory
 from diffode.runs.guiding import Guidance
 from diffode.runs.keys import key_of
-from diffode.runs.plan import Plan
-from diffode.runs.run import untrained
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solution
 from diffode.solvers.status import LOST, SPENT, refusal
@@ -40,22 +40,23 @@ from diffode.viz import canvas
 
 FORMAT = 4
 BATCH = 500  # rows that torchdiffeq's adaptive methods hold to one tolerance together
+HELD = 2**23  # numbers in the states that are moved together, so that large images are fewer
 OWN = "own"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained field, one solver, one allowance.
+    """One field, one solver, one allowance.
 
     Attributes:
-        model: the trained field.
+        model: the field, trained or taken as it is.
         solver: how it is sampled; None is the field's own way.
         nfe: the evaluations allowed, for solvers with steps; guided, the calls of the network.
         tolerance: rtol = atol, for adaptive ones that state none.
         guidance: how the field is guided; None is not at all.
     """
 
-    model: Model
+    model: Subject
     solver: SolverSpec | None
     nfe: int | None = None
     tolerance: float | None = None
@@ -71,9 +72,9 @@ class Cell:
     def place(self) -> dict[str, Any]:
         """Where its figures belong."""
         return {
-            "data": self.model.plan.data,
-            "field": self.model.plan.field,
-            "seed": self.model.plan.seed,
+            "data": self.model.data,
+            "field": self.model.name,
+            "seed": self.model.seed,
             "model": self.model.key,
             "solver": self.label,
             "allowed": self.nfe,
@@ -87,23 +88,23 @@ class Cell:
 
     def path(self, out: Path, panel: dict[str, Any]) -> Path:
         """The file of its figures."""
-        plan = self.model.plan
+        model = self.model
         options = None if self.solver is None else self.solver.key
         spent = [self.nfe, self.tolerance, BATCH]
         guidance = [] if self.guidance is None else [self.guidance.key]
-        key = key_of([__version__, FORMAT, self.model.key, options, *spent, panel, *guidance])
+        key = key_of([__version__, FORMAT, model.key, options, *spent, panel, *guidance])
         stem = (
-            f"{code.word(plan.field)}-{plan.seed}-{file_word(self.label)}-{self.allowance}-{key}"
+            f"{code.word(model.name)}-{model.seed}-{file_word(self.label)}-{self.allowance}-{key}"
         )
-        return out / "cells" / code.word(plan.data) / f"{stem}.json"
+        return out / "cells" / code.word(model.data) / f"{stem}.json"
 
 
-def cells_of(config: BenchConfig, model: Model, own_steps: int | None) -> Iterator[Cell]:
+def cells_of(config: BenchConfig, model: Subject, own_steps: int | None) -> Iterator[Cell]:
     """The cells of a model.
 
     Arguments:
         config: of the comparison.
-        model: the trained field.
+        model: the field.
         own_steps: the steps of the field's own grid, if it has one: it is sampled on that alone,
             thinned out where fewer evaluations are allowed.
     """
@@ -124,15 +125,19 @@ def cells_of(config: BenchConfig, model: Model, own_steps: int | None) -> Iterat
                 yield Cell(model, spec, None, tolerance, guidance)
 
 
-def own_steps(config: BenchConfig, plan: Plan, dataset: Dataset) -> int | None:
-    """The steps of a field's own grid, if it has one, before it is trained.
+def own_steps(config: BenchConfig, field: Field, name: str) -> int | None:
+    """The steps of a field's own grid, if it has one, trained or not.
+
+    Arguments:
+        config: of the comparison.
+        field: whose grid.
+        name: what messages call it.
 
     Raises:
         TypeError, ValueError: a field that cannot be guided as the comparison asks for.
     """
-    field = untrained(plan, dataset).field
     for guidance in config.guidances:
-        guidance.field(field, code.short(plan.field))
+        guidance.field(field, code.short(name))
     return None if field.sampling_defaults is None else len(field.sampling_defaults.times) - 1
 
 
@@ -143,7 +148,7 @@ def run_cell(
 
     Arguments:
         cell: what to do.
-        field: the trained field.
+        field: its field, on the device.
         panel: what is measured.
         dataset: where labels come from.
         labels: draw with the training split's labels, where a label plays a part.
@@ -170,9 +175,9 @@ def run_cell(
     }
     if why := refusal(drawn.status, drawn.nfe_per_row, "samples"):
         return figures | {"refused": why}, None
-    measured = panel.measure(x, y)
-    figures |= split(measured, "metrics")
-    return figures, model_units(x, field.scaling)
+    x = in_data_of(x, field.scaling, dataset.scaling)
+    figures |= split(panel.measure(x, y), "metrics")
+    return figures, model_units(x, dataset.scaling)
 
 
 def split(found: dict[str, Estimate], name: str) -> dict[str, Any]:
@@ -185,21 +190,22 @@ def split(found: dict[str, Estimate], name: str) -> dict[str, Any]:
 def _guided(cell: Cell, field: Field) -> Field:
     if cell.guidance is None:
         return field
-    return cell.guidance.field(field, code.short(cell.model.plan.field))
+    return cell.guidance.field(field, code.short(cell.model.name))
 
 
 def _draw(cell: Cell, field: Field, n: int, y: Tensor | None) -> tuple[Solution, float]:
     more = {} if cell.tolerance is None else {"rtol": cell.tolerance, "atol": cell.tolerance}
     solver = None if cell.solver is None else cell.solver.chosen(**more)
-    seed, kind = cell.model.plan.seed, None if cell.solver is None else cell.solver.grid
+    seed, kind = cell.model.seed, None if cell.solver is None else cell.solver.grid
     how: dict[str, Any] = {"solver": solver, "seed": seed, "grid": kind}
-    nfe = cell.nfe and affordable(field, cell.nfe, n, y=y, batch=BATCH, **how)
+    batch = max(1, min(BATCH, HELD // math.prod(field.event_shape)))
+    nfe = cell.nfe and affordable(field, cell.nfe, n, y=y, batch=batch, **how)
     sample(field, 2, nfe=nfe, y=None if y is None else y[:2], **how)  # warm up
     reset_peak_memory()
     if field.device.type == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
-    drawn = sample(field, n, nfe=nfe, y=y, batch=BATCH, **how)
+    drawn = sample(field, n, nfe=nfe, y=y, batch=batch, **how)
     if field.device.type == "cuda":
         torch.cuda.synchronize()
     return drawn, time.perf_counter() - began

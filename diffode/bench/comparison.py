@@ -27,17 +27,20 @@ from diffode.bench.models import (
 from diffode.bench.pictures import SHOWN, thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
+from diffode.bench.sets import datasets_of
 from diffode.bench.stored import CellFigures, Reference, read_part
-from diffode.data import Dataset, as_dataset
+from diffode.bench.untrained import Subject, Untrained, opened, taken
+from diffode.data import Dataset
 from diffode.data.memory import Data
 from diffode.data.rows import some_rows
 from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
-from diffode.runs.dataset import load_data, matched
 from diffode.runs.keys import key_of, key_of_values
+from diffode.runs.run import untrained
 from diffode.runs.suited import suited
+from diffode.runs.targets import Target
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 
@@ -50,6 +53,7 @@ def compare(
     out: Path,
     progress: Progress | None = None,
     data: Mapping[str, Data] | None = None,
+    trust: bool = False,
 ) -> Results:
     """Carry out a comparison, going on where a stopped one was, and keep its config.yaml.
 
@@ -59,17 +63,19 @@ def compare(
         progress: called with the pieces of work done, those there are, and the piece at hand.
         data: what is in memory (see `diffode.data.as_dataset`) of the sets that the configuration
             names; the others are loaded.
+        trust: whether code that runs among the TARGETs name may be run.
 
     Raises:
         ValueError: a configuration that cannot be carried out, before anything is trained.
         TypeError: data in memory that are none.
     """
-    device, sets = choose(config.device), _datasets(config, data or {})
+    device, sets = choose(config.device), datasets_of(config, data or {})
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
+    targets = opened(config, trust)
     for name in ("cells", "floors", "models"):
         inside(out, name)  # a link would be refused with the pictures, after all the work
-    work = [_Part(config, name, dataset, out) for name, dataset in sets.items()]
+    work = [_Part(config, name, dataset, targets, out) for name, dataset in sets.items()]
     write_text(require_writable(out) / "config.yaml", config.dump())
     total = sum(part.pieces for part in work)
     done = 0
@@ -95,22 +101,12 @@ def compare(
     return results
 
 
-def _datasets(config: BenchConfig, data: Mapping[str, Data]) -> dict[str, Dataset]:
-    """The sets that a configuration names: of memory where they are there, else loaded."""
-    given = {name: as_dataset(value, name) for name, value in data.items()}
-    if unknown := given.keys() - set(config.data):
-        raise ValueError(f"got data for {sorted(unknown)}; the sets compared are {config.data}")
-    plans = {name: plan_of(config, config.fields[0], name, 0) for name in config.data}
-    return {
-        name: matched(plan, given[name]) if name in given else load_data(plan)
-        for name, plan in plans.items()
-    }
-
-
 class _Part:
     """The share of a comparison that is on one data set."""
 
-    def __init__(self, config: BenchConfig, name: str, dataset: Dataset, out: Path) -> None:
+    def __init__(
+        self, config: BenchConfig, name: str, dataset: Dataset, targets: list[Target], out: Path
+    ) -> None:
         self.config, self.name, self.dataset, self.out = config, name, dataset, out
         self.panel = Panel(
             dataset, config.samples, config.features, labels=config.labels, metrics=config.metrics
@@ -119,19 +115,26 @@ class _Part:
         self.models: dict[str, dict[str, Any]] = {}
         self.cells: list[dict[str, Any]] = []
         self.budgets: list[dict[str, Any]] = []
-        steps = {f: self._own_steps(f) for f in config.fields}
-        self.wanted = [
-            (model, list(cells_of(config, model, steps[field])))
+        steps = {name: self._own_steps(name) for name in config.fields}
+        steps |= {t.name: own_steps(config, t.field, t.name) for t in targets}
+        self.wanted: list[tuple[Subject, list[Cell]]] = [
+            (model, list(cells_of(config, model, steps[model.name])))
             for seed in config.seeds
-            for field in config.fields
-            for model in [self._model(field, seed)]
+            for model in self._subjects(targets, seed)
         ]
         self.pieces = sum(1 + len(cells) for _, cells in self.wanted)
-        self.pieces += 0 if config.budget is None else len(config.fields)
+        self.pieces += 0 if config.budget is None else len({m.name for m, _ in self.wanted})
+
+    def _subjects(self, targets: list[Target], seed: int) -> list[Subject]:
+        """All that is compared, with one seed."""
+        trained = [self._model(field, seed) for field in self.config.fields]
+        return trained + [
+            taken(self.config, t, self.name, self.dataset, seed, self.out) for t in targets
+        ]
 
     def _own_steps(self, field: str) -> int | None:
         plan = suited(plan_of(self.config, field, self.name, 0), self.dataset)
-        return own_steps(self.config, plan, self.dataset)
+        return own_steps(self.config, untrained(plan, self.dataset).field, field)
 
     def _model(self, field: str, seed: int) -> Model:
         plan = suited(plan_of(self.config, field, self.name, seed), self.dataset)
@@ -145,38 +148,45 @@ class _Part:
         say(f"the floor of {self.name}")
         self.reference = self._floor()
         for model, cells in self.wanted:
-            what = f"{code.short(model.plan.field)} on {self.name}, seed {model.plan.seed}"
-
-            def watch(state: TrainState, what: str = what) -> None:
-                say(f"train {what}: step {state.step} of {state.steps}")
-
-            train_model(model, self.dataset, watch)
-            say(f"trained {what}", 1)
-            facts = {"plan": vars(model.plan), "budget": self._way(model)} | (model.facts or {})
-            self.models[model.key] = facts
+            what = f"{code.short(model.name)} on {self.name}, seed {model.seed}"
+            facts = self._known(model, say, what)
+            say(f"opened {what}" if isinstance(model, Untrained) else f"trained {what}", 1)
+            self.models.setdefault(model.key, facts)
             if "refused" in facts:
                 why = {"refused": facts["refused"], "picture": None}
                 self.cells += [cell.place | why for cell in cells]
                 say(f"{what} diverged", len(cells))
             else:
                 self._measure(model, cells, device, say, what)
-            if model.plan.seed == self.config.seeds[0] and self.config.budget is not None:
+            if model.seed == self.config.seeds[0] and self.config.budget is not None:
                 say(f"{what}: error budget")
                 if "refused" not in facts:
                     self.budgets.append(budgeted(model, self.dataset, self.config, self.out))
                 say(f"{what}: error budget", 1)
 
+    def _known(self, model: Subject, say: Callable[..., None], what: str) -> dict[str, Any]:
+        """What is known of a field once it is there, which for one of a recipe is to train it."""
+        if isinstance(model, Untrained):
+            return model.facts
+
+        def watch(state: TrainState) -> None:
+            say(f"train {what}: step {state.step} of {state.steps}")
+
+        train_model(model, self.dataset, watch)
+        return {"plan": vars(model.plan), "budget": self._way(model)} | (model.facts or {})
+
     def _measure(
         self,
-        model: Model,
+        model: Subject,
         cells: list[Cell],
         device: torch.device,
         say: Callable[..., None],
         what: str,
     ) -> None:
-        """Fill the cells of a trained model that are missing."""
-        field, shown = model.field().to(device).eval(), model.plan.seed == self.config.seeds[0]
-        self.models[model.key] |= describe(field) | portray(model, self.dataset, shown)
+        """Fill the cells of a model that are missing."""
+        field, shown = model.field().to(device).eval(), model.seed == self.config.seeds[0]
+        if shown or isinstance(model, Model):
+            self.models[model.key] |= describe(field) | portray(model, self.dataset, shown)
         for cell in cells:
             if not self._path(cell).exists():
                 say(f"{what}: {cell.label}, {cell.allowance}")

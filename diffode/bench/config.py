@@ -20,18 +20,25 @@ A file is TOML, or YAML or JSON by its suffix:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from diffode import admission, code, recipes, registry
+from diffode.bench.specs import SolverSpec, name_and_options
 from diffode.config_file import dump
 from diffode.inputs import quoted
 from diffode.options import Count, Positive, problem
 from diffode.runs.guiding import Guidance, plain
-from diffode.solvers import Solver, stored_solver
 
 _STATED = {"field", "data", "labels", "seed", "solver", "device"}  # not of a training alone
 Several = Annotated[list[str], MinLen(1)]
@@ -41,7 +48,10 @@ class BenchConfig(BaseModel):
     """A comparison, complete and checked.
 
     Attributes:
-        fields: recipes to compare.
+        fields: recipes to train and compare; none where TARGETs alone are.
+        targets: TARGETs to compare as they are (see `diffode.runs.targets`): runs, checkpoints,
+            pipelines of diffusers, files of EDM, or code.
+        null_label: the label that stands for none in pipelines that take labels.
         data: data sets, or paths, to compare them on.
         solvers: how they are sampled: a name, or ``name:key=value,key=value`` with the solver's
             options, and ``grid``.
@@ -65,7 +75,9 @@ class BenchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fields: Several = ["poisson", "edm", "vp", "rectified"]
+    fields: list[str] = ["poisson", "edm", "vp", "rectified"]
+    targets: list[str] = []
+    null_label: Annotated[int, Ge(0)] | None = None
     data: Several = ["moons"]
     solvers: Several = ["default", "heun", "ddim", "dpm++", "dopri5"]
     nfe: Annotated[list[Count], MinLen(1)] = [5, 10, 20, 50]
@@ -84,6 +96,28 @@ class BenchConfig(BaseModel):
     train: dict[str, Any] = {}
     options: dict[str, dict[str, Any]] = {}
     device: str = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_targets(cls, given: Any) -> Any:  # noqa: ANN401  # pydantic's own
+        """Where TARGETs are given and no field is, none is trained; their data are stated."""
+        if not (isinstance(given, dict) and given.get("targets")):
+            return given
+        if "data" not in given:
+            raise ValueError("got targets without data to measure them by; give data = [...]")
+        return {"fields": [], **given}
+
+    @field_validator("targets")
+    @classmethod
+    def _ran(cls, value: list[str]) -> list[str]:
+        for name in value:
+            place = code.place(name)
+            if place is not None and not (Path(name).exists() or code.ran(place)):
+                raise ValueError(
+                    f"the target {quoted(name)} is code, which a configuration alone does not "
+                    "run; give --trust to run it, or name it on the command line"
+                )
+        return _once(value)
 
     @field_validator("fields")
     @classmethod
@@ -129,6 +163,13 @@ class BenchConfig(BaseModel):
 
     def model_post_init(self, _: Any) -> None:  # noqa: ANN401  # pydantic's own
         """Refuse what no single value shows to be wrong."""
+        if not (self.fields or self.targets):
+            raise ValueError("got no fields and no targets; name one to compare")
+        if both := set(self.fields) & set(self.targets):
+            name = min(both)
+            raise ValueError(f"got {name} as a field and as a target; write ./{name} for a folder")
+        if self.null_label is not None and not self.targets:
+            raise ValueError("got null_label without a target, which it is for")
         if self.seconds is not None and "steps" in self.train:
             raise ValueError(
                 "got seconds and steps as the length of training; give one of the two"
@@ -170,67 +211,7 @@ class BenchConfig(BaseModel):
         return dump(self.model_dump())
 
 
-@dataclass(frozen=True)
-class SolverSpec:
-    """A solver by name and options, as ``dopri5:clock=native``.
-
-    Attributes:
-        text: as it was written, which is how tables name it.
-        name: of the solver.
-        options: of the solver, as strings.
-        grid: the kind of time grid, from ``grid=...`` among them; None is the solver's favourite.
-    """
-
-    text: str
-    name: str
-    options: tuple[tuple[str, str], ...]
-    grid: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> SolverSpec:
-        """Read ``name`` or ``name:key=value,key=value``; code that is named has to run before.
-
-        Raises:
-            ValueError: an unknown solver or option.
-        """
-        name, rest = _split(text)
-        items = [item.partition("=") for item in rest.split(",")] if rest is not None else []
-        for key, equals, _ in items:
-            if not (key and equals):
-                raise ValueError(f"got solver {quoted(text)}; wanted name:key=value,key=value")
-        options = {key: value for key, _, value in items}
-        kind = options.pop("grid", None)
-        if kind is not None:
-            registry.find("grid", kind)
-        spec = cls(text, name, tuple(options.items()), kind)
-        spec.make()
-        return spec
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What decides the samples that it draws."""
-        own = (self.name, self.options)
-        return own if self.grid is None else (*own, self.grid)
-
-    def make(self, **more: Any) -> Solver:  # noqa: ANN401
-        """The solver."""
-        return stored_solver(self.name, **dict(self.options), **more)
-
-    def chosen(self, **more: Any) -> Solver | None:  # noqa: ANN401
-        """The solver, or None for each field's usual one."""
-        return None if self.name == "default" and not self.options else self.make(**more)
-
-
 _NAMED = {"fields": "recipe", "data": "source", "metrics": "metric", "features": "feature"}
-
-
-def _split(text: str) -> tuple[str, str | None]:
-    """The name of a solver, which may be a place as ``mine.py:Mine``, and its options."""
-    name, colon, rest = text.partition(":")
-    attribute, more, options = rest.partition(":")
-    if code.place(f"{name}:{attribute}") is not None and not registry.is_known("solver", name):
-        return f"{name}:{attribute}", options if more else None
-    return name, rest if colon else None
 
 
 def run_named(content: dict[str, Any]) -> dict[str, Any]:
@@ -239,14 +220,25 @@ def run_named(content: dict[str, Any]) -> dict[str, Any]:
     A configuration alone runs nothing: what it names is found where it ran already.
     """
     known = dict(content)
+    if isinstance(targets := known.get("targets"), list):
+        known["targets"] = [_run_target(str(name)) for name in targets]
     for key, kind in _NAMED.items():
         if isinstance(names := known.get(key), list):
             known[key] = [registry.opened(kind, str(name)) for name in names]
     for text in [*known.get("solvers", []), known.get("budget") or "default"]:
-        registry.opened("solver", _split(str(text).partition("@")[0])[0])
+        registry.opened("solver", name_and_options(str(text).partition("@")[0])[0])
     if isinstance(train := known.get("train"), dict):
         known["train"] = admission.opened_parts(train)
     return known
+
+
+def _run_target(name: str) -> str:
+    """A TARGET by what finds it again; the code of one that is code is run."""
+    place = code.place(name)
+    if place is None or Path(name).exists():
+        return name
+    code.run(place)
+    return str(place)
 
 
 def make_config(**given: Any) -> BenchConfig:  # noqa: ANN401

@@ -53,6 +53,26 @@ class Model:
     folder: Path
 
     @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.plan.field
+
+    @property
+    def data(self) -> str:
+        """The data set."""
+        return self.plan.data
+
+    @property
+    def seed(self) -> int:
+        """Of the training and of the samples."""
+        return self.plan.seed
+
+    @property
+    def labels(self) -> bool:
+        """Whether it was trained on the labels."""
+        return self.plan.labels
+
+    @property
     def facts(self) -> dict[str, Any] | None:
         """What is known of it once it is trained."""
         path = self.folder / TRAINED

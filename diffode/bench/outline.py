@@ -7,23 +7,34 @@ from pathlib import Path
 from diffode.bench.cells import Cell, cells_of, own_steps
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import model_of, plan_of
+from diffode.bench.sets import datasets_of
+from diffode.bench.untrained import opened, taken
 from diffode.data import Dataset
-from diffode.runs.run import load_data
+from diffode.runs.run import untrained
 from diffode.tables import Table
 
 
-def outline(config: BenchConfig) -> tuple[Table, str]:
+def outline(config: BenchConfig, trust: bool = False) -> tuple[Table, str]:
     """The cells of a comparison, a row for each solver of a field, and how many there are.
+
+    Arguments:
+        config: what to compare.
+        trust: whether code that runs among its TARGETs name may be run.
 
     Raises:
         ValueError: a configuration that cannot be carried out.
     """
     rows, count = [], 0
-    for name in config.data:
-        dataset = load_data(plan_of(config, config.fields[0], name, 0))
-        for field in config.fields:
+    targets = opened(config, trust)
+    for name, dataset in datasets_of(config, {}).items():
+        every = [_cells(config, field, name, dataset) for field in config.fields]
+        for target in targets:
+            model = taken(config, target, name, dataset, config.seeds[0], Path())
+            steps = own_steps(config, target.field, target.name)
+            every.append(list(cells_of(config, model, steps)))
+        for cells in every:
             by_solver: dict[str, list[Cell]] = {}
-            for cell in _cells(config, field, name, dataset):
+            for cell in cells:
                 by_solver.setdefault(cell.label, []).append(cell)
             rows += [_row(cells, config.seeds) for cells in by_solver.values()]
             count += sum(map(len, by_solver.values())) * len(config.seeds)
@@ -38,12 +49,12 @@ def outline(config: BenchConfig) -> tuple[Table, str]:
 def _cells(config: BenchConfig, field: str, name: str, dataset: Dataset) -> list[Cell]:
     """The cells of one training."""
     plan = plan_of(config, field, name, config.seeds[0])
-    steps = own_steps(config, plan, dataset)
+    steps = own_steps(config, untrained(plan, dataset).field, field)
     return list(cells_of(config, model_of(plan, "", Path()), steps))
 
 
 def _row(cells: list[Cell], seeds: list[int]) -> tuple[str, ...]:
-    plan = cells[0].model.plan
+    model = cells[0].model
     nfe = ", ".join(str(cell.nfe) for cell in cells if cell.nfe is not None)
     tolerances = ", ".join(f"{cell.tolerance:g}" for cell in cells if cell.tolerance is not None)
-    return plan.data, plan.field, cells[0].label, nfe, tolerances, ", ".join(map(str, seeds))
+    return model.data, model.name, cells[0].label, nfe, tolerances, ", ".join(map(str, seeds))

@@ -1,12 +1,13 @@
-"""What a trained field looks like by itself: its paths, and how straight they are."""
+"""What a field looks like by itself: its paths, and how straight they are."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
-from diffode.bench.models import Model
 from diffode.bench.stored import Portrait, read_part
+from diffode.bench.untrained import Subject
 from diffode.data import Dataset
 from diffode.data.scaling import model_units
 from diffode.fields.affine import AffineField
@@ -16,13 +17,14 @@ from diffode.sampling.drawing import sample
 from diffode.viz import plot_trajectories, shown
 
 ROWS, NFE, DRAWN = 256, 64, 48  # paths measured, evaluations of each, paths drawn
+FEWEST, HELD = 16, 2**28  # of large events fewer paths are measured: numbers held together
 
 
-def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
+def portray(model: Subject, dataset: Dataset, drawn: bool) -> dict[str, Any]:
     """The straightness of a model's paths, and for planar data a picture of them: kept once known.
 
     Arguments:
-        model: a trained one.
+        model: one that is trained, or taken as it is.
         dataset: its data.
         drawn: draw the picture.
     """
@@ -31,10 +33,11 @@ def portray(model: Model, dataset: Dataset, drawn: bool) -> dict[str, Any]:
     planar = drawn and dataset.event_shape == (2,)
     if not path.exists() or (planar and not picture.exists()):
         field = model.field().eval()
-        labels = dataset.labels(ROWS) if model.plan.labels else None
-        nfe, seed = None if field.sampling_defaults is not None else NFE, model.plan.seed
+        n = max(FEWEST, min(ROWS, HELD // (NFE * math.prod(field.event_shape))))
+        labels = dataset.labels(n) if model.labels and not field.unconditional else None
+        nfe, seed = None if field.sampling_defaults is not None else NFE, model.seed
         figure = None
-        solution = sample(field, ROWS, nfe=nfe, y=labels, seed=seed, path=True)
+        solution = sample(field, n, nfe=nfe, y=labels, seed=seed, path=True)
         assert solution.path is not None
         states = model_units(solution.path, field.scaling)
         if planar:

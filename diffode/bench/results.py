@@ -202,6 +202,12 @@ def _require_one_way(first: Results, part: Results) -> None:
             for p in plans
         ]
         for key in ways[0].keys() & ways[1].keys() - ({"steps"} if timed else set()):
+            if ways[0][key] != ways[1][key] and key == "identity":
+                raise ValueError(
+                    f"cannot merge: on {plans[0]['data']} {plans[0]['field']} is another field in "
+                    f"{first.folders[0]} than in {part.folders[0]}; it has changed between the "
+                    "two: compare it anew"
+                )
             if ways[0][key] != ways[1][key]:
                 raise ValueError(
                     f"cannot merge: on {plans[0]['data']} {plans[0]['field']} was trained with "

@@ -151,6 +151,12 @@ def _trainings(results: Results, data: str) -> Table:
 
 def _training(model: dict[str, Any]) -> list[str]:
     alpha, sigma, straight = model.get("alpha"), model.get("sigma"), model["straightness"]
+    spent = [
+        f"{model['steps']:,}",
+        f"{model['samples']:,}",
+        f"{model['seconds']:.0f}",
+        f"{model['peak_memory'] / 1e6:.0f}",
+    ]
     return [
         model["plan"]["field"],
         model["budget"],
@@ -158,10 +164,7 @@ def _training(model: dict[str, Any]) -> list[str]:
         f"{sigma[0]:.4g} to {sigma[1]:.4g}" if sigma else "",
         model.get("noise", model["prior"]),
         f"{model['parameters']:,}",
-        f"{model['steps']:,}",
-        f"{model['samples']:,}",
-        f"{model['seconds']:.0f}",
-        f"{model['peak_memory'] / 1e6:.0f}",
+        *(spent if model["steps"] else [""] * len(spent)),
         f"{straight[0]:.3f}" if straight else "",
     ]
 

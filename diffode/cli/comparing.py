@@ -14,19 +14,21 @@ from diffode.bench.outline import outline
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
 from diffode.bench.tables import cells_table, markdown
+from diffode.bench.untrained import own_data
 from diffode.cli.comparisons import Bench
 from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import given_once, pairs
 from diffode.cli.signals import Ended, stopping
-from diffode.config_file import dump, read_config
+from diffode.config_file import SUFFIXES, dump, read_config
 from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words
+from diffode.runs.targets import resolve
 
 
 def command(asked: Bench) -> None:
     """Compare, and write the report."""
-    given, file = _given(asked), given_once("CONFIG", asked.first, asked.config)
+    given, file = _asked(asked)
     if asked.merge:
         if file is not None or asked.assignments or given:
             raise ValueError("--merge takes finished folders and nothing else but --out")
@@ -36,7 +38,7 @@ def command(asked: Bench) -> None:
         return
     config = configured(file, given, asked.assignments, trust=asked.trust)
     if asked.dry_run:
-        return _tell(config, asked.out)
+        return _tell(config, asked.out, asked.trust)
     if file is None and not given and not asked.assignments:
         raise ValueError(
             f"nothing was started: the usual comparison trains {', '.join(config.fields)} on "
@@ -54,7 +56,7 @@ def command(asked: Bench) -> None:
                 if stop.number is not None:
                     stop.end()  # between two steps, so that a training keeps what it has
 
-            results = compare(config, asked.out, show)
+            results = compare(config, asked.out, show, trust=asked.trust)
     except (KeyboardInterrupt, Ended):
         if begun:
             line = command_line("bench", asked.out / "config.yaml", "--out", asked.out)
@@ -68,17 +70,34 @@ def command(asked: Bench) -> None:
         )
 
 
-def _tell(config: BenchConfig, out: Path) -> None:
+def _tell(config: BenchConfig, out: Path, trust: bool) -> None:
     """Say what a comparison would do."""
-    table, count = outline(config)
+    table, count = outline(config, trust)
     typer.echo(table.text())
     typer.echo(f"{count}, into {out} (nothing was written; what is there is not computed again)")
 
 
-def _given(asked: Bench) -> dict[str, Any]:
-    """What the command line states of a configuration, by the configuration's names."""
+def _asked(asked: Bench) -> tuple[dict[str, Any], Path | None]:
+    """What the command line states of a configuration, by the configuration's names; its file.
+
+    Raises:
+        ValueError: two files, or TARGETs without data to measure them by.
+    """
+    files = [Path(name) for name in asked.what or [] if Path(name).suffix in SUFFIXES]
+    targets = [name for name in asked.what or [] if Path(name).suffix not in SUFFIXES]
+    if len(files) > 1:
+        raise ValueError(f"got {files[0]} and {files[1]}; give one configuration")
+    file = given_once("CONFIG", next(iter(files), None), asked.config)
+    given = _given(asked, targets)
+    if targets and file is None and asked.data is None:
+        given["data"] = own_data([resolve(name, trust=asked.trust) for name in targets])
+    return given, file
+
+
+def _given(asked: Bench, targets: list[str]) -> dict[str, Any]:
     given = {
-        "fields": asked.field, "data": asked.data, "solvers": asked.solver, "nfe": asked.nfe,
+        "targets": targets or None, "fields": asked.field, "data": asked.data,
+        "solvers": asked.solver, "nfe": asked.nfe,
         "seeds": asked.seed, "steps": asked.steps, "seconds": asked.seconds,
         "samples": asked.samples, "budget": asked.budget,
         "features": asked.features, "metrics": asked.metric, "labels": asked.labels,

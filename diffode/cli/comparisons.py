@@ -65,24 +65,35 @@ class Evaluate(Guided):
 class Bench:
     """Compare fields and solvers, all else equal.
 
-    Evaluations, network, length of training and seeds are the same.
+    Fields are trained, with the same network, data, length and seeds, or are TARGETs, which are
+    taken as they are: a run, a checkpoint, also of EDM or PFGM++, a folder of diffusers or
+    hf:owner/name, or code, which is run. All are measured at the same evaluations.
 
-    Without a CONFIG or an option nothing is started; what is not stated is as usual.
+    Without a CONFIG, a TARGET or an option nothing is started; what is not stated is as usual.
 
     --field, --data, --solver, --nfe, --seed, --guidance, --set, --features, --metric and --merge
     may be given several times. What is there already is not computed again.
     """
 
-    first: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="a .toml, .yaml or .json file")
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CONFIG|TARGET",
+            help="a .toml, .yaml or .json file, and what is compared as it is",
+        ),
     ] = None
     config: Annotated[Path | None, typer.Option(help="the same as CONFIG")] = None
     field: Annotated[
         list[str] | None,
-        typer.Option(help="to compare, see diffode fields", autocompletion=completing.fields),
+        typer.Option(
+            help="to train and compare, see diffode fields", autocompletion=completing.fields
+        ),
     ] = None
     data: Annotated[
-        list[str] | None, typer.Option(help="to compare on", autocompletion=completing.data)
+        list[str] | None,
+        typer.Option(
+            help="to compare on [what runs were trained on]", autocompletion=completing.data
+        ),
     ] = None
     solver: Annotated[
         list[str] | None,

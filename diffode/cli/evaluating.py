@@ -30,12 +30,12 @@ from diffode.likelihood.transport import Transport
 from diffode.metrics.panel import Panel
 from diffode.runs.evaluation import Evaluation, evaluated
 from diffode.runs.guiding import Guidance
+from diffode.runs.identity import identity
 from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.shards import Drawn, draw
 from diffode.runs.targets import Target
 from diffode.sampling.choosing import solver_for
 from diffode.solvers import Solver, get_solver
-from diffode.solvers.fitted import PROBES, probe_of
 from diffode.solvers.status import refusal
 
 POINTS = 200  # whose likelihood is measured
@@ -94,18 +94,13 @@ def _drawing(
     asked: Evaluate, target: Target, solver: Solver, y: Tensor | None, guidance: Guidance | None
 ) -> str:
     """The key of all that decides the samples."""
-    field = target.field
-    about: list[object] = [__version__, FORMAT, repr(field), solver.name]
-    about.append(key_of_values(*field.state_dict().values()))
+    others = [] if guidance is None else guidance.others
+    about: list[object] = [__version__, FORMAT, *identity(target, y, others), solver.name]
     about += [pairs(asked.assignments), asked.nfe, asked.seed, asked.weights]
     about.append(None if y is None else key_of_values(y))
-    things = {} if target.plan is None else target.plan.named
-    if code := admission.origins({**things, "solver": asked.solver or target.solver}):
+    if code := admission.origins({"solver": asked.solver or target.solver}):
         about.append(code)
     about += [] if guidance is None else [guidance.key]
-    others = [] if guidance is None else guidance.others
-    if any(t.checkpoint is None for t in (target, *others)):  # code, whose tensors may stay
-        about.append(probe_of(field, None if y is None else y[:1].expand(PROBES)))
     return key_of(about)
 
 
@@ -206,18 +201,8 @@ def _dataset(target: Target, place: str | None) -> Dataset:
     Raises:
         ValueError: data of another shape, or of other classes.
     """
-    dataset, field = target.dataset(place), target.field
-    what = place or dataset.name
-    if dataset.event_shape != field.event_shape:
-        raise ValueError(
-            f"{target.name} makes samples of shape {field.event_shape}, {what} has "
-            f"{dataset.event_shape}; give the data that it was trained on"
-        )
-    if target.classes is not None and not 0 < (dataset.classes or 0) <= target.classes:
-        raise ValueError(
-            f"{target.name} draws {target.classes} classes, {what} has {dataset.classes}; give "
-            "data of the classes that it was trained on"
-        )
+    dataset = target.dataset(place)
+    target.require_fits(dataset, place or dataset.name, target.classes is not None)
     return dataset
 
 

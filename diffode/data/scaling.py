@@ -112,6 +112,18 @@ def data_units(u: Tensor, scaling: Scaling | None) -> Tensor:
     return u if scaling is None else scaling.to_data(u)
 
 
+def in_data_of(x: Tensor, own: Scaling | None, scaling: Scaling | None) -> Tensor:
+    r"""Samples of a model in the data units of a data set, shape (B, \*event).
+
+    A model without a scaling makes bytes from -1 to 1, and all others as they were given.
+
+    Arguments:
+        x: in the model's data units.
+        own, scaling: the model's, and the data set's.
+    """
+    return data_units(x, scaling) if own is None and is_bytes(scaling) else x
+
+
 def in_units(u: Tensor, source: Scaling | None, target: Scaling | None) -> Tensor:
     r"""Points in the model units of one scaling in those of another, shape (B, \*event).
 

@@ -121,11 +121,7 @@ class Target:
         if place is not None:
             read = partial(_load, place)
             found = unscaled({}, read) if self.field.scaling is None else read({})
-            dataset = comparable(found, self.field.scaling, self.name)
-            known = None if self.plan is None else self.plan.fingerprint
-            if self.plan and (known is None or known.differs(Fingerprint.of(dataset))):
-                warn(f"{place} is not known to be the data that this run was trained on")
-            return dataset
+            return self.beside(found, place)
         if self.made is not None:
             return comparable(self.made.dataset, self.field.scaling, self.name)
         if self.plan is None:
@@ -133,6 +129,44 @@ class Target:
         if why := unknown(self.name, self.plan):
             warn(why)
         return comparable(load_data(self.plan), self.field.scaling, self.name)
+
+    def beside(self, dataset: Dataset, place: str) -> Dataset:
+        """A data set that was given, to measure the field against; other data are warned of.
+
+        Arguments:
+            dataset: the data.
+            place: where they are from.
+
+        Raises:
+            ValueError: gray levels of another range.
+        """
+        dataset = comparable(dataset, self.field.scaling, self.name)
+        known = None if self.plan is None else self.plan.fingerprint
+        if self.plan and (known is None or known.differs(Fingerprint.of(dataset))):
+            warn(f"{place} is not known to be the data that {self.name} was trained on")
+        return dataset
+
+    def require_fits(self, dataset: Dataset, what: str, labels: bool) -> None:
+        """Refuse data that samples of the field cannot be measured against.
+
+        Arguments:
+            dataset: the data.
+            what: what they are called.
+            labels: whether samples are drawn with the labels of these data.
+
+        Raises:
+            ValueError: data of another shape, or of other classes.
+        """
+        if dataset.event_shape != self.field.event_shape:
+            raise ValueError(
+                f"{self.name} makes samples of shape {self.field.event_shape}, {what} has "
+                f"{dataset.event_shape}; give the data that it was trained on"
+            )
+        if labels and self.classes is not None and not 0 < (dataset.classes or 0) <= self.classes:
+            raise ValueError(
+                f"{self.name} draws {self.classes} classes, {what} has {dataset.classes}; give "
+                "data of the classes that it was trained on"
+            )
 
 
 def resolve(
