@@ -76,8 +76,11 @@ def as_points(x: Numbers, event_shape: Sequence[int], name: str = "x") -> Tensor
 
 
 def single(x: Tensor) -> Tensor:
-    """Points in single precision at least: half precision has no digits for a solver's steps."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    """Points in single precision at least: half precision has no digits for a solver's steps.
+
+    Whole numbers, the tokens of a corruption, stay what they are.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32)) if x.is_floating_point() else x
 
 
 def as_labels(

@@ -2,7 +2,11 @@
 
 import torch
 
-from diffode.fields import Wrapped
+from diffode import solvers
+from diffode.fields import AffineField, Field, Wrapped
+
+FLOWS = [n for n in solvers.names() if solvers.get_solver(n).needs in (Field, AffineField)]
+"""The solvers that move the points of an affine field."""
 
 
 class ClassifierFree(Wrapped):

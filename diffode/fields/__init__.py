@@ -36,10 +36,14 @@ from diffode.fields.wrapped import Wrapped
 if TYPE_CHECKING:
     from diffode.fields.classified import ClassifierGuided, classifier_guided, classifier_of
     from diffode.fields.conditioning import Conditioned, conditioned
+    from diffode.fields.corruption import Corrupting, Corruption
     from diffode.fields.critics import CriticBank
+    from diffode.fields.denoised import AffineCorruption, Denoised
     from diffode.fields.divergences import Divergence, get_divergence
+    from diffode.fields.enumerated import Enumerated
     from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
+    from diffode.fields.levels import Levels
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.fields.posteriors import exact_posterior, log_evidence
     from diffode.fields.ratios import (
@@ -49,8 +53,18 @@ if TYPE_CHECKING:
         GaussianFlow,
         PotentialRatio,
     )
+    from diffode.fields.tokens import Absorbing, Replacing, TokenField
 
 _HOMES = {
+    "Absorbing": "tokens",
+    "AffineCorruption": "denoised",
+    "Corrupting": "corruption",
+    "Corruption": "corruption",
+    "Denoised": "denoised",
+    "Enumerated": "enumerated",
+    "Levels": "levels",
+    "Replacing": "tokens",
+    "TokenField": "tokens",
     "ClassifierFree": "guidance",
     "Conditioned": "conditioning",
     "CriticBank": "critics",
@@ -77,17 +91,23 @@ _HOMES = {
 __all__ = [
     "VE",
     "VP",
+    "Absorbing",
+    "AffineCorruption",
     "AffineField",
     "ClassifierFree",
     "ClassifierGuided",
     "Conditioned",
+    "Corrupting",
+    "Corruption",
     "Cosine",
     "CriticBank",
     "DataPrediction",
+    "Denoised",
     "DiscreteBetas",
     "DiscriminatorGuided",
     "Divergence",
     "Empirical",
+    "Enumerated",
     "ExactClassifier",
     "ExactRatio",
     "Field",
@@ -97,6 +117,7 @@ __all__ = [
     "KarrasPrediction",
     "Latent",
     "Learned",
+    "Levels",
     "Mixture",
     "Mobility",
     "MonoFlow",
@@ -105,12 +126,14 @@ __all__ = [
     "PotentialRatio",
     "Prediction",
     "Rectified",
+    "Replacing",
     "Rescheduled",
     "SamplingDefaults",
     "Schedule",
     "ScorePrediction",
     "Start",
     "SubVP",
+    "TokenField",
     "VPrediction",
     "VelocityPrediction",
     "Wrapped",

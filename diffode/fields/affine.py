@@ -42,6 +42,7 @@ class AffineField(Field):
         principal_std: the data's standard deviation along their main axes; None if not known.
     """
 
+    usual = "default"
     guidance: float = 1.0
     jumps: tuple[float, ...] | None = ()
     principal_std: float | None = None

@@ -75,6 +75,7 @@ class Field(Tables, metaclass=SeenThrough):
         scaling: from the data's units to the field's, None for the same; see also `from_data`.
         calls_per_evaluation: the most calls of a network that an evaluation takes: 1, and 2 under
             guidance. `calls_at` says it for a time.
+        usual: the name of the solver that moves a field of its kind where none is asked for.
     """
 
     prior: Spherical | None
@@ -86,6 +87,7 @@ class Field(Tables, metaclass=SeenThrough):
     unconditional: bool = False
     scaling: Scaling | None = None
     calls_per_evaluation: int = 1
+    usual: str = "heun"
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change of x at time t, shape (B, *event)."""

@@ -30,6 +30,7 @@ from torch import Tensor
 from diffode.doors import Numbers, as_count
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
+from diffode.fields.corruption import Corrupting
 from diffode.likelihood.adjoint import Gradient, integrate
 from diffode.likelihood.divergence import (
     PROBES,
@@ -154,6 +155,11 @@ def log_prob(
         TypeError: a solver that adds noise or cannot move a plain `Field`, or a field whose
             derivatives do not tell its divergence (``Field.smooth``).
     """
+    if isinstance(field, Corrupting):
+        raise TypeError(
+            f"log_prob needs a velocity, and {type(field).__name__} has none: it is a corruption; "
+            "diffode.likelihood.elbo bounds the log-probability of tokens from below"
+        )
     if field.prior is None:
         raise ValueError(
             f"this {type(field).__name__} has no prior (a Poisson field bound to q gives x alone "

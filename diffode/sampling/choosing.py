@@ -12,6 +12,7 @@ from torch import Tensor
 from diffode.doors import as_count
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
+from diffode.fields.corruption import require_velocity
 from diffode.solvers import Solver, get_solver, grid
 from diffode.solvers.base import Final
 from diffode.solvers.grids import own_times, zero_noise_times
@@ -101,9 +102,8 @@ def solver_for(
             raise ValueError("solver options go with a solver's name, not with a solver")
         return solver
     if solver in (None, "default"):
-        usual = "default" if isinstance(field, AffineField) else "heun"
         own = None if back else field.sampling_defaults
-        solver = usual if own is None else own.solver
+        solver = field.usual if own is None else own.solver
     return get_solver(solver, **options)
 
 
@@ -127,6 +127,7 @@ def encoder_for(
         ValueError: an unknown name or option, options beside a solver, or a solver that adds
             noise.
     """
+    require_velocity(field, "to encode a point")
     if solver is None and not counted:
         solver = ENCODER
     chosen = solver_for(field, solver, options, back)

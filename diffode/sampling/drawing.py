@@ -13,6 +13,7 @@ from torch import Tensor
 from diffode.doors import Numbers, as_count, as_final, as_positive
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start
+from diffode.fields.corruption import Corrupting
 from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
@@ -53,7 +54,8 @@ def sample(
         field: what to sample.
         n: how many.
         solver: a solver or its name; None is the default: the field's own, as in
-            ``Field.sampling_defaults``, else "trig" for affine fields and "heun" for others.
+            ``Field.sampling_defaults``, else that of its kind (``Field.usual``): "trig" for affine
+            fields, "revise" for corruptions and "heun" for others.
         nfe: the most evaluations to spend, a final denoising included; the solution says how
             many were.
         steps: the number of steps instead; with neither, the field's own, else 35 evaluations.
@@ -156,6 +158,8 @@ def as_temperature(temperature: float, field: Field) -> float:
         TypeError: another temperature than 1, for a prior that is not normal.
     """
     value = as_positive(temperature, "temperature", "1 for the prior as it is")
+    if value != 1 and isinstance(field, Corrupting):
+        raise TypeError(f"got temperature {value:g} for a corruption, which has no normal prior")
     if value != 1 and field.prior is not None and not is_normal(field.prior):
         raise TypeError(
             f"got temperature {value:g} for a flow that starts from {field.prior}; it scales a "

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffode.doors import Numbers, as_final, as_points, as_state
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent
+from diffode.fields.corruption import require_velocity
 from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
 from diffode.sampling.choosing import as_start, encoder_for, solver_for, times_for
 from diffode.solvers import Solution, Solver
@@ -53,6 +54,7 @@ def encode(
         ValueError: a field without a prior, a solver that adds noise, points that are not finite,
             or a shape, count or time that does not fit.
     """
+    require_velocity(field, "to encode a point")
     if field.prior is None:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
     x = field.from_data(as_points(x, field.event_shape))

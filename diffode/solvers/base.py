@@ -16,6 +16,7 @@ from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.solvers.counted import CountedField
+from diffode.solvers.needs import require_fit
 from diffode.solvers.status import shortfall, with_lost
 from diffode.solvers.steps import Step, changed, mark
 
@@ -118,11 +119,7 @@ class Solver:
         Raises:
             TypeError: naming what was needed, what was got and what to do.
         """
-        if not isinstance(field, self.needs):
-            raise TypeError(
-                f"{self.name} needs an {self.needs.__name__} (alpha, sigma and posterior), but "
-                f"{type(field).__name__} only states a velocity; use heun or a torchdiffeq method"
-            )
+        require_fit(self.name, self.needs, field)
         noise = field.noise if isinstance(field, AffineField) else None
         if self.normal_only and noise is not None and not is_normal(noise):
             raise TypeError(

@@ -57,6 +57,10 @@ _OWN = {
         "stochastic:SDEDPMpp",
         "SDE-DPM-Solver++ along a Brownian path (order, eta; Lu et al., 2022)",
     ),
+    "revise": (
+        "revise:Revise",
+        "guess x_0 and step back by it, corruptions such as masked tokens (Su, 2022)",
+    ),
     "sde-trig": (
         "sde_trig:TrigSDE",
         "the reverse SDE in the angle, along a Brownian path (order, eta)",

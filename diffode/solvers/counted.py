@@ -11,6 +11,8 @@ from torch import Tensor
 from diffode.fields.affine import AffineField, PosteriorAt
 from diffode.fields.along import posterior_along
 from diffode.fields.base import Field, expand_like
+from diffode.fields.corruption import Corrupting
+from diffode.rng import Rng
 
 
 class Level(NamedTuple):
@@ -80,6 +82,12 @@ class CountedField:
         means = self.field.posterior(x, t, self.y)
         self._x0, self._moved = means[0], None
         return means
+
+    def guess(self, x: Tensor, t: Tensor, rng: Rng) -> Tensor:
+        """A corruption's guess of the data: one evaluation."""
+        assert isinstance(self.field, Corrupting)  # by Solver.check
+        self._count(t)
+        return self.field.guess(x, t, rng, self.y)
 
     def posterior_at(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The same at the k-th of the times, for which much is computed beforehand."""

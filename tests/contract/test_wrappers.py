@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import diffode.fields
-from diffode import decode, encode, log_prob, sample, solvers
+from diffode import decode, encode, log_prob, sample
 from diffode.analysis.budget import error_budget
 from diffode.doors import needs_labels
 from diffode.fields import (
@@ -36,7 +36,7 @@ from diffode.solvers import get_solver
 from diffode.testing import CHECKS, check_field
 from diffode.warned import DiffodeWarning
 from tests.quick import quick
-from tests.wrappers import Told
+from tests.wrappers import FLOWS, Told
 
 Y = torch.tensor([0, 2, 1, 0])
 
@@ -122,7 +122,7 @@ def counted(guided, field):
 
 
 GUIDED = [n for n in WRAPPERS if "guid" in n and "weaker" not in n]
-CASES = [(n, s) for s in solvers.names() for n in GUIDED]
+CASES = [(n, s) for s in FLOWS for n in GUIDED]
 FIRST = [CASES.index((n, s)) for n in GUIDED for s in ("trig", "heun", "dopri5-rows")]
 
 

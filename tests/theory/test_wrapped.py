@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from diffode import decode, encode, log_prob, sample, solvers
+from diffode import decode, encode, log_prob, sample
 from diffode.fields import VP, Empirical, Karras, PoissonField, SamplingDefaults, rescheduled
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers import get_solver, grid
 from diffode.testing import CHECKS, check_field
-from tests.wrappers import ClassifierFree
+from tests.wrappers import FLOWS, ClassifierFree
 
 POINTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)).double()
 CLASSES = torch.arange(30) % 3
@@ -34,7 +34,7 @@ def equal(a, b):
 
 
 @pytest.mark.filterwarnings("ignore:Functional iteration did not converge")
-@pytest.mark.parametrize("name", solvers.names())
+@pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("kind", ["normal", "hemisphere"])
 def test_weight_1_is_the_conditional_field_and_0_the_other_for_every_solver(kind, name):
     inner, solver = INNER[kind], get_solver(name)
