@@ -50,6 +50,7 @@ class AffineField(Field):
     def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
         super().__init__()
         self.schedule, self.noise = schedule, require_unit(noise)
+        self.smooth = self.smooth and noise.smooth
         self.event_shape = tuple(mean.shape)
         self.register_buffer("mean", mean)
         self._std = float(std)

@@ -140,6 +140,9 @@ def kernel_means(points: Points, queries: Queries) -> Tensor:
     r"""The mean of the points under a kernel at each query, shape (B, N), in the dtype of x.
 
     .. math:: \sum_j w_j y_j, \qquad w_j \propto p_j \, g(|x - \alpha y_j|^2 / \sigma^2).
+
+    Where a kernel with an edge is 0 at every point, its continuation weighs them
+    (`Spherical.log_weight`).
     """
     return _sums(points, queries, queries.x.shape[1])[1]
 
@@ -158,7 +161,7 @@ def _sums(points: Points, queries: Queries, width: int) -> tuple[Tensor, Tensor]
     dtype = torch.float64 if kind == torch.float64 else torch.float32
     with torch.autocast(queries.x.device.type, enabled=False):
         blocks = [
-            _softmax(_Logits(points, part), points, width, dtype)
+            _softmax(_Logits(points, part, means=width > 0), points, width, dtype)
             for part in queries.blocks(_QUERIES)
         ]
     logs, means = (torch.cat(v) for v in zip(*blocks, strict=True))
@@ -195,9 +198,10 @@ class _Logits:
               = |u|^2 / \sigma^2 + q.c + \alpha^2 |y - c|^2 / \sigma^2 - q.y.
     """
 
-    def __init__(self, points: Points, queries: Queries) -> None:
+    def __init__(self, points: Points, queries: Queries, means: bool) -> None:
         x, alpha, sigma, noise, self.labels, potential = queries
-        self.log_kernel = noise.log_potential if potential else noise.log_radial
+        density = noise.log_weight if means else noise.log_radial
+        self.log_kernel = noise.log_potential if potential else density
         u, rate = points.from_centre(x.double(), alpha), 1 / sigma.square()
         self.query = 2 * alpha * rate * u
         self.base = u.square().sum(1, keepdim=True) * rate

@@ -186,8 +186,8 @@ def check(method: Trace, field: Field | None = None) -> None:
         raise TypeError(
             f"{type(field).__name__} states no divergence of its samples' law: a piecewise-linear "
             "critic has a Laplacian of 0 almost everywhere (take silu, softplus or tanh), a "
-            "network given an observation may lack second derivatives, and a generator is one "
-            "step and no flow"
+            "network given an observation may lack second derivatives, noise with an edge (Ball) "
+            "makes a velocity jump, and a generator is one step and no flow"
         )
 
 

@@ -1,8 +1,8 @@
 r"""Spherical laws: the noise of a path and the prior of a flow.
 
-A spherical law on :math:`\mathbb{R}^N` has a density of the radius alone. Two are enough for
-every model here, and `Empirical` is exact for any other that is written like them: the normal
-(diffusion, EDM, rectified flow) and the multivariate Student-t with D degrees of freedom,
+A spherical law on :math:`\mathbb{R}^N` has a density of the radius alone. Two are written here,
+the normal (diffusion, EDM, rectified flow) and the multivariate Student-t with D degrees of
+freedom; any other is a `Radial`, of its own density.
 
 .. math:: x = \mu + \sigma \, n \sqrt{D / \chi^2_D}, \qquad n \sim N(0, I_N),
 
@@ -35,7 +35,12 @@ class Spherical:
     Arguments:
         scale: :math:`\sigma > 0`.
         loc: the centre :math:`\mu`, a number or a tensor of the event's shape.
+
+    Attributes:
+        smooth: whether its density has no edge, at which an exact field's velocity would jump.
     """
+
+    smooth: bool = True
 
     def __init__(self, *, scale: float = 1.0, loc: Tensor | float = 0.0) -> None:
         if not 0 < scale < math.inf:
@@ -51,6 +56,10 @@ class Spherical:
     def log_radial(self, r2: Tensor, dim: int) -> Tensor:
         """Log-density at squared radius ``r2`` for unit scale, up to its constant ``log_norm``."""
         raise unwritten(self, "log_radial")
+
+    def log_weight(self, r2: Tensor, dim: int) -> Tensor:
+        """What points of data are weighed by: ``log_radial``, or a continuation where it ends."""
+        return self.log_radial(r2, dim)
 
     def log_norm(self, dim: int) -> float:
         """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
@@ -155,7 +164,7 @@ class Normal(Spherical):
 
     def log_potential(self, r2: Tensor, dim: int) -> Tensor:
         """The density itself, whose slope is -r times it."""
-        return self.log_radial(r2, dim)
+        return self.log_radial(r2, dim) if is_normal(self) else super().log_potential(r2, dim)
 
     def mixing(self, n: int, rng: Rng, name: str) -> None:
         """A normal draw needs no factor."""
@@ -165,7 +174,7 @@ class Normal(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import gammaincinv
 
-        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, _probabilities(u))).sqrt()
+        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, probabilities(u))).sqrt()
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""
@@ -221,6 +230,8 @@ class StudentT(Spherical):
             ValueError: N + D of 2 or less, for which the integral is infinite.
         """
         rest = self.dof + dim - 2
+        if not is_student(self):
+            return super().log_potential(r2, dim)
         if rest <= 0:
             raise ValueError(
                 f"got {self} noise in {dim} coordinates; its potential is finite for N + D > 2"
@@ -235,7 +246,7 @@ class StudentT(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import betainccinv, betaincinv
 
-        p = _probabilities(u)
+        p = probabilities(u)
         beta = betaincinv(dim / 2, self.dof / 2, p)
         rest = betainccinv(self.dof / 2, dim / 2, p)  # 1 - beta, without the cancellation
         return self.scale * torch.from_numpy(self.dof * beta / rest).sqrt()
@@ -276,7 +287,7 @@ def _unchanged(law: Spherical, known: type[Spherical]) -> bool:
     return own.log_radial is known.log_radial and own.mixing is known.mixing
 
 
-def _probabilities(u: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def probabilities(u: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Probabilities as a numpy array."""
     p = u if isinstance(u, Tensor) and u.ndim == 0 else as_state(u, name="u", fewest=0)
     if bool(((p < 0) | (p > 1)).any()):

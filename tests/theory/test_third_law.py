@@ -22,7 +22,15 @@ from diffode.fields import (
 from diffode.fields.conditioning import conditioned
 from diffode.fields.operators import mask
 from diffode.fields.ratios import ExactRatio
-from diffode.priors import Normal, Spherical, StudentT, is_normal, is_student
+from diffode.priors import (
+    Ball,
+    GeneralisedNormal,
+    Normal,
+    Spherical,
+    StudentT,
+    is_normal,
+    is_student,
+)
 from diffode.sampling import twisted
 
 SHARES, SCALES = (0.8, 0.2), (1.0, 3.0)
@@ -47,6 +55,10 @@ class Contaminated(Spherical):
     def mixing(self, n, rng, name):
         wide = rng.uniform(f"{name}/wide", (n,)) < SHARES[1]
         return torch.where(wide, *reversed(SCALES)).double()
+
+
+def log_potential(field):
+    return field.log_potential(POINTS, 0.5)
 
 
 class Derived(Normal):
@@ -75,7 +87,9 @@ def test_points_under_contaminated_noise_are_those_of_its_two_normal_noises(law)
     assert sample(field, 4, nfe=9).x.isfinite().all()
 
 
-@pytest.mark.parametrize("law", [Contaminated(), Derived()])
+@pytest.mark.parametrize(
+    "law", [Contaminated(), Derived(), GeneralisedNormal(1.0), GeneralisedNormal(2.0), Ball()]
+)
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -83,6 +97,10 @@ def test_points_under_contaminated_noise_are_those_of_its_two_normal_noises(law)
         (lambda f: discriminator_guided(f, ExactRatio(Normal(), Normal(), (2,))), "guidance is"),
         (lambda f: f.score(POINTS, 0.5), "is not the score"),
         (lambda f: sample(f, 2, "ancestral"), "adds normal noise"),
+        (lambda f: sample(f, 2, "ddim", eta=0.5), "adds normal noise"),
+        (lambda f: sample(f, 2, "euler-maruyama"), "adds normal noise"),
+        (lambda f: sample(f, 2, temperature=0.9), "temperature"),
+        (log_potential, "is not known"),
         (lambda f: PoissonField(f), "needs StudentT noise"),
         (lambda f: Empirical(POINTS, VP(), f.noise, bandwidth=0.1), "a bandwidth needs Normal"),
         (lambda f: classifier_guided(f, BY_CLASS), "guidance by a classifier is known for"),
@@ -94,6 +112,10 @@ def test_points_under_contaminated_noise_are_those_of_its_two_normal_noises(law)
         "guided",
         "score",
         "ancestral",
+        "eta",
+        "sde",
+        "temperature",
+        "potential",
         "poisson",
         "bandwidth",
         "classifier",
