@@ -38,13 +38,16 @@ if TYPE_CHECKING:
     from diffode.fields.conditioning import Conditioned, conditioned
     from diffode.fields.corruption import Corrupting, Corruption
     from diffode.fields.critics import CriticBank
+    from diffode.fields.curves import BrownianBridge
     from diffode.fields.denoised import AffineCorruption, Denoised
     from diffode.fields.divergences import Divergence, get_divergence
     from diffode.fields.enumerated import Enumerated
     from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
+    from diffode.fields.interpolant import Interpolant, InterpolantField
     from diffode.fields.levels import Levels
     from diffode.fields.monoflow import Mobility, MonoFlow
+    from diffode.fields.pairs import EmpiricalInterpolant
     from diffode.fields.posteriors import exact_posterior, log_evidence
     from diffode.fields.ratios import (
         ExactClassifier,
@@ -65,6 +68,7 @@ _HOMES = {
     "Levels": "levels",
     "Replacing": "tokens",
     "TokenField": "tokens",
+    "BrownianBridge": "curves",
     "ClassifierFree": "guidance",
     "Conditioned": "conditioning",
     "CriticBank": "critics",
@@ -79,6 +83,9 @@ _HOMES = {
     "log_evidence": "posteriors",
     "DiscriminatorGuided": "guided",
     "discriminator_guided": "guided",
+    "EmpiricalInterpolant": "pairs",
+    "Interpolant": "interpolant",
+    "InterpolantField": "interpolant",
     "Mobility": "monoflow",
     "MonoFlow": "monoflow",
     "ExactClassifier": "ratios",
@@ -94,6 +101,7 @@ __all__ = [
     "Absorbing",
     "AffineCorruption",
     "AffineField",
+    "BrownianBridge",
     "ClassifierFree",
     "ClassifierGuided",
     "Conditioned",
@@ -107,12 +115,15 @@ __all__ = [
     "DiscriminatorGuided",
     "Divergence",
     "Empirical",
+    "EmpiricalInterpolant",
     "Enumerated",
     "ExactClassifier",
     "ExactRatio",
     "Field",
     "Frozen",
     "GaussianFlow",
+    "Interpolant",
+    "InterpolantField",
     "Karras",
     "KarrasPrediction",
     "Latent",

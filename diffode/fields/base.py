@@ -61,7 +61,8 @@ class Field(Tables, metaclass=SeenThrough):
     Cast to another type, its networks change and its own buffers do not (`Tables`).
 
     Attributes:
-        prior: the law of x at ``span[0]``.
+        prior: the law of x at ``span[0]``; None where it has no density that is known: that of a
+            bound Poisson field, and that of starting points drawn from a set.
         span: the times (t_prior, t_data); either may be the larger.
         event_shape: the shape of one sample.
         sampling_defaults: the solver and the times that it was made for, if it was.
@@ -142,6 +143,11 @@ class Field(Tables, metaclass=SeenThrough):
     def latent(self, x: Tensor) -> Latent:
         """The latent that starts at points x, with the values that this field is bound to."""
         return Latent(x)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it holds the values q of rows that it was bound for, as a Poisson field may."""
+        return self.latent(torch.empty(0)).q is not None
 
     def bind(self, q: Tensor) -> Field:
         """The field of rows with these q, shape (B,).

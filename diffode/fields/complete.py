@@ -24,6 +24,8 @@ def require_complete(field: Field) -> None:
         raise ValueError(f"{name} is not set up: call super().__init__() first in its __init__")
     for attribute, wanted in _WANTED.items():
         value = getattr(field, attribute, None)
+        if attribute == "prior" and value is None and _starts_by_itself(field):
+            continue
         if not _FITS[attribute](value):
             got = " ".join(repr(value).split())[:80]
             raise ValueError(f"{name}.{attribute} is {got}; wanted {wanted}")
@@ -39,6 +41,11 @@ def raised(error: Exception) -> str:
     return type(error).__name__ + (f": {words}" if words else "")
 
 
+def _starts_by_itself(field: Field) -> bool:
+    """Whether it draws starting points without a prior, as between two sets of points."""
+    return type(field).start is not Field.start and not field.is_bound
+
+
 def _is_span(value: Any) -> bool:  # noqa: ANN401
     numbers = isinstance(value, tuple) and all(isinstance(v, int | float) for v in value)
     return numbers and len(set(value)) == len(value) == 2 and all(map(math.isfinite, value))
@@ -50,7 +57,7 @@ def _is_shape(value: Any) -> bool:  # noqa: ANN401
 
 
 _WANTED = {
-    "prior": "a law to start from, such as Normal()",
+    "prior": "a law to start from, such as Normal(), or a start() of its own",
     "span": "two different numbers (t_prior, t_data)",
     "event_shape": "the shape of one sample, such as (2,)",
     "sampling_defaults": "None, or SamplingDefaults(solver, times)",

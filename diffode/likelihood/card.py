@@ -207,8 +207,7 @@ def likelihood_card(
     rough = log_prob(field, x, trace, None, other, fewer, progress=second, **shared)
     known = terminal or _law(field, y)
     mismatch = None
-    if known is not None:
-        assert field.prior is not None
+    if known is not None and field.prior is not None:
         latent = result.latent.double()
         with torch.no_grad():
             mismatch = known(latent) - field.prior.log_prob(latent)

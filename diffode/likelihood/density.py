@@ -150,8 +150,8 @@ def log_prob(
         options: of the named solver, such as ``rtol``.
 
     Raises:
-        ValueError: a field without a prior (a bound Poisson field), a count, shape or option that
-            does not fit, or a solve that fails.
+        ValueError: a bound Poisson field, a field without a prior and no ``terminal``, a count,
+            shape or option that does not fit, or a solve that fails.
         TypeError: a solver that adds noise or cannot move a plain `Field`, or a field whose
             derivatives do not tell its divergence (``Field.smooth``).
     """
@@ -160,10 +160,16 @@ def log_prob(
             f"log_prob needs a velocity, and {type(field).__name__} has none: it is a corruption; "
             "diffode.likelihood.elbo bounds the log-probability of tokens from below"
         )
-    if field.prior is None:
+    if field.is_bound:
         raise ValueError(
             f"this {type(field).__name__} has no prior (a Poisson field bound to q gives x alone "
             "no density); use the plane form, q=None"
+        )
+    known_end = terminal or (None if field.prior is None else field.prior.log_prob)
+    if known_end is None:
+        raise ValueError(
+            f"this {type(field).__name__} starts from points whose density is not known, so that "
+            "it gives none; pass terminal=, a log-density at t_prior"
         )
     check(trace, field)
     x = field.as_state(x)
@@ -187,7 +193,7 @@ def log_prob(
             times = transport.times(1 if solver.adaptive else steps or STEPS)
             end = integrate(solver, transport, transport.to_state(points), times, labels, gradient)
             latent, change = transport.from_state(end.x)
-            prior, mean = (terminal or field.prior.log_prob)(latent), change.mean(1)
+            prior, mean = known_end(latent), change.mean(1)
             exact = transport.probes is None
             error = torch.zeros_like(mean) if exact else stated_error(change.detach())
             done = end.status == DONE

@@ -160,9 +160,10 @@ def as_temperature(temperature: float, field: Field) -> float:
     value = as_positive(temperature, "temperature", "1 for the prior as it is")
     if value != 1 and isinstance(field, Corrupting):
         raise TypeError(f"got temperature {value:g} for a corruption, which has no normal prior")
-    if value != 1 and field.prior is not None and not is_normal(field.prior):
+    if value != 1 and not (field.prior is not None and is_normal(field.prior)):
+        start = "points without a known law" if field.prior is None else str(field.prior)
         raise TypeError(
-            f"got temperature {value:g} for a flow that starts from {field.prior}; it scales a "
+            f"got temperature {value:g} for a flow that starts from {start}; it scales a "
             "normal prior alone: a start under heavy-tailed noise says by its length how noisy "
             "it is, not how far it is from the mean"
         )

@@ -148,7 +148,7 @@ def require_flow(field: Field) -> None:
     """
     if isinstance(field, Generated):
         raise TypeError("a generator makes samples in one step; there is no way back from data")
-    if field.prior is None:
+    if field.is_bound:
         raise ValueError(
             "a bound field's values belong to the rows that it was bound for; use its plane form"
         )

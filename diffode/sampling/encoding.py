@@ -37,6 +37,8 @@ def encode(
 ) -> Solution:
     """Carry data to the prior: the same flow against its direction, from t_data to t_prior.
 
+    Where the flow starts from data of another kind, it carries the one kind to the other.
+
     Arguments:
         field: the field; a bound Poisson field is refused, its plane form is not.
         x: data in their own units (``Field.scaling``), shape (B, *event). The latents that come
@@ -51,11 +53,11 @@ def encode(
         at: the time to stop at, in the place of t_prior.
 
     Raises:
-        ValueError: a field without a prior, a solver that adds noise, points that are not finite,
+        ValueError: a bound Poisson field, a solver that adds noise, points that are not finite,
             or a shape, count or time that does not fit.
     """
     require_velocity(field, "to encode a point")
-    if field.prior is None:
+    if field.is_bound:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
     x = field.from_data(as_points(x, field.event_shape))
     field.require_rows(len(x))

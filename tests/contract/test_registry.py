@@ -11,8 +11,10 @@ from diffode.fields import (
     AffineField,
     CriticBank,
     Empirical,
+    EmpiricalInterpolant,
     Field,
     GaussianFlow,
+    Interpolant,
     Karras,
     Mixture,
     Mobility,
@@ -105,6 +107,7 @@ EXACT = {
     "mixture pfgm++": Mixture(
         torch.ones(4), POINTS, torch.full((4,), 0.5), Karras(), StudentT(8.0)
     ),
+    "interpolant": EmpiricalInterpolant(POINTS, POINTS + 1, Interpolant("bridge", 0.5), 0.5),
     "hemisphere": PoissonField(Empirical(POINTS, Karras(), StudentT(1.0))),
     "monoflow": MonoFlow(GaussianFlow(torch.ones(2), torch.tensor([0.5, 2.0])).ratio()),
 }
