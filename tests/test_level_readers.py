@@ -14,6 +14,7 @@ SCALAR = "the scalar schedule is meant: where a time is, not what the path holds
 REFUSES = "refuses a field whose schedule does not say all"
 ALLOWED = {
     "fields/affine.py": "level and rates themselves, and the ends",
+    "fields/decay.py": "the scalar factor of alpha d",
     "fields/guidance.py": SCALAR,
     "fields/classified.py": SCALAR,
     "fields/guided.py": SCALAR,
@@ -23,6 +24,8 @@ ALLOWED = {
     "solvers/fitting.py": SCALAR,
     "solvers/trig.py": SCALAR,
     "solvers/forms.py": "nodes of the scalar schedule",
+    "solvers/multistep.py": "nodes of the scalar schedule",
+    "solvers/by_coordinate.py": "the variable that all coordinates share",
     "solvers/churn.py": REFUSES,
     "sampling/editing.py": SCALAR,
     "sampling/smc.py": REFUSES,
@@ -40,7 +43,7 @@ ALLOWED = {
     "interop/adapters.py": REFUSES,
     "interop/layout.py": "of other libraries' paths",
     "interop/paths.py": "of other libraries' paths",
-    "interop/stepping.py": REFUSES,
+    "interop/stepping.py": "of a scalar path of its own",
 }
 
 

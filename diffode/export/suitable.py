@@ -32,6 +32,10 @@ def exportable(target: Target) -> AffineField:
             f"the noise is {field.noise}; schedulers of diffusers start from normal noise and "
             "know no other law"
         )
+    if field.decay is not None:
+        raise ValueError(
+            "the field has a noise level for each frequency; schedulers of diffusers have one"
+        )
     if not is_image(field.event_shape):
         raise ValueError(
             f"got events of shape {field.event_shape}; pipelines of diffusers draw images "

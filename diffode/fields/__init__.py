@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent, SamplingDefaults, Start
+from diffode.fields.decay import Decay, Heat
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.exact import Empirical
 from diffode.fields.learned import Learned
@@ -31,6 +32,7 @@ from diffode.fields.schedules import (
     Schedule,
     SubVP,
 )
+from diffode.fields.turned import Turned, blurred
 from diffode.fields.wrapped import Wrapped
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ __all__ = [
     "Cosine",
     "CriticBank",
     "DataPrediction",
+    "Decay",
     "Denoised",
     "DiscreteBetas",
     "DiscriminatorGuided",
@@ -122,6 +125,7 @@ __all__ = [
     "Field",
     "Frozen",
     "GaussianFlow",
+    "Heat",
     "Interpolant",
     "InterpolantField",
     "Karras",
@@ -145,9 +149,11 @@ __all__ = [
     "Start",
     "SubVP",
     "TokenField",
+    "Turned",
     "VPrediction",
     "VelocityPrediction",
     "Wrapped",
+    "blurred",
     "classifier_free",
     "classifier_guided",
     "classifier_of",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffode.doors import as_state, as_time, unwritten
 from diffode.fields.base import Field, expand_like
+from diffode.fields.decay import Decay
 from diffode.fields.noise import require_score, require_unit
 from diffode.fields.schedules import Rates, Schedule
 from diffode.priors import Spherical
@@ -35,6 +36,8 @@ class AffineField(Field):
         noise: the law of n at unit scale.
         mean: the data's mean m, shape (\*event); the prior is centred at alpha m.
         std: the data's rms standard deviation s about m.
+        decay: a factor of each coordinate beside alpha; the points x are then coordinates in its
+            basis, until the field is turned (`diffode.fields.Turned`).
 
     Attributes:
         guidance: how far its answers reach, 1 for a conditional mean; else a guidance weight.
@@ -47,10 +50,20 @@ class AffineField(Field):
     jumps: tuple[float, ...] | None = ()
     principal_std: float | None = None
 
-    def __init__(self, schedule: Schedule, noise: Spherical, mean: Tensor, std: float) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        noise: Spherical,
+        mean: Tensor,
+        std: float,
+        decay: Decay | None = None,
+    ) -> None:
         super().__init__()
         self.schedule, self.noise = schedule, require_unit(noise)
         self.smooth = self.smooth and noise.smooth
+        if decay is not None:
+            decay.require(schedule)
+        self._decay = decay
         self.event_shape = tuple(mean.shape)
         self.register_buffer("mean", mean)
         self._std = float(std)
@@ -66,7 +79,21 @@ class AffineField(Field):
     def prior(self) -> Spherical | None:  # type: ignore[override]
         """The law of x at t_prior: the noise, scaled by sigma about alpha m."""
         alpha, sigma = self.schedule.ends()[0]
-        return self.noise.at(sigma, self.mean * alpha)
+        if self.decay is None:
+            return self.noise.at(sigma, self.mean * alpha)
+        t = torch.tensor(self.span[0], dtype=torch.float64, device=self.mean.device)
+        signal = self._multiplied(self._level(t)[0], self.mean[None])
+        return self.noise.at(sigma, signal[0])
+
+    @property
+    def decay(self) -> Decay | None:
+        """The factors of each coordinate beside alpha; None where alpha is one number."""
+        return self._decay
+
+    @property
+    def in_basis(self) -> bool:
+        """Whether its points are coordinates in the basis of its ``decay``."""
+        return self.decay is not None
 
     @property
     def moments(self) -> tuple[Tensor, float]:
@@ -87,13 +114,25 @@ class AffineField(Field):
         return least, most
 
     def level(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The noise level: alpha and sigma at time t in float64, each of shape () or (B,)."""
-        t = as_time(t, like)
-        return self.schedule.alpha(t), self.schedule.sigma(t)
+        r"""The noise level: alpha and sigma at time t in float64, each of shape () or (B,).
+
+        With a ``decay`` alpha is a factor of each coordinate, of a shape that broadcasts with
+        (1, \*event) or (B, \*event).
+
+        Raises:
+            TypeError: alpha is a factor of coordinates that the points are not in.
+        """
+        self._require_coordinates()
+        return self._level(as_time(t, like))
 
     def rates(self, t: Tensor | float, like: Tensor) -> Rates:
-        """Alpha and sigma at time t and their derivatives, float64, each of shape () or (B,)."""
-        return self.schedule.rates(as_time(t, like))
+        """Alpha and sigma at time t and their derivatives, float64, shaped as by `level`.
+
+        Raises:
+            TypeError: as by `level`.
+        """
+        self._require_coordinates()
+        return self._rates(as_time(t, like))
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
@@ -116,9 +155,9 @@ class AffineField(Field):
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The rate of change d_alpha E[x_0 | x] + d_sigma E[n | x]."""
         x = self.as_state(x)
-        _, _, d_alpha, d_sigma = self.rates(t, x)
+        _, _, d_alpha, d_sigma = self._rates(as_time(t, x))
         x0, n = self.posterior(x, t, y)
-        return expand_like(d_alpha, x) * x0 + expand_like(d_sigma, x) * n
+        return self._multiplied(d_alpha, x0) + expand_like(d_sigma, x) * n
 
     def score(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         r"""The gradient of the log-density of x_t, :math:`-E[n | x] / \sigma`, for normal noise.
@@ -128,14 +167,36 @@ class AffineField(Field):
         """
         require_score(self.noise)
         x = self.as_state(x)
-        return -self.noise_part(x, t, y) / expand_like(self.level(t, x)[1], x)
+        return -self.noise_part(x, t, y) / expand_like(self._level(as_time(t, x))[1], x)
 
     def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
         """Draw x_t given x_0, and the noise n that it was made with."""
         x0 = as_state(x0, self.event_shape, "x0")
-        alpha, sigma = self.level(t, x0)
+        alpha, sigma = self._level(as_time(t, x0))
         n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
-        return expand_like(alpha, x0) * x0 + expand_like(sigma, x0) * n, n
+        return self._multiplied(alpha, x0) + expand_like(sigma, x0) * n, n
+
+    def _level(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        if self.decay is None:
+            return self.schedule.alpha(t), self.schedule.sigma(t)
+        return self.decay.level(self.schedule, t)
+
+    def _rates(self, t: Tensor) -> Rates:
+        return self.schedule.rates(t) if self.decay is None else self.decay.rates(self.schedule, t)
+
+    def _multiplied(self, alpha: Tensor, x: Tensor) -> Tensor:
+        """Alpha, or its rate, times points x."""
+        if self.decay is None or self.in_basis:
+            return expand_like(alpha, x) * x
+        return self.decay.from_basis(expand_like(alpha, x) * self.decay.to_basis(x))
+
+    def _require_coordinates(self) -> None:
+        if self.decay is not None and not self.in_basis:
+            raise TypeError(
+                f"{type(self).__name__} has a factor for each frequency ({self.decay}), so that "
+                "no number alpha multiplies its points, and what was asked for needs one; use a "
+                "field without blur, or diffode.fields.Turned(field), whose points are frequencies"
+            )
 
     def _describe(self) -> list[str]:
         return _described(self)
@@ -150,4 +211,5 @@ def _described(field: AffineField) -> list[str]:
         f"rho {rho} -> {sigma1 / alpha1:.4g}",
         f"signal {field.signal:.2g} at t_prior",
         f"noise {field.noise}",
+        *([] if field.decay is None else [f"decay {field.decay}"]),
     ]

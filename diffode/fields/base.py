@@ -24,9 +24,12 @@ from diffode.rng import Rng
 
 
 def expand_like(t: Tensor, like: Tensor) -> Tensor:
-    """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``."""
+    """A scalar of each row, shape () or (B,), typed and shaped to broadcast with ``like``.
+
+    A factor of each coordinate, with as many axes as ``like``, does so already.
+    """
     t = t.to(like)
-    return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
+    return t if t.ndim in (0, like.ndim) else t.reshape(-1, *[1] * (like.ndim - 1))
 
 
 class SamplingDefaults(NamedTuple):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffode.doors import Numbers, as_count, as_state
 from diffode.fields.base import expand_like
+from diffode.fields.decay import Decay
 from diffode.fields.kernels import (
     Points,
     Queries,
@@ -51,6 +52,8 @@ class Empirical(Labelled):
             then no part of the field's state.
         keep_float64: keep a float64 copy besides (8 bytes a number): calls on float32 queries
             take less time where most points carry weight.
+        decay: a factor of each coordinate beside alpha; the data are then coordinates in its
+            basis (`diffode.fields.blurred` takes them as they are).
 
     Raises:
         TypeError: data that is not floating-point.
@@ -68,6 +71,7 @@ class Empirical(Labelled):
         *,
         resident: bool = True,
         keep_float64: bool = False,
+        decay: Decay | None = None,
     ) -> None:
         if isinstance(data, Tensor) and not data.is_floating_point():
             raise TypeError(f"got data of type {data.dtype}; scale it to floating-point numbers")
@@ -77,6 +81,8 @@ class Empirical(Labelled):
         noise = noise or Normal()
         if bandwidth and not is_normal(noise):
             raise ValueError("a bandwidth needs Normal() noise; use Mixture for StudentT noise")
+        if bandwidth and decay is not None:
+            raise ValueError("got a bandwidth and a decay, under which no kernel stays round")
         points, log_w = data.detach().flatten(1), normalised_log(weights, len(data))
         log_w = log_w.to(data.device)
         mean, centre, squares = centred_squares(points, log_w.exp())
@@ -86,7 +92,7 @@ class Empirical(Labelled):
         total = log_w.exp() @ squares - off.square().sum()
         std = math.sqrt(max(float(total), 0.0) / points.shape[1] + bandwidth**2)
         super().__init__(
-            schedule, noise, mean.to(data.dtype).view(data.shape[1:]), std, log_w, labels
+            schedule, noise, mean.to(data.dtype).view(data.shape[1:]), std, log_w, labels, decay
         )
         self.bandwidth = bandwidth
         if resident:
@@ -110,10 +116,13 @@ class Empirical(Labelled):
         alpha, sigma = self.level(t, x)
         spread = self._spread(alpha, sigma)
         labels = self.as_labels(y, len(x))
-        queries = Queries(x.flatten(1), alpha, spread, self.noise, labels)
+        queries = Queries(x.flatten(1), self._flat(alpha), spread, self.noise, labels)
         near = kernel_means(self._points(), queries).view_as(x)
         rest = x - expand_like(alpha, x) * near  # of the noise, and of the bandwidth's jitter
-        jitter, noise = alpha * self.bandwidth**2 / spread.square(), sigma / spread.square()
+        noise = sigma / spread.square()
+        if self.decay is not None:
+            return near, expand_like(noise, x) * rest
+        jitter = alpha * self.bandwidth**2 / spread.square()
         return near + expand_like(jitter, x) * rest, expand_like(noise, x) * rest
 
     def sample(self, n: int, rng: Rng, y: Numbers | int | None = None) -> Tensor:
@@ -140,7 +149,7 @@ class Empirical(Labelled):
         alpha, sigma = self.level(t, x)
         spread, dim = self._spread(alpha, sigma), self.points.shape[1]
         y = self.as_labels(y, len(x))
-        queries = Queries(x.flatten(1), alpha, spread, self.noise, y, potential)
+        queries = Queries(x.flatten(1), self._flat(alpha), spread, self.noise, y, potential)
         log = log_kernel_sums(self._points(), queries)
         log = log - self._log_share(y)
         return (log + self.noise.log_norm(dim) - dim * spread.log()).to(x)
@@ -150,5 +159,13 @@ class Empirical(Labelled):
             self.points, self.squares, self.log_weights, self.centre, self.labels, self.wide
         )
 
+    def _flat(self, alpha: Tensor) -> Tensor:
+        """Alpha as a kernel sum takes it: for each coordinate of a row where it differs."""
+        if self.decay is None:
+            return alpha
+        return alpha.expand(len(alpha), *self.event_shape).flatten(1)
+
     def _spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        if self.decay is not None:
+            return sigma
         return (sigma.square() + (alpha * self.bandwidth).square()).sqrt()

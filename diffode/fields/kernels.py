@@ -114,7 +114,8 @@ class Queries(NamedTuple):
 
     Attributes:
         x: the queries, shape (B, N).
-        alpha, sigma: the noise level, each of shape () or (B,), float64.
+        alpha, sigma: the noise level, each of shape () or (B,), float64; an alpha of each
+            coordinate is of shape (1, N) or (B, N).
         noise: the law whose radial density g is the kernel, taken without its ``log_norm``.
         labels: a class for each query, shape (B,): points of other classes have no weight.
         potential: take the potential of the law's density for a kernel, not the density.
@@ -128,8 +129,10 @@ class Queries(NamedTuple):
     potential: bool = False
 
     def blocks(self, size: int) -> Iterator[Queries]:
-        """The same in parts of this many queries, alpha and sigma of shape (b, 1)."""
-        alpha, sigma = (v.reshape(-1, 1).expand(len(self.x), 1) for v in (self.alpha, self.sigma))
+        """The same in parts of this many queries, alpha and sigma of shape (b, 1) or (b, N)."""
+        sigma = self.sigma.reshape(-1, 1).expand(len(self.x), 1)
+        alpha = self.alpha if self.alpha.ndim == 2 else self.alpha.reshape(-1, 1)
+        alpha = alpha.expand(len(self.x), alpha.shape[1])
         for i in range(0, len(self.x), size):
             k = slice(i, i + size)
             labels = None if self.labels is None else self.labels[k]
@@ -208,10 +211,15 @@ class _Logits:
         if points.centre is not None:
             self.base = self.base + (self.query @ points.centre)[:, None]
         self.factor, self.dim = alpha.square() * rate, x.shape[1]
+        self.by_coordinate = self.factor.shape[1] > 1
 
     def __call__(self, product: Tensor, points: Points, margin: Tensor | float = 0.0) -> Tensor:
         """The logits (B, c), of squared distances over sigma^2 that are smaller by a margin."""
-        r2 = torch.addcmul(self.base - margin, self.factor, points.squares).sub_(product)
+        if self.by_coordinate:
+            squares = points.from_centre(points.y.double()).square()
+            r2 = (self.base - margin + self.factor @ squares.T).sub_(product)
+        else:
+            r2 = torch.addcmul(self.base - margin, self.factor, points.squares).sub_(product)
         logits = self.log_kernel(r2.clamp_min_(0), self.dim).add_(points.log_prior)
         if self.labels is None or points.labels is None:
             return logits

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffode.data.principal import principal_std, rows_for
 from diffode.doors import Numbers, as_labels, as_state, transformed, unwritten
 from diffode.fields.affine import AffineField
+from diffode.fields.decay import Decay
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
 from diffode.rng import Rng
@@ -25,6 +26,7 @@ class Labelled(AffineField):
         std: the data's rms standard deviation about m.
         log_weights: the logarithm of each part's probability, shape (M,).
         labels: the class of each part, shape (M,); None where there are no classes.
+        decay: as for `AffineField`.
 
     Raises:
         TypeError: labels that are no numbers.
@@ -41,8 +43,9 @@ class Labelled(AffineField):
         std: float,
         log_weights: Tensor,
         labels: Numbers | None,
+        decay: Decay | None = None,
     ) -> None:
-        super().__init__(schedule, noise, mean, std)
+        super().__init__(schedule, noise, mean, std, decay)
         labels = as_labels(labels, len(log_weights), name=self._parts)
         self.unconditional = labels is None
         self.register_buffer("log_weights", log_weights)

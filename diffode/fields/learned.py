@@ -11,6 +11,7 @@ from diffode.doors import as_labels, as_state, as_time
 from diffode.fields.affine import AffineField, PosteriorAt
 from diffode.fields.along import states_with
 from diffode.fields.base import expand_like
+from diffode.fields.decay import Decay
 from diffode.fields.precond import Coefficients, Prediction
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
@@ -44,6 +45,8 @@ class Learned(AffineField):
         flip_label: whether the network has one more conditioning number, which says that x is
             mirrored: 1 where training has mirrored a sample, else 0, so that what is drawn is not
             mirrored (Karras et al., 2022, https://arxiv.org/abs/2206.00364, appendix F.2).
+        decay: a factor of each coordinate beside alpha; the network is given pixels and answers
+            in pixels, all else is in the decay's basis.
     """
 
     def __init__(
@@ -55,8 +58,9 @@ class Learned(AffineField):
         mean: Tensor,
         std: float,
         flip_label: bool = False,
+        decay: Decay | None = None,
     ) -> None:
-        super().__init__(schedule, noise, mean, std)
+        super().__init__(schedule, noise, mean, std, decay)
         self.flip_label = flip_label
         self.network, self.prediction = network, prediction
         self.classes = getattr(network, "classes", None)
@@ -100,7 +104,11 @@ class Learned(AffineField):
         self, scaled: Tensor, told: Tensor, y: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """The network's output and scalars."""
-        return _checked(self.network(scaled, told, y), scaled, self.prediction.extra)
+        if self.decay is None:
+            return _checked(self.network(scaled, told, y), scaled, self.prediction.extra)
+        pixels = self.decay.from_basis(scaled)
+        out, extra = _checked(self.network(pixels, told, y), scaled, self.prediction.extra)
+        return self.decay.to_basis(out), extra
 
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None

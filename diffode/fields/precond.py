@@ -25,7 +25,10 @@ from diffode.fields.tables import Tables
 
 
 class Coefficients(NamedTuple):
-    """The scalars of each row, shape () or (B,) in float64; ``cond`` has shape (B, k)."""
+    """The scalars of each row, shape () or (B,) in float64; ``cond`` has shape (B, k).
+
+    Under a decay they are factors of each coordinate, shaped to multiply points.
+    """
 
     skip: Tensor
     out: Tensor
@@ -218,6 +221,10 @@ class KarrasPrediction(Prediction):
         super().__init__()
         self.std = std
 
+    def condition(self, u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What the network is told of the noise level, shape (B, 1)."""
+        return log_snr_condition(u, alpha, sigma)
+
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
         s, scale2 = self.std, (alpha * self.std) ** 2 + sigma**2
@@ -226,7 +233,7 @@ class KarrasPrediction(Prediction):
             skip=alpha * s**2 / scale2,
             out=sigma * s / root,
             in_=1 / root,
-            cond=log_snr_condition(u, alpha, sigma),
+            cond=self.condition(u, alpha, sigma),
             noise_skip=sigma / scale2,
             noise_out=-alpha * s / root,
         )
@@ -252,3 +259,36 @@ class ScorePrediction(KarrasPrediction):
     def loss_scale(self, c: Coefficients) -> Tensor:
         """The error of sigma times the score, for a unit error of the network."""
         return c.noise_out.abs()
+
+
+class CoordinatePrediction(KarrasPrediction):
+    r"""EDM's preconditioning of each coordinate, where alpha is a factor of each.
+
+    Where :math:`\alpha_k` vanishes the data estimate is :math:`m + s F` and that of the noise
+    :math:`u / \sigma`, so that nothing is divided by it. The network is told the scalar level,
+    that of the coordinate 0, which no decay touches.
+
+    Arguments:
+        std: the data's rms standard deviation s.
+    """
+
+    by_level = False
+
+    def condition(self, u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What the network is told of the noise level, shape (B, 1)."""
+        first, sigma = (v.expand(len(u), *v.shape[1:]).flatten(1)[:, 0] for v in (alpha, sigma))
+        return log_snr_condition(u, first, sigma)
+
+    def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
+        """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
+        return super().coefficients(u, alpha, _aligned(sigma, alpha), t)
+
+    def target(
+        self, x0: Tensor, n: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
+    ) -> Tensor:
+        """What the output should be for centred data x0 and noise n."""
+        return super().target(x0, n, alpha, _aligned(sigma, alpha), c)
+
+
+def _aligned(sigma: Tensor, alpha: Tensor) -> Tensor:
+    return sigma.reshape(-1, *[1] * (alpha.ndim - 1))

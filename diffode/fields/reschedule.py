@@ -131,9 +131,17 @@ class Rescheduled(Wrapped):
         field: the field.
         schedule: the other schedule, its span as `spanning` gives it.
         centred: leave the data's mean out of the state.
+
+    Raises:
+        TypeError: a field with a factor for each frequency, whose size is no one number.
     """
 
     def __init__(self, field: AffineField, schedule: Schedule, centred: bool = False) -> None:
+        if field.decay is not None:
+            raise TypeError(
+                f"{type(field).__name__} has a factor for each frequency, so that its points have "
+                "no one size to exchange the schedule by; use clock='native'"
+            )
         mean = field.moments[0]
         super().__init__(field, schedule, torch.zeros_like(mean) if centred else mean)
         self.shift = mean if centred else None
@@ -199,6 +207,10 @@ class Rescheduled(Wrapped):
         t_data = torch.tensor(self.inner.span[1], dtype=torch.float64)
         return self.inner.log_volume + self.mean.numel() * float(self.factor(t_data).log())
 
+    def shown(self, x0: Tensor) -> Tensor:
+        """An estimate of the data by this field as the field itself has it."""
+        return x0 if self.shift is None else x0 + self.shift.to(x0)
+
     def times(self, t: Tensor) -> Tensor:
         """This field's times for times of the field itself; the ends are exact."""
         return _transported(t, self.inner.schedule, self.schedule)
@@ -230,6 +242,11 @@ class Rescheduled(Wrapped):
 
     def _size(self, schedule: Schedule, t: Tensor) -> Tensor:
         return ((schedule.alpha(t) * self.moments[1]).square() + schedule.sigma(t).square()).sqrt()
+
+
+def usual_clock(field: Field) -> str:
+    """The clock of adaptive methods that says auto: the angle where there is one."""
+    return "theta" if isinstance(field, AffineField) and field.decay is None else "native"
 
 
 def _transported(t: Tensor, source: Schedule, target: Schedule) -> Tensor:

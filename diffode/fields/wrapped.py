@@ -11,6 +11,7 @@ from diffode.data.scaling import Scaling
 from diffode.doors import Numbers
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Latent, Start
+from diffode.fields.decay import Decay
 from diffode.fields.schedules import Schedule
 from diffode.priors import Spherical
 from diffode.rng import Rng
@@ -47,6 +48,16 @@ class Wrapped(AffineField):
         """The inner field's prior, or that of the same noise on another schedule."""
         same = self.schedule is self.inner.schedule or self.inner.prior is None
         return self.inner.prior if same else super().prior
+
+    @property
+    def decay(self) -> Decay | None:
+        """The inner field's factors of each coordinate."""
+        return self.inner.decay
+
+    @property
+    def in_basis(self) -> bool:
+        """Whether the inner field's points are coordinates in the basis of its ``decay``."""
+        return self.inner.in_basis
 
     @property
     def scaling(self) -> Scaling | None:

@@ -36,6 +36,11 @@ def _require_denoiser(field: object, library: str) -> AffineField:
     if not isinstance(field, AffineField):
         kind = type(field).__name__
         raise TypeError(f"got a {kind}; wanted an AffineField, which has a denoiser")
+    if field.decay is not None:
+        raise TypeError(
+            f"the field has a noise level for each frequency, and samplers of {library} one for "
+            "all; sample it here"
+        )
     if not is_normal(field.noise):
         raise TypeError(
             f"the field has {field.noise} noise, and samplers of {library} start from and add "

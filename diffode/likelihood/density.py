@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from diffode.doors import Numbers, as_count
-from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.corruption import Corrupting
+from diffode.fields.reschedule import usual_clock
 from diffode.likelihood.adjoint import Gradient, integrate
 from diffode.likelihood.divergence import (
     PROBES,
@@ -250,7 +250,7 @@ def _chosen(
         raise TypeError(f"{chosen.name} adds noise; a density is carried by a flow: use dopri5")
     if clock is None:
         own = chosen.clock not in ("native", "auto")
-        clock = chosen.clock if own else "theta" if isinstance(field, AffineField) else "native"
+        clock = chosen.clock if own else usual_clock(field)
     chosen = copy(chosen)
     chosen.clock = "native"
     return chosen, clock

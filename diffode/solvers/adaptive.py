@@ -98,7 +98,7 @@ class Adaptive(Solver):
         ValueError: an unknown method, or an option out of range.
     """
 
-    adaptive = True
+    adaptive = per_coordinate = True
 
     def __init__(
         self,

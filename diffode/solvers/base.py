@@ -12,11 +12,11 @@ from torch import Tensor
 from diffode.doors import as_times, single, unwritten
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent
-from diffode.fields.reschedule import Rescheduled, rescheduled
 from diffode.priors import is_normal
 from diffode.rng import Rng
 from diffode.solvers.counted import CountedField
 from diffode.solvers.needs import require_fit
+from diffode.solvers.solved import Other, as_solved, require_coordinates
 from diffode.solvers.status import shortfall, with_lost
 from diffode.solvers.steps import Step, changed, mark
 
@@ -80,6 +80,8 @@ class Solver:
         needs: the kind of field it can use, `Field` or `AffineField`.
         normal_only: whether it adds noise that must be normal.
         normal_advice: what to do for other noise instead.
+        per_coordinate: whether it can use a field with an alpha for each coordinate of its points
+            (`diffode.fields.Decay`); others are refused such a field.
         batch_coupled: whether the result of a row depends on the others.
         adaptive: whether it chooses its own steps between the times.
         clock: the clock that it integrates in, see `diffode.fields.rescheduled`; "auto" is the
@@ -97,6 +99,7 @@ class Solver:
     needs: type[Field] = Field
     normal_only = False
     normal_advice = "use eta=0, or a field with Normal() noise"
+    per_coordinate = False
     batch_coupled = False
     adaptive = False
     clock: str = "native"
@@ -120,6 +123,8 @@ class Solver:
             TypeError: naming what was needed, what was got and what to do.
         """
         require_fit(self.name, self.needs, field)
+        if isinstance(field, AffineField) and field.decay is not None:
+            require_coordinates(self.name, self.per_coordinate, self.clock, field)
         noise = field.noise if isinstance(field, AffineField) else None
         if self.normal_only and noise is not None and not is_normal(noise):
             raise TypeError(
@@ -211,7 +216,7 @@ class Solver:
             raise TypeError(f"{self.name} cannot end where sigma is 0; denoise its end point")
         x = single(field.as_state(x))
         y, times = field.as_labels(y, len(x)), as_times(times, x)
-        other = _on_clock(field, self.clock)
+        other = as_solved(field, self.clock)
         clock = times if other is None else other.times(times)
         state = x if other is None else other.to_state(x, times[0])
         f = CountedField(field if other is None else other, y, to_zero_noise, clock)
@@ -229,21 +234,21 @@ class _Begun(NamedTuple):
 
     Attributes:
         f: what is evaluated.
-        other: the same where it is the field on another clock, else None.
+        other: the same where it is the field on another clock or in a basis, else None.
         state, clock: the points and the times, on the clock integrated in.
         times: the field's own.
     """
 
     f: CountedField
-    other: Rescheduled | None
+    other: Other | None
     state: Tensor
     clock: Tensor
     times: Tensor
 
     def denoised(self) -> Tensor | None:
         """The latest E[x_0 | x], in the field's own state."""
-        x0, shift = self.f.denoised(), None if self.other is None else self.other.shift
-        return x0 if x0 is None or shift is None else x0 + shift.to(x0)
+        x0 = self.f.denoised()
+        return x0 if x0 is None or self.other is None else self.other.shown(x0)
 
 
 def _states(solver: Solver, begun: _Begun, rng: Rng) -> Iterator[tuple[Tensor, Tensor]]:
@@ -254,18 +259,9 @@ def _states(solver: Solver, begun: _Begun, rng: Rng) -> Iterator[tuple[Tensor, T
         yield last, t if f.at is None else f.at
 
 
-def _on_clock(field: Field, clock: str) -> Rescheduled | None:
-    """The field on a solver's clock; None where that is its own."""
-    if clock == "native" or (clock == "auto" and not isinstance(field, AffineField)):
-        return None
-    other = rescheduled(field, "theta" if clock == "auto" else clock)
-    assert isinstance(other, Rescheduled)
-    return other
-
-
 def _solution(
     f: CountedField,
-    other: Rescheduled | None,
+    other: Other | None,
     kept: list[tuple[Tensor, Tensor]],
     times: Tensor,
     path: bool,
@@ -274,7 +270,7 @@ def _solution(
 
     Arguments:
         f: the field that was evaluated, with its counts.
-        other: the same where it is the field on another clock, else None.
+        other: as in `_Begun`.
         kept: the states, each with the time that it is at: on the path, or the last alone.
         times: the field's own times.
         path: whether the path was asked for.

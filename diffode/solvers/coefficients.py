@@ -116,15 +116,13 @@ class MultistepRule:
 
     def beyond(self, nodes: Nodes) -> Array:
         """Whether each time is the first one beyond a jump; times that all rows share."""
-        with np.errstate(divide="ignore"):
-            rho = nodes.sigma / nodes.alpha
-        above = rho[:, None] > np.array(self.jumps)
+        above = nodes.rho[:, None] > np.array(self.jumps)
         return np.append(False, (above[1:] != above[:-1]).any(1))
 
     def orders(self, nodes: Nodes) -> Array:
         """The order of each step: lower where fewer slopes are known, or near the end."""
         steps = len(nodes.time) - 1
-        finite = np.isfinite(nodes.u(nodes.clock)).reshape(steps + 1, -1).all(1)
+        finite = np.isfinite(nodes.known).reshape(steps + 1, -1).all(1)
         history, out, beyond = 0, [], self.beyond(nodes) if self.jumps else finite & False
         for k in range(steps):
             history = (0 if beyond[k] else history) + 1 if finite[k] else 0

@@ -122,6 +122,15 @@ class CountedField:
         alpha, sigma = (v.tolist() for v in self.field.level(self.times, self.times))
         return [Level(*pair) for pair in zip(alpha, sigma, strict=True)]
 
+    @property
+    def factors(self) -> list[tuple[float | Tensor, float]]:
+        """Alpha and sigma at each of the times; alpha (1, *event) where it is per coordinate."""
+        assert isinstance(self.field, AffineField) and self.times is not None
+        if self.field.decay is None:
+            return [(level.alpha, level.sigma) for level in self.levels]
+        alpha, sigma = self.field.level(self.times, self.times)
+        return [(a[None], s) for a, s in zip(alpha, sigma.tolist(), strict=True)]
+
     def _count(self, t: Tensor) -> None:
         self.nfe += 1
         self.network_calls += self.field.calls_at(t)

@@ -43,16 +43,30 @@ class DDIM(Solver):
         """Whether it adds noise that must be normal."""
         return self.eta > 0
 
+    per_coordinate = True
+
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
-        for k, ((alpha, sigma), (alpha_next, sigma_next)) in enumerate(pairwise(f.levels)):
+        for k, ((alpha, sigma), (alpha_next, sigma_next)) in enumerate(pairwise(f.factors)):
             x0, n = f.posterior_at(x, k)
+            if isinstance(alpha_next, Tensor):
+                alpha_next = alpha_next.to(x)
             if self.eta:
-                ratio = min(1.0, sigma_next * alpha / (sigma * alpha_next))  # encoding adds none
-                fresh = self.eta * sigma_next * math.sqrt(1 - ratio**2)
-                keep = math.sqrt(sigma_next**2 - fresh**2)
+                keep, fresh = _split(self.eta, alpha, sigma, alpha_next, sigma_next)
                 z = rng.at(k).normal("ddim", x.shape, x.dtype, x.device)
                 x = alpha_next * x0 + keep * n + fresh * z
             else:
                 x = alpha_next * x0 + sigma_next * n
             yield x
+
+
+def _split(
+    eta: float, alpha: float | Tensor, sigma: float, alpha_next: float | Tensor, sigma_next: float
+) -> tuple[float | Tensor, float | Tensor]:
+    """How much of the old noise a step keeps, and how much it adds; encoding adds none."""
+    ratio = sigma_next * alpha / (sigma * alpha_next)
+    if isinstance(ratio, Tensor):
+        fresh = eta * sigma_next * (1 - ratio.clamp(max=1.0).square()).sqrt()
+        return ((sigma_next**2 - fresh.square()).sqrt(), fresh)
+    added = eta * sigma_next * math.sqrt(1 - min(1.0, ratio) ** 2)
+    return math.sqrt(sigma_next**2 - added**2), added

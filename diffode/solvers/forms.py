@@ -41,7 +41,7 @@ Form = Literal["noise", "data", "velocity", "trig"]
 Variable = Literal["time", "rho", "logsnr", "fraction", "grid"]
 Array = Any  # numpy float64, shape (K + 1,) for shared times and (K + 1, B) for times of each row
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
+GAUSS = np.polynomial.legendre.leggauss(32)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,17 @@ class Nodes:
         return {"noise": self.alpha, "data": self.sigma, "velocity": np.ones_like(self.alpha)}[
             self.form
         ]
+
+    @property
+    def rho(self) -> Array:
+        """The level by which the polynomials' variable goes."""
+        with np.errstate(divide="ignore"):
+            return self.sigma / self.alpha
+
+    @property
+    def known(self) -> Array:
+        """The polynomials' variable at the times."""
+        return self.u(self.clock)
 
     @property
     def slope(self) -> tuple[Array, Array]:
@@ -137,6 +148,11 @@ class Nodes:
                 return self.warp.warp(torch.from_numpy(rho).clamp(max=most)).numpy()
         return self.schedule.time(torch.from_numpy(rho)).numpy()
 
+    def quadrature(self, first: Array) -> tuple[Array, Array]:
+        """The variable where steps from these indices are integrated, and the weights there."""
+        at, half = quadrature(self, first)
+        return self.u(at), self.measure(at) * half[..., None] * GAUSS[1]
+
 
 def interpolatory(nodes: Nodes, points: Array, first: Array) -> Array:
     r"""The weights of slopes in a step: :math:`w_j = \int \ell_j(u(\tau)) \, d\tau`.
@@ -151,9 +167,7 @@ def interpolatory(nodes: Nodes, points: Array, first: Array) -> Array:
     """
     if points.shape[1] == 1:
         return (nodes.tau[first + 1] - nodes.tau[first])[:, None]
-    at, half = _quadrature(nodes, first)
-    u, known = nodes.u(at), nodes.u(nodes.clock)
-    scale = nodes.measure(at) * half[..., None] * _WEIGHTS
+    (u, scale), known = nodes.quadrature(first), nodes.known
     weights = []
     for j in range(points.shape[1]):
         basis = scale
@@ -165,11 +179,11 @@ def interpolatory(nodes: Nodes, points: Array, first: Array) -> Array:
     return np.stack(weights, 1)
 
 
-def _quadrature(nodes: Nodes, first: Array) -> tuple[Array, Array]:
+def quadrature(nodes: Nodes, first: Array) -> tuple[Array, Array]:
     """Where the steps from these indices are integrated, and half their lengths."""
     a, b = nodes.clock[first], nodes.clock[first + 1]
     half = (b - a) / 2
-    return (a + half)[..., None] + half[..., None] * _NODES, half
+    return (a + half)[..., None] + half[..., None] * GAUSS[0], half
 
 
 @dataclass(frozen=True)
@@ -194,8 +208,8 @@ class NodesByValue:
         arrays: tuple[Array, ...] = nodes.time, nodes.alpha, nodes.sigma, numbers
         if nodes.form == "velocity" or nodes.variable == "time":  # these ask the schedule more
             with np.errstate(invalid="ignore"):
-                at, _ = _quadrature(nodes, np.arange(len(nodes.time) - 1))
-                arrays = *arrays, *nodes.slope, nodes.u(at), nodes.u(nodes.clock)
+                at, _ = quadrature(nodes, np.arange(len(nodes.time) - 1))
+                arrays = *arrays, *nodes.slope, nodes.u(at), nodes.known
         return cls(tuple(a.tobytes() for a in arrays), nodes)
 
 

@@ -24,7 +24,7 @@ class Heun(Solver):
         clock: the time and state that are integrated in.
     """
 
-    name, grid, nfe_per_step = "heun", "karras", 2
+    name, grid, nfe_per_step, per_coordinate = "heun", "karras", 2, True
 
     def __init__(self, *, clock: Clock = "native") -> None:
         self.clock = clock

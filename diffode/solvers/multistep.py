@@ -37,6 +37,7 @@ from diffode.fields.affine import AffineField
 from diffode.fields.base import expand_like
 from diffode.rng import Rng
 from diffode.solvers.base import Solver
+from diffode.solvers.by_coordinate import ByCoordinate, by_coordinate, coordinate_steps
 from diffode.solvers.coefficients import MultistepRule, StepCoefficients, Update, table
 from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes, NodesByValue
@@ -45,7 +46,7 @@ from diffode.solvers.forms import Nodes, NodesByValue
 class Multistep(Solver):
     """A multistep method on an affine field; a new one states its ``rule``."""
 
-    needs, grid = AffineField, "f1.5"
+    needs, grid, per_coordinate = AffineField, "f1.5", True
 
     def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
         """The rule for this many steps, on a field of this kind."""
@@ -67,17 +68,20 @@ def nodes_of(
     rule: MultistepRule, field: AffineField, times: Tensor, to_zero_noise: bool = False
 ) -> Nodes:
     """The times of a solve as a rule sees them; the last one at the data itself if so asked."""
-    t = times.cpu()
-    alpha, sigma = (v.numpy().copy() for v in field.level(t, t))
+    t, schedule = times.cpu(), field.schedule
+    alpha, sigma = schedule.alpha(t).numpy().copy(), schedule.sigma(t).numpy().copy()
     alpha[alpha < 1e-9 * sigma] = 0.0  # cos(pi / 2) is not 0 in floating point
     if to_zero_noise:
         alpha[-1], sigma[-1] = 1.0, 0.0
     how = rule.form, rule.variable, rule.scale, rule.warp
-    return Nodes(t.numpy(), alpha, sigma, field.moments[1], field.schedule, *how)
+    nodes = Nodes(t.numpy(), alpha, sigma, field.moments[1], schedule, *how)
+    return nodes if field.decay is None else by_coordinate(nodes, field, to_zero_noise)
 
 
 def steps_of(rule: MultistepRule, nodes: Nodes, like: Tensor) -> list[StepCoefficients]:
     """The steps of a rule for points like these; those of the latest solves are kept."""
+    if isinstance(nodes, ByCoordinate):
+        return coordinate_steps(rule, nodes, like)
     return _shared_table(rule, NodesByValue.of(nodes), like.dtype, like.device)
 
 

@@ -98,6 +98,8 @@ class TorchDiffEq(Solver):
         ValueError: an unknown method, or a tolerance or ``max_nfe`` that is not positive.
     """
 
+    per_coordinate = True
+
     def __init__(
         self,
         method: str = "dopri5",

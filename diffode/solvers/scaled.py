@@ -23,6 +23,8 @@ class Scaled(Multistep):
             gradients are wanted of.
     """
 
+    per_coordinate = False
+
     def __init__(self, solver: Multistep, scales: Sequence[Sequence[float | Tensor]]) -> None:
         self.solver, self.scales = solver, scales
         self.name, self.reaches_zero_noise, self.grid = (

@@ -79,6 +79,11 @@ class Trig(Multistep):
     ) -> None:
         self.order, self.corrected = order, corrected
 
+    @property
+    def per_coordinate(self) -> bool:  # type: ignore[override]
+        """Whether it can use a field with an alpha for each coordinate."""
+        return self.order != "variable"
+
     def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
         """The rule for this many steps, on a field of this kind."""
         guidance, jumps = (1.0, ()) if field is None else (field.guidance, field.jumps)
@@ -116,7 +121,7 @@ class Trig(Multistep):
         """Yield the states at times[1:]."""
         field = f.field
         assert isinstance(field, AffineField)  # by Solver.check
-        heavy = is_student(field.noise) and field.noise.dof <= 8
+        heavy = is_student(field.noise) and field.noise.dof <= 8 and field.decay is None
         if heavy and field.prior is not None and float(times[0]) == field.span[0]:
             yield from self._rows_apart(f, field, x, times)
         else:

@@ -1,0 +1,120 @@
+"""A field with a factor for each frequency, seen in its pixels or in its frequencies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffode.fields.affine import AffineField
+from diffode.fields.base import Field, Start
+from diffode.fields.decay import Decay
+from diffode.fields.exact import Empirical
+from diffode.fields.schedules import Schedule
+from diffode.fields.wrapped import Wrapped
+from diffode.priors import Spherical
+from diffode.rng import Rng
+
+
+class Turned(Wrapped):
+    r"""The same flow with points in the basis of its `Decay` if they were not, and else not.
+
+    .. math:: x' = V x \quad \text{or} \quad x' = V^T x, \qquad V^T V = 1.
+
+    Points, means and the prior are turned; all that rotations leave alone stays. A model is built
+    in its basis, where alpha is a factor of each coordinate, and turned: its points are then
+    pixels. Solvers turn it back for the time of a solve.
+
+    Arguments:
+        inner: a field with a ``decay``.
+
+    Raises:
+        TypeError: a field without one.
+    """
+
+    def __init__(self, inner: AffineField) -> None:
+        if inner.decay is None:
+            raise TypeError(f"{type(inner).__name__} has one alpha for all coordinates; use it")
+        to = inner.decay.from_basis if inner.in_basis else inner.decay.to_basis
+        super().__init__(inner, mean=to(inner.moments[0][None])[0])
+
+    @property
+    def in_basis(self) -> bool:
+        """Whether its points are coordinates in the basis of its ``decay``."""
+        return not self.inner.in_basis
+
+    @property
+    def prior(self) -> Spherical | None:  # type: ignore[override]
+        """The inner field's prior, turned."""
+        prior = self.inner.prior
+        if prior is None or not isinstance(prior.loc, Tensor):
+            return prior
+        return self.noise.at(prior.scale, self.to_state(prior.loc[None])[0])
+
+    def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
+        """Draw n starting points from the prior of this field's own points."""
+        return Field.start(self, n, rng, y)
+
+    def to_state(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
+        """This field's points for those of the field itself, at any time."""
+        return self._turn(x, self.in_basis)
+
+    def from_state(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
+        """The points of the field itself for those of this one, at any time."""
+        return self._turn(x, not self.in_basis)
+
+    def shown(self, x0: Tensor) -> Tensor:
+        """An estimate of the data by this field as the field itself has it."""
+        return self.from_state(x0)
+
+    def times(self, t: Tensor) -> Tensor:
+        """This field's times for times of the field itself: the same."""
+        return t
+
+    def native(self, t: Tensor) -> Tensor:
+        """The field's own times for times of this one: the same."""
+        return t
+
+    def posterior(
+        self, x: Tensor, t: Tensor | float, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], each (B, *event)."""
+        x = self.as_state(x)
+        if isinstance(self.inner, Turned):  # turned twice
+            return self.inner.inner.posterior(x, t, y)
+        x0, n = self.inner.posterior(self.from_state(x), t, y)
+        return self.to_state(x0), self.to_state(n)
+
+    def _turn(self, x: Tensor, to_basis: bool) -> Tensor:
+        decay = self.decay
+        assert decay is not None
+        return decay.to_basis(x) if to_basis else decay.from_basis(x)
+
+
+def by_coordinate(field: AffineField) -> AffineField:
+    """The field whose ``level`` is that of each coordinate of its points: itself for most."""
+    return field if field.decay is None or field.in_basis else Turned(field)
+
+
+def blurred(
+    data: Tensor,
+    schedule: Schedule,
+    decay: Decay,
+    noise: Spherical | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> Turned:
+    r"""The exact field of a data set that is blurred on its way, in pixels.
+
+    Arguments:
+        data: the points, shape (M, \*event).
+        schedule: alpha, sigma and the span.
+        decay: the factors beside alpha, as `Heat`.
+        noise, settings: as for `Empirical`.
+
+    Raises:
+        ValueError: as by `Empirical`; a schedule that does not fit the decay.
+    """
+    with torch.no_grad():
+        points = decay.to_basis(data)
+    return Turned(Empirical(points, schedule, noise, decay=decay, **settings))
