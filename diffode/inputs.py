@@ -49,6 +49,17 @@ def brief(text: str, most: int = 1000) -> str:
     return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
 
 
+def as_place(value: object, wanted: str) -> str | Path:
+    """A path or a name, as text or as a path; bytes and None are none.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if not isinstance(value, str | Path) or not str(value):
+        raise TypeError(f"got {quoted(value)}; wanted {wanted}")
+    return value
+
+
 def require_file(path: str | Path) -> Path:
     """A path that leads to an ordinary file; opening a pipe or a device could wait for ever.
 

@@ -129,3 +129,9 @@ def test_labels_are_asked_for(desk, capsys):
     assert "classes draws nothing without a label; give labels = true, or --labels" in line
     cell = bench("classes", "--data", "labelled.npz", "--labels").cells[0]
     assert cell["metrics"] and not cell.get("refused")
+    null = ["--labels", "--null-label", "3", "--guidance", "2"]
+    line = refused(capsys, "bench", "classes", "--data", "labelled.npz", *null, *FEW)
+    assert "classes draws 3 classes, labelled.npz has 4" in line
+    np.savez("labelled.npz", x=x, y=np.arange(120) % 3)
+    cell = bench("classes", "--data", "labelled.npz", *null).cells[0]
+    assert cell["network_calls"] == 4 and cell["nfe"] == 2

@@ -1,6 +1,7 @@
 """Every command takes the folder of a diffusers pipeline, from an empty folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from diffode.cli.app import run
 from tests.pipelines import autoencoder, ddim, diffusers, saved, transformer, unet
-from tests.runs import refused
+from tests.runs import made, refused
 
 FEW = ["--device", "cpu"]
 
@@ -54,7 +55,9 @@ def test_what_needs_data_asks_for_them_and_takes_them(folder, data, capsys):
     cheap = ["--n", "2", "--solver", "heun", "--steps", "2", *FEW, "--out", "card.json"]
     assert run(["likelihood", folder, "--data", data, *cheap]) == 0
     assert "the network refuses torch.vmap unless" in capsys.readouterr().out
-    assert json.loads(Path("card.json").read_text())["products"] == "recorded"
+    card = json.loads(Path("card.json").read_text())
+    assert card["products"] == "recorded"
+    assert card["moments_taken"] == "mean 0 and standard deviation 0.5"
     asked = ["--samples", "50", "--nfe", "4", *FEW, "--out", "measured"]
     assert run(["eval", folder, "--data", data, *asked]) == 0
 
@@ -63,6 +66,23 @@ def test_check_looks_at_a_pipeline(folder, capsys):
     assert run(["check", folder, *FEW]) in (0, 1)  # its weights are random
     printed = capsys.readouterr().out
     assert "no data given" in printed and "has no derivative" not in printed
+
+
+def test_what_does_not_fit_a_pipeline_is_refused(folder, tmp_path, capsys):
+    out = ["--n", "2", "--out", "x.npz"]
+    assert "published with one set of weights" in refused(
+        capsys, "sample", folder, *out, "--weights", "raw"
+    )
+    assert "null_label=1; it has no labels" in refused(
+        capsys, "sample", folder, *out, "--null-label", "1"
+    )
+    made(tmp_path, "edm", "moons")
+    assert "which is no pipeline of diffusers" in refused(
+        capsys, "sample", tmp_path / "run", *out, "--null-label", "1"
+    )
+    shutil.copytree(tmp_path / "run", folder, dirs_exist_ok=True)
+    line = refused(capsys, "sample", folder, *out)
+    assert "holds a pipeline of diffusers (model_index.json) and a run (config.json)" in line
 
 
 def test_labels_and_latents(tmp_path, monkeypatch, capsys):
@@ -79,6 +99,9 @@ def test_labels_and_latents(tmp_path, monkeypatch, capsys):
     saved(tmp_path / "classes", ddim(), unet(num_class_embeds=4))
     line = refused(capsys, "sample", "classes", "--n", "2", *FEW, "--out", "y.npz")
     assert "draws nothing without a label; give --label" in line
+    assert run(["sample", "classes", "--n", "2", "--null-label", "3", *FEW, "--out", "y.npz"]) == 0
+    asked = ["sample", "classes", "--n", "2", "--null-label", "3", *FEW, "--out", "z.npz"]
+    assert run([*asked, "--guidance", "2", "--label", "1", "--nfe", "4"]) == 0
 
 
 def test_a_name_on_the_hub_says_so_itself(tmp_path, monkeypatch, capsys):

@@ -23,6 +23,7 @@ def same(x, t):
         ((), {}, "got event_shape=()"),
         ((0,), {}, "got event_shape=0; wanted 1 or more"),
         ((-1, 2), {}, "got event_shape=-1; wanted 1 or more"),
+        ((10**6, 10**6), {}, "numbers at most"),
         ((2,), {"std": math.inf}, "std"),
         ((2,), {"std": "a"}, "std"),
         ((2,), {"classes": 0}, "got classes=0; wanted 1 or more"),

@@ -38,7 +38,8 @@ def refusal(folder):
         ({"_class_name": ["a"]}, "got the scheduler ['a']"),
         ({"_class_name": {}}, "got the scheduler {}"),
         ({"trained_betas": [0.1] * 4, "num_train_timesteps": 3}, "4 trained_betas for 3"),
-        ({"trained_betas": [0.999999] * 100}, "leave alpha"),
+        ({"trained_betas": [0.1] * 4}, "4 trained_betas for 1000"),
+        ({"trained_betas": [0.999999] * 100, "num_train_timesteps": 100}, "leave alpha"),
         ({"beta_end": 0.99999999}, "leave alpha"),
         (
             {"_class_name": "FlowMatchEulerDiscreteScheduler", "prediction_type": "epsilon"},
@@ -64,8 +65,13 @@ def test_a_chain_that_no_path_has_is_refused(values, said):
         ({"block_out_channels": [40000, 40000]}, "is of a network of"),
         ({"down_block_types": ["DownBlock2D"] * 2}, "it has no place for down_blocks.1.attent"),
         ({"num_class_embeds": 5}, "no class_embedding.weight"),
-        ({"freq_shift": "a"}, "fails on a state"),
+        ({"freq_shift": "a"}, "freq_shift='a'"),
         ({"dropout": float("nan")}, "fails on a state"),
+        ({"norm_eps": float("nan")}, "norm_eps=nan"),
+        ({"norm_eps": -1}, "norm_eps=-1"),
+        ({"freq_shift": float("nan")}, "freq_shift=nan"),
+        ({"freq_shift": 4}, "got freq_shift=4, half of block_out_channels"),
+        ({"mid_block_scale_factor": 0}, "got mid_block_scale_factor=0"),
     ],
 )
 def test_a_network_that_its_files_are_not_is_refused(folder, capfd, values, said):

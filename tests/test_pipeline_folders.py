@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffode.interop import from_diffusers
+from diffode.interop import from_diffusers, from_edm
 from diffode.interop.folders import is_hub_id, located
 from tests.pipelines import AutoencoderKL, ddim, diffusers, relative, saved, unet
 
@@ -109,8 +109,8 @@ def test_a_name_on_the_hub_is_read_from_its_librarys_cache(folder, tmp_path, mon
 @pytest.mark.parametrize(
     ("file", "values", "said"),
     [
-        ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "takes a text"),
-        ("unet/config.json", {"_class_name": "os.system"}, "network of class 'os.system'"),
+        ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "make the two agree"),
+        ("model_index.json", {"unet": ["diffusers", "UNet1DModel"]}, "make the two agree"),
         ("unet/config.json", {"out_channels": 4}, "3 channels in and 4 out"),
         ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type 'timestep'"),
         ("unet/config.json", {"sample_size": None}, "no sample_size"),
@@ -129,6 +129,38 @@ def test_what_is_not_read_is_refused_by_name(folder, file, values, said):
     changed(folder / file, **values)
     found = refusal(folder)
     assert any(part in found for part in said.split("|")), found
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("UNet2DConditionModel", "takes a text"), ("os.system", "'os.system'")]
+)
+def test_a_network_of_another_class_is_refused_by_name(folder, name, said):
+    changed(folder / "model_index.json", unet=["diffusers", name])
+    changed(folder / "unet/config.json", _class_name=name)
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize("place", [None, b"pipe", 3, ""])
+def test_what_is_no_path_is_refused(place):
+    for opened in (from_diffusers, from_edm):
+        with pytest.raises(TypeError, match=r"^got .*; wanted "):
+            opened(place)
+
+
+def test_moments_of_the_data_may_be_told(folder):
+    """They move the prior and the steps, and leave the network's answers alone."""
+    usual, told = from_diffusers(folder), from_diffusers(folder, mean=[0.1, 0.2, 0.3], std=0.25)
+    x = torch.randn(2, *usual.event_shape, generator=torch.manual_seed(3))
+    torch.testing.assert_close(told.denoise(x, 300.0), usual.denoise(x, 300.0))
+    times = torch.tensor([300.0, 200.0], dtype=torch.float64)
+    at = told.prepared(times, x)
+    torch.testing.assert_close(at(0, x, None)[0], usual.denoise(x, 300.0))
+    mean, std = told.moments
+    assert mean[1, 0, 0] == pytest.approx(0.2) and std == 0.25
+    assert usual.taken == "mean 0 and standard deviation 0.5" and told.taken == ""
+    for odd in ({"mean": float("nan")}, {"mean": [1.0, 2.0]}, {"std": 0}, {"std": "a"}):
+        with pytest.raises(ValueError, match=r"^got (a )?(mean|std)"):
+            from_diffusers(folder, **odd)
 
 
 def test_other_refusals(folder, tmp_path):
@@ -162,7 +194,10 @@ def test_an_unconditional_latent_pipeline_decodes_by_its_own_autoencoder(folder)
     with torch.no_grad():
         torch.testing.assert_close(field.pixels(x), vae.decode(x / 0.5).sample)
     assert field.moments[1] == 1.0
-    changed(folder / "vae/config.json", _class_name="AutoencoderTiny")
+    changed(folder / "vae/config.json", latents_mean=[0.0, 0.0, 0.0])
+    assert "has latents_mean, which the pipelines of these networks do not use" in refusal(folder)
+    changed(folder / "vae/config.json", latents_mean=None, _class_name="AutoencoderTiny")
+    changed(folder / "model_index.json", vae=["diffusers", "AutoencoderTiny"])
     assert "autoencoder of class 'AutoencoderTiny'" in refusal(folder)
 
 

@@ -13,6 +13,7 @@ from diffode.bench.models import Model
 from diffode.data import Dataset
 from diffode.doors import needs_labels
 from diffode.fields.base import Field
+from diffode.interop.folders import HUB, is_pipeline
 from diffode.runs.identity import identity
 from diffode.runs.keys import key_of
 from diffode.runs.plan import MEMORY
@@ -79,7 +80,19 @@ def opened(config: BenchConfig, trust: bool = False) -> list[Target]:
         ValueError: a TARGET that cannot be opened.
         TypeError: as `diffode.runs.targets.resolve`.
     """
-    return [resolve(name, device=config.device, trust=trust) for name in config.targets]
+    null, names = config.null_label, config.targets
+    pipelines = [name for name in names if is_pipeline(name) or name.startswith(HUB)]
+    if null is not None and not pipelines:
+        raise ValueError(f"got null_label {null}, and no target is a pipeline of diffusers")
+    return [
+        resolve(
+            name,
+            device=config.device,
+            trust=trust,
+            null_label=null if name in pipelines else None,
+        )
+        for name in names
+    ]
 
 
 def own_data(targets: Sequence[Target]) -> list[str]:

@@ -7,9 +7,9 @@ import time
 import typer
 
 from diffode.cli.comparisons import Check
+from diffode.cli.guiding import target_of
 from diffode.cli.progress import Bar
 from diffode.options import counted
-from diffode.runs.targets import resolve
 from diffode.testing import diagnose
 
 _QUIET = 2.0  # seconds before progress is shown
@@ -17,7 +17,7 @@ _QUIET = 2.0  # seconds before progress is shown
 
 def command(asked: Check) -> int:
     """Check a field, print a line for each check, and return 1 if one is wrong."""
-    target = resolve(asked.target, device=asked.device, trust=asked.trust)
+    target = target_of(asked)
     known = asked.data is not None or target.plan is not None
     dataset = target.dataset(asked.data) if known else None
     bar, begun = Bar("check", 1), time.monotonic()

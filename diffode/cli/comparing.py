@@ -101,7 +101,7 @@ def _given(asked: Bench, targets: list[str]) -> dict[str, Any]:
         "seeds": asked.seed, "steps": asked.steps, "seconds": asked.seconds,
         "samples": asked.samples, "budget": asked.budget,
         "features": asked.features, "metrics": asked.metric, "labels": asked.labels,
-        "guidance": asked.guidance, "interval": asked.interval,
+        "guidance": asked.guidance, "interval": asked.interval, "null_label": asked.null_label,
         "device": asked.device,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}

@@ -14,6 +14,7 @@ from diffode.cli.shared import (
     Interval,
     Levels,
     Nfe,
+    NullLabel,
     OnTarget,
     SolverOptions,
     Trust,
@@ -115,6 +116,7 @@ class Bench:
         typer.Option(metavar="W", help="guide to the labels; then --nfe counts network calls"),
     ] = None
     interval: Interval = None
+    null_label: NullLabel = None
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="an option of the trainer or network"),

@@ -10,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
+from diffode.cli.guiding import target_of
 from diffode.cli.moves import Carry, Decode, Encode
 from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
@@ -20,7 +21,7 @@ from diffode.data.scaling import model_units
 from diffode.fields.base import Field
 from diffode.interop.pipelines import pixels
 from diffode.runs.keys import key_of_values
-from diffode.runs.targets import Target, resolve
+from diffode.runs.targets import Target
 from diffode.sampling.choosing import encoder_for, solver_for
 from diffode.sampling.encoding import decode, encode, round_trip_error
 from diffode.solvers.status import DONE, LOST
@@ -33,7 +34,7 @@ def encode_command(asked: Encode) -> None:
     """Write the latents of a file's points, and say what the way there and back loses."""
     require_out(asked.out, ".npz", file=asked.file)
     options = pairs(asked.assignments)
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    target = target_of(asked)
     field = target.field
     settings = moves_of(asked, target, options, back=True)
     x, y = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
@@ -67,7 +68,7 @@ def decode_command(asked: Decode) -> None:
     if asked.final not in ("none", "denoise"):
         raise ValueError(f"got --final {asked.final}; wanted none or denoise")
     options = pairs(asked.assignments)
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    target = target_of(asked)
     field = target.field
     settings = moves_of(asked, target, options)
     z, y = read_points(asked.file, field.event_shape, target.known_labels)

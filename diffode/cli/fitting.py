@@ -5,19 +5,19 @@ from __future__ import annotations
 import typer
 
 from diffode.cli.commands import FitGrid
+from diffode.cli.guiding import target_of
 from diffode.cli.hints import command_line
 from diffode.cli.outcome import require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.fields.affine import AffineField
-from diffode.runs.targets import resolve
 from diffode.solvers.fitting import fit_grid
 
 
 def command(asked: FitGrid) -> None:
     """Fit a grid to a run and write it."""
     require_out(asked.out, ".json")
-    target = resolve(asked.target, asked.parameters, asked.device, trust=asked.trust)
+    target = target_of(asked, asked.parameters)
     field = target.field.eval()
     if not isinstance(field, AffineField):
         raise TypeError(f"{type(field).__name__} has no schedule to place times on")

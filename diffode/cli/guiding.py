@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from diffode.cli.shared import Guided
+from diffode.cli.shared import Guided, OnTarget, OnWeights
 from diffode.doors import needs_labels
 from diffode.runs.guiding import Guidance, guidance_of
 from diffode.runs.targets import Target, resolve
+
+
+def target_of(asked: OnTarget, weights: str | None = None) -> Target:
+    """The TARGET of a command, as its options say.
+
+    Arguments:
+        asked: the command.
+        weights: "ema" or "raw", where the command has them under another name.
+
+    Raises:
+        TypeError, ValueError: as `diffode.runs.targets.resolve`.
+    """
+    kind = weights or (asked.weights if isinstance(asked, OnWeights) else "ema")
+    null = asked.null_label
+    return resolve(asked.target, kind, asked.device, trust=asked.trust, null_label=null)
 
 
 def guidance_in(asked: Guided) -> Guidance | None:
@@ -24,7 +39,7 @@ def guided_target(asked: Guided) -> tuple[Target, Guidance | None]:
         TypeError, ValueError: a TARGET that is none, or guidance that does not fit it.
     """
     guidance = guidance_in(asked)
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    target = target_of(asked)
     return target if guidance is None else guidance.of(target), guidance
 
 

@@ -11,6 +11,7 @@ import typer
 from torch import Tensor
 
 from diffode.cli.commands import Likelihood
+from diffode.cli.guiding import target_of
 from diffode.cli.outcome import require_sound, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
@@ -24,7 +25,7 @@ from diffode.likelihood.card import LikelihoodCard, likelihood_card
 from diffode.likelihood.dequantisation import Quantisation, prepared
 from diffode.likelihood.divergence import Trace, check
 from diffode.likelihood.transport import Transport
-from diffode.runs.targets import Target, resolve
+from diffode.runs.targets import Target
 from diffode.solvers import get_solver
 
 BATCH = 20
@@ -42,7 +43,7 @@ def command(asked: Likelihood) -> None:
                 raise ValueError(f"got {name} {path}; wanted a name that ends in {suffix}")
             require_writable(path.parent)
     chosen = get_solver(asked.solver, **pairs(asked.assignments))
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    target = target_of(asked)
     field = target.field
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     chosen.check(Transport(field, None))

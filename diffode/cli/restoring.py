@@ -15,7 +15,7 @@ import typer
 from torch import Tensor
 
 from diffode.cli.classes import classes_to_draw
-from diffode.cli.guiding import guidance_in, require_labels
+from diffode.cli.guiding import guidance_in, require_labels, target_of
 from diffode.cli.observing import KINDS, MASKS
 from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.problems import Problem, affine, problem_of
@@ -28,7 +28,7 @@ from diffode.fields.conditioning import Method, conditioned
 from diffode.options import counted
 from diffode.priors import is_normal
 from diffode.runs.guiding import Guidance
-from diffode.runs.targets import Target, resolve
+from diffode.runs.targets import Target
 from diffode.sampling.batches import concatenated
 from diffode.sampling.choosing import solver_for
 from diffode.sampling.drawing import sample
@@ -69,7 +69,7 @@ def _carry_out(asked: Restoration, operator: str, noise: float | None, out: Path
     require_out(out, ".png", ".npz", file=Path(asked.file))
     _require_method(asked)
     options, guidance = pairs(asked.assignments), guidance_in(asked)
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    target = target_of(asked)
     problem = problem_of(asked, target, operator, noise)
     if asked.method == "smc":
         how, drawn = _by_particles(asked, target, guidance, problem)

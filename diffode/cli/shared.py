@@ -22,6 +22,10 @@ app = App(
 Trust = Annotated[
     bool, typer.Option("--trust", help="run the code that the run names, as a recipe's file")
 ]
+NullLabel = Annotated[
+    int | None,
+    typer.Option("--null-label", help="which label stands for none, in a pipeline", min=0),
+]
 Nfe = Annotated[int | None, typer.Option(help="evaluations to spend, at most", min=1)]
 Steps = Annotated[int | None, typer.Option(help="steps, instead of --nfe", min=1)]
 SolverOptions = Annotated[
@@ -71,6 +75,7 @@ class OnTarget:
         ),
     ]
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"
+    null_label: NullLabel = None
     trust: Trust = False
 
 

@@ -82,11 +82,16 @@ class Learned(AffineField):
         x = as_state(x, self.event_shape)
         t, y = as_time(t, x), as_labels(y, len(x))
         alpha, sigma = self.level(t, x)
-        u = x - expand_like(alpha, x) * self.mean.to(x)
+        u = x - expand_like(alpha, x) * self.centre.to(x)
         c = self.prediction.coefficients(u, alpha, sigma, t)
         told = self._told(c.cond, flipped)
         out, extra = self._answer((expand_like(c.in_, u) * u).to(self._dtype), told, y)
         return Output(out, extra, u, alpha, sigma, c)
+
+    @property
+    def centre(self) -> Tensor:
+        r"""The point about which the network sees data, shape (\*event): their mean m."""
+        return self.mean
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -123,14 +128,14 @@ class Learned(AffineField):
         """What the network's answer says of data and noise."""
         extra = None if extra is None else extra.to(u)
         x0, n = self.prediction.decode(u, out.to(u), extra, c, sigma)
-        return x0 + self.mean.to(u), n
+        return x0 + self.centre.to(u), n
 
     def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt | None:
         """The posterior at known times, their levels and coefficients computed all at once."""
         own = states_with(self.prediction, "by_level", {"coefficients"})
         if not (own and self.prediction.by_level):
             return None
-        rows = self.mean.expand(len(times), *self.event_shape)
+        rows = self.centre.expand(len(times), *self.event_shape)
         alpha, sigma = self.level(times, rows)
         c = self.prediction.coefficients(rows, alpha, sigma, times)
         told = self._told(c.cond, None)[:, None].expand(-1, len(like), -1)
@@ -142,11 +147,11 @@ class Learned(AffineField):
                 *split, told.unbind(), strict=True
             )
         ]
-        mean, dtype = self.mean.to(like), self._dtype
+        centre, dtype = self.centre.to(like), self._dtype
 
         def posterior(k: int, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
             minus_alpha, sigma, c = known[k]
-            u = torch.addcmul(x, minus_alpha, mean)
+            u = torch.addcmul(x, minus_alpha, centre)
             out, extra = self._answer((c.in_ * u).to(dtype), c.cond, y)
             return self._decoded(u, out, extra, sigma, c)
 
@@ -167,7 +172,8 @@ class Learned(AffineField):
             The error, shape (B, *event), and the network's output that it is made of.
         """
         o = self.output(x, t, y, flipped)
-        target = self.prediction.target(x0 - self.mean.to(x0), n, o.alpha, o.sigma, o.coefficients)
+        u0 = x0 - self.centre.to(x0)
+        target = self.prediction.target(u0, n, o.alpha, o.sigma, o.coefficients)
         error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))
         scale = self.prediction.loss_scale(o.coefficients)
         return error if scale is None else error * expand_like(scale, error), o

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from diffode.fields.schedules import Schedule
 from diffode.inputs import quoted
 from diffode.priors import Spherical
 
+MOST = 2**28  # numbers in one state
 Function = Callable[..., Any]
 
 
@@ -136,6 +138,8 @@ class CalledField(Learned):
         shape = tuple(as_counts(event_shape, "event_shape", 1))
         if not shape:
             raise ValueError("got event_shape=(); wanted the shape of one sample, as (2,)")
+        if math.prod(shape) > MOST:
+            raise ValueError(f"got event_shape={shape}; wanted {MOST:,} numbers at most")
         std = as_positive(std, "std", "the data's standard deviation")
         super().__init__(network, schedule, prediction, noise, torch.zeros(shape), std)
         self._others = others

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from diffode.data.scaling import Scaling
 from diffode.fields.learned import Learned
 from diffode.fields.schedules import Karras
+from diffode.inputs import as_place
 from diffode.interop.edm_files import SPEC, EdmFile, read_converted, read_file, write_converted
 from diffode.interop.edm_options import EDMPrecond, IDDPMPrecond
 from diffode.interop.edm_precond import prediction_of
@@ -90,10 +91,11 @@ def from_edm(path: str | Path, *, sigma_min: float = 0.002, sigma_max: float = 8
             narrow it.
 
     Raises:
+        TypeError: no path.
         FileNotFoundError: nothing there.
         ValueError: no such file, one that asks for more than data, or one that is damaged.
     """
-    path = Path(path)
+    path = Path(as_place(path, "a .pkl of EDM, a .pt of PFGM++, or a folder made of one"))
     file = read_converted(path) if path.is_dir() else read_file(path)
     told = file.precond
     try:

@@ -17,6 +17,7 @@ from diffode.inputs import brief, parse_json, quoted, read_text, require_file
 
 INDEX = "model_index.json"
 NETWORKS, DECODERS = ("unet", "transformer", "model"), ("vae", "vqvae")
+DITS = ("DiTTransformer2DModel", "Transformer2DModel")  # two names of one class
 HUB = "hf:"  # before a name on the hub, where a folder might be meant
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 _STEM = "diffusion_pytorch_model"
@@ -144,7 +145,13 @@ def _part(folder: Path, index: Mapping[str, Any], key: str, variant: str | None)
     config = _object(place / "config.json")
     if config.get("quantization_config") is not None:
         raise ValueError(f"{place / 'config.json'}: quantised weights are not read")
-    kind = str(config.get("_class_name") or _class_of(index, key))
+    named, stated = _class_of(index, key), config.get("_class_name")
+    kind = str(stated or named)
+    if stated and stated != named and not {stated, named} <= set(DITS):
+        raise ValueError(
+            f"{folder / INDEX} says that {key} is of class {quoted(named)}, and its config.json "
+            f"says {quoted(stated)}; make the two agree"
+        )
     found = {_variant(file): file for file in sorted(place.glob(f"{_STEM}*")) if _kind(file)}
     if not found:
         raise ValueError(f"{place} has no weights; wanted {_STEM}.safetensors or .bin")

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import nn
 
 from diffode.inputs import brief
 from diffode.interop.folders import Part
-from diffode.options import problem
+from diffode.options import Finite, NonNegative, problem
 
 Layers = Annotated[int, Ge(0), Le(256)]
 SMALL = 2**26  # weights that are made whatever the files hold
@@ -31,6 +31,19 @@ class Built(BaseModel):
     layers_per_block: Layers | None = None
     num_layers: Layers | None = None
     block_out_channels: Annotated[tuple[int, ...], Len(1, 64)] | None = None
+    norm_eps: NonNegative | None = None
+    freq_shift: Finite | None = None
+    mid_block_scale_factor: Finite | None = None
+
+    @model_validator(mode="after")
+    def _divides(self) -> Built:
+        """Nothing is divided by 0, which only a sample would show."""
+        if self.mid_block_scale_factor == 0:
+            raise ValueError("got mid_block_scale_factor=0; wanted another number")
+        half = self.block_out_channels and self.block_out_channels[0] // 2
+        if self.freq_shift is not None and self.freq_shift == half:
+            raise ValueError(f"got freq_shift={half:g}, half of block_out_channels; wanted less")
+        return self
 
 
 def loaded(part: Part, kind: str) -> nn.Module:

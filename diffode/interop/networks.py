@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from diffode.inputs import brief, quoted
-from diffode.interop.folders import Part
+from diffode.interop.folders import DITS, Part
 from diffode.interop.loading import loaded
 from diffode.options import problem
 from diffode.warned import warn
@@ -25,7 +25,7 @@ Sides = Annotated[
     tuple[Size, Size], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v, v))
 ]
 MOST = 2**28  # numbers in one state
-UNETS, TRANSFORMERS = ("UNet2DModel",), ("DiTTransformer2DModel", "Transformer2DModel")
+UNETS, TRANSFORMERS = ("UNet2DModel",), DITS
 AUTOENCODERS = ("AutoencoderKL", "VQModel")
 
 
@@ -78,8 +78,8 @@ class Network(nn.Module):
         if y is None and self.classes is not None:
             if self.null is None:
                 raise ValueError(
-                    "this network cannot go without labels; give y, or say by null_label= which "
-                    "label stands for none"
+                    "this network cannot go without labels; give y, or say which label stands for "
+                    "none by null_label=, --null-label on the command line"
                 )
             y = torch.full((len(x),), self.null, device=x.device)
         if (self.scale, self.shift) != (1.0, 0.0):

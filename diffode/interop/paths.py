@@ -121,10 +121,10 @@ def _chain(read: Chain, name: str) -> SchedulerPath:
         )
     if read.trained_betas is not None:
         betas = torch.tensor(read.trained_betas, dtype=torch.float64)
-        if len(betas) > read.num_train_timesteps:
+        if len(betas) != read.num_train_timesteps:
             raise ValueError(
                 f"{name}: got {len(betas)} trained_betas for {read.num_train_timesteps} "
-                "num_train_timesteps; wanted as many, for the network knows no later times"
+                "num_train_timesteps; wanted as many: the network was trained on the latter"
             )
     else:
         make = _known(BETAS, read.beta_schedule, "beta_schedule", name)

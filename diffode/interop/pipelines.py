@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from diffode.devices import choose
-from diffode.doors import as_count, as_state
+from diffode.doors import Numbers, as_count, as_positive, as_state
 from diffode.fields.base import Field
 from diffode.fields.learned import Learned
-from diffode.inputs import quoted
+from diffode.inputs import as_place, quoted
 from diffode.interop import folders
 from diffode.interop.loading import loaded
 from diffode.interop.networks import AUTOENCODERS, build
@@ -31,9 +31,16 @@ class PipelineField(Learned):
 
     Attributes:
         decoder: from latents to images; None where the states are images.
+        taken: which moments of the data are taken because nobody stated them; empty for none.
     """
 
     decoder: Decoder | None
+    taken: str
+
+    @property
+    def centre(self) -> Tensor:
+        r"""The point about which the network sees data, shape (\*event): 0, wherever they lie."""
+        return torch.zeros_like(self.mean)
 
     def pixels(self, x: Tensor) -> Tensor:
         r"""The images of states at t_data, shape (B, C, H, W), from -1 to 1."""
@@ -77,6 +84,8 @@ def from_diffusers(
     null_label: int | None = None,
     device: str = "cpu",
     variant: str | None = None,
+    mean: Numbers | float | None = None,
+    std: float | None = None,
 ) -> PipelineField:
     r"""The field of a diffusers pipeline: UNet2DModel or DiT, with any scheduler that is read.
 
@@ -91,13 +100,20 @@ def from_diffusers(
             the one behind its last.
         device: "auto", "cpu" or "cuda".
         variant: the weights to take where there are several, as "fp16".
+        mean: the data's mean m in the units of states, one number, one for each channel, or of
+            the shape of a state; None takes 0.
+        std: the data's rms standard deviation s; None takes 0.5 for images, 1 for latents, and
+            ``sigma_data`` for a scheduler of EDM. Solvers place their steps by the two, and the
+            likelihood's card states the signal that is left at t_prior by s.
 
     Raises:
+        TypeError: no path and no name.
         ValueError: no pipeline there, one of a kind that is not read (by name), or a package that
             is not installed.
     """
     null = None if null_label is None else as_count(null_label, "null_label", 0)
-    pipeline = folders.read(folders.located(folder_or_id), variant)
+    place = as_place(folder_or_id, "the folder of a pipeline, or a name on the hub, owner/name")
+    pipeline = folders.read(folders.located(place), variant)
     path = scheduler_path(pipeline.scheduler)
     decoder = None if pipeline.decoder is None else _decoder(pipeline.decoder)
     network, config = build(pipeline.network, path.pixels, null)
@@ -106,16 +122,39 @@ def from_diffusers(
             f"{' and '.join(path.unlike)} of {pipeline.scheduler['_class_name']} is left out: it "
             "belongs to a sampler, and a field has none"
         )
+    usual = path.std if decoder is None else 1.0
     field = PipelineField(
         network,
         path.schedule,
         path.prediction,
         Normal(),
-        torch.zeros(config.shape),
-        path.std if decoder is None else 1.0,
+        torch.zeros(config.shape) if mean is None else _mean(mean, config.shape),
+        usual if std is None else as_positive(std, "std", "the data's standard deviation"),
     )
-    field.decoder = decoder
+    field.decoder, field.taken = decoder, _taken(mean is None, std is None, usual)
     return field.to(choose(device)).eval()
+
+
+def _mean(given: Numbers | float, shape: tuple[int, ...]) -> Tensor:
+    """A mean of the shape of a state.
+
+    Raises:
+        TypeError, ValueError: no finite numbers, or of another shape.
+    """
+    m = as_state([given] if isinstance(given, int | float) else given, None, "mean")
+    if m.shape == shape[:1]:
+        m = m[:, None, None]
+    if m.shape not in (shape, (1,), (shape[0], 1, 1)) or not bool(m.isfinite().all()):
+        raise ValueError(
+            f"got a mean of shape {tuple(m.shape)}; wanted finite numbers: one, {shape[0]}, one "
+            f"for each channel, or {shape}"
+        )
+    return m.float().expand(shape).clone()
+
+
+def _taken(mean: bool, std: bool, usual: float) -> str:
+    taken = ["mean 0"] * mean + [f"standard deviation {usual:g}"] * std
+    return " and ".join(taken)
 
 
 def pixels(field: Field, x: Tensor) -> Tensor:
@@ -134,6 +173,12 @@ def _decoder(part: folders.Part) -> Decoder:
             f"got an autoencoder of class {quoted(part.kind)}; wanted {', '.join(AUTOENCODERS)}"
         )
     given = {key: value for key, value in part.config.items() if value is not None}
+    if odd := {"latents_mean", "latents_std"} & given.keys():
+        raise ValueError(
+            f"{part.folder / 'config.json'} has {min(odd)}, which the pipelines of these networks "
+            "do not use: whether the network was trained with it is not known; set it to null, "
+            "or scale by scaling_factor and shift_factor"
+        )
     try:
         latents = Latents(**given)
     except ValidationError as error:

@@ -44,6 +44,7 @@ class LikelihoodCard:
             noise; None for a field without a schedule.
         signal: alpha s / sigma at t_prior, s the data's rms standard deviation: what the path
             still shows of the data there, and the prior does not; None without a schedule.
+        taken: which moments of the data the field takes because nobody stated them.
     """
 
     result: LogProb
@@ -55,6 +56,7 @@ class LikelihoodCard:
     solver: str
     level: tuple[float, float] | None
     signal: float | None = None
+    taken: str = ""
 
     def figures(self) -> dict[str, Any]:
         """The means over the points that finished, in nats where nothing else is said."""
@@ -79,6 +81,7 @@ class LikelihoodCard:
             "units": r.units,
             "prior_mismatch": mismatch,
             "signal_at_prior": self.signal,
+            "moments_taken": self.taken,
             "tolerance_effect": float(effect.mean()),
             "tolerance_effect_max": float(effect.max()) if len(effect) else math.nan,
             "estimator_error": float(r.stderr.square().sum().sqrt() / count),
@@ -115,6 +118,9 @@ class LikelihoodCard:
         units = []
         if f["units"]:
             units = [("units term", f"{f['units']:+.4f}", "per unit of the data, not the model")]
+        moments = []
+        if self.taken:
+            moments = [("moments", "taken", f"{self.taken}, as nobody stated those of the data")]
         way = self.result.way
         products = [("products", way, MEANT[way])] if way in MEANT else []
         return [
@@ -144,6 +150,7 @@ class LikelihoodCard:
                 f"{error:.2g}" if math.isfinite(error) else "-",
                 estimated,
             ),
+            *moments,
             *products,
             ("evaluations", f"{f['nfe']}", self.solver),
         ]
@@ -218,8 +225,9 @@ def likelihood_card(
     effect = rough.nats - result.nats
     dim = x[0].numel()
     return LikelihoodCard(
-        result, dim, levels, mismatch, effect, trace, repr(solver), level, signal
-    )
+        result, dim, levels, mismatch, effect, trace, repr(solver), level, signal,
+        getattr(field, "taken", ""),
+    )  # fmt: skip
 
 
 def _looser(solver: Solver, steps: int | None) -> tuple[Solver, int | None]:

@@ -278,6 +278,7 @@ def _require_null(field: AffineField, name: str) -> None:
     if needs_labels(field):
         raise ValueError(
             f"got --guidance, but {name} has no null label to be guided away from, as label_drop "
-            "is 0 or a pipeline does not say; train it with label_drop=0.1, open it with "
-            "null_label= in Python, or give --weak TARGET"
+            "is 0 or a pipeline does not say; train it with label_drop=0.1, say which "
+            "label of a pipeline stands for none by --null-label (null_label= in Python), or give "
+            "--weak TARGET"
         )

@@ -22,15 +22,12 @@ from diffode.data import Dataset, load
 from diffode.data.base import as_class_names
 from diffode.data.fingerprint import Fingerprint
 from diffode.devices import choose
-from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.complete import require_complete
-from diffode.interop.edm import from_edm, is_edm
-from diffode.interop.folders import HUB, is_pipeline
-from diffode.interop.pipelines import from_diffusers
 from diffode.runs import loading
 from diffode.runs.dataset import comparable, load_data, unscaled
 from diffode.runs.plan import CONFIG, Plan
+from diffode.runs.published import published
 from diffode.runs.run import Run, home
 from diffode.training import checkpoint
 from diffode.training.objective import Objective
@@ -170,7 +167,12 @@ class Target:
 
 
 def resolve(
-    target: str | Path, weights: str = "ema", device: str = "cpu", *, trust: bool = False
+    target: str | Path,
+    weights: str = "ema",
+    device: str = "cpu",
+    *,
+    trust: bool = False,
+    null_label: int | None = None,
 ) -> Target:
     """The field of a TARGET; a file or module that is named is run.
 
@@ -180,6 +182,7 @@ def resolve(
         weights: of what was trained, the moving average ("ema") or as trained ("raw").
         device: to move it to: "auto", "cpu" or "cuda".
         trust: whether code that a run names, such as its recipe's, may be run too.
+        null_label: the label that stands for none, in a pipeline whose network takes labels.
 
     Raises:
         ValueError: nothing there that can be read or run, or a field that is not complete.
@@ -189,8 +192,8 @@ def resolve(
         raise ValueError(f"got --weights {weights}; wanted ema or raw")
     where = choose(device)
     path = Path(target)
-    if (published := _published(target)) is not None:
-        return Target(str(target), published.to(where), published.classes)
+    if (found := published(target, weights, null_label)) is not None:
+        return Target(str(target), found.to(where), found.classes)
     if path.exists():
         file, folder = checkpoint.file_at(path), home(path)
         objective = loading.load(file, "raw" if weights == "raw" else "ema", trust=trust)
@@ -207,19 +210,14 @@ def resolve(
     if isinstance(made, Run):
         field = made.field if weights == "ema" else made.objective.field
         return Target(str(target), field.to(where), _classes(made.objective), None, made.out, made)
+    if weights != "ema":
+        raise ValueError(
+            f"got --weights {weights} for {target}, which is no run and has one set of weights; "
+            "leave the option away"
+        )
     field = made if isinstance(made, Field) else made.field
     require_complete(field)
     return Target(str(target), field.to(where), _classes(made))
-
-
-def _published(target: str | Path) -> AffineField | None:
-    """The field of what others publish; None where a TARGET is nothing of the kind."""
-    path = Path(target)
-    if path.exists() and is_edm(path):
-        return from_edm(path)
-    if is_pipeline(path) or str(target).startswith(HUB):
-        return from_diffusers(target)
-    return None
 
 
 def unknown(name: str, plan: Plan) -> str:
