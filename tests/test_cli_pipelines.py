@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from diffode.cli.app import run
+from diffode.interop import from_diffusers
 from tests.pipelines import autoencoder, ddim, diffusers, saved, transformer, unet
 from tests.runs import made, refused
 
@@ -102,6 +103,44 @@ def test_labels_and_latents(tmp_path, monkeypatch, capsys):
     assert run(["sample", "classes", "--n", "2", "--null-label", "3", *FEW, "--out", "y.npz"]) == 0
     asked = ["sample", "classes", "--n", "2", "--null-label", "3", *FEW, "--out", "z.npz"]
     assert run([*asked, "--guidance", "2", "--label", "1", "--nfe", "4"]) == 0
+
+
+def test_latents_are_decoded_where_they_are_written_and_called_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    diffusers.DiTPipeline(transformer(), autoencoder(), ddim()).save_pretrained("dit")
+    few = ["--nfe", "4", *FEW, "--out"]
+    assert run(["sample", "dit", "--n", "60", "--label", "3", *few, "x.npz"]) == 0
+    assert run(["edit", "dit", "x.npz", "--label", "1", *few, "edited.npz"]) == 0
+    assert run(["edit", "dit", "x.npz", "--label", "1", *few, "edited.png"]) == 0
+    ways = ["--pairs", "2", "--count", "3", "--label", "1"]
+    assert run(["interpolate", "dit", *ways, *few, "ways.npz"]) == 0
+    assert run(["interpolate", "dit", *ways, *few, "ways.png"]) == 0
+    field = from_diffusers("dit")
+    for name in ("edited.npz", "ways.npz"):
+        arrays = np.load(name)
+        assert arrays["x"].shape[1:] == (4, 8, 8)
+        wanted = field.pixels(torch.from_numpy(arrays["x"])).numpy()
+        np.testing.assert_allclose(arrays["pixels"], wanted, atol=1e-5)
+    capsys.readouterr()
+    cheap = ["--n", "2", "--solver", "heun", "--steps", "2", "--probes", "1", *FEW]
+    assert run(["likelihood", "dit", "--data", "x.npz", "--trace", "hutchinson", *cheap]) == 0
+    assert "latents of the pipeline's autoencoder, not images" in capsys.readouterr().out
+    asked = ["--data", "x.npz", "--samples", "50", "--nfe", "2", *FEW, "--out", "measured"]
+    assert run(["eval", "dit", *asked]) == 0
+    assert "samples are latents of the pipeline's" in Path("measured/eval.md").read_text()
+    given = ["x.npz", "--mask", "half:left", *FEW, "--out", "z.npz"]
+    assert "dit moves latents, of which pixels are no linear" in refused(
+        capsys, "inpaint", "dit", *given
+    )
+
+
+def test_latents_of_an_encoding_are_no_points(folder, capsys):
+    few = ["--nfe", "4", *FEW, "--out"]
+    assert run(["sample", folder, "--n", "2", *few, "x.npz"]) == 0
+    assert run(["encode", folder, "x.npz", *few, "z.npz"]) == 0
+    for command in ("interpolate", "edit", "encode"):
+        line = refused(capsys, command, folder, "z.npz", *few, "y.npz")
+        assert "z.npz has latents, as diffode encode writes them; this takes points" in line
 
 
 def test_a_name_on_the_hub_says_so_itself(tmp_path, monkeypatch, capsys):

@@ -59,7 +59,8 @@ class Untrained:
             "training": {},
         }
         none = {"steps": 0, "samples": 0, "seconds": 0.0, "peak_memory": 0}
-        return {"plan": plan, "budget": AS_IT_IS, **none}
+        kind = f"{AS_IT_IS}, latents" if self.target.latent else AS_IT_IS
+        return {"plan": plan, "budget": kind, **none}
 
     def field(self) -> Field:
         """The field, with the weights that it came with."""

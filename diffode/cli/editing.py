@@ -14,13 +14,13 @@ from diffode.cli.classes import named_labels
 from diffode.cli.encoding import moves_of
 from diffode.cli.guiding import guided_target, require_labels
 from diffode.cli.moves import Edit
-from diffode.cli.outcome import deliver, require_out, warn
+from diffode.cli.outcome import deliver, require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.cli.units import unlike
-from diffode.data.points import read_points
+from diffode.cli.units import points_in
 from diffode.data.scaling import model_units
 from diffode.fields.affine import AffineField
+from diffode.interop.pipelines import is_latent, pixels
 from diffode.options import counted
 from diffode.runs.costs import each_took
 from diffode.runs.guiding import Guidance
@@ -69,7 +69,8 @@ def command(asked: Edit) -> None:
     found = _edited(asked, target, points)
     took = each_took(found.nfe, found.network_calls)
     picture = partial(_picture, target, points, found, _title(asked, target, guidance, took))
-    arrays = {"x": found.x, "y": points.y}
+    images = pixels(target.field, found.x) if is_latent(target.field) else None
+    arrays = {"x": found.x, "y": points.y, "pixels": images}
     deliver(asked.out, "points", found.status, found.nfe_per_row, picture, **arrays)
     typer.echo(f"wrote {asked.out} ({counted(len(found.x), 'point')}, {took})")
 
@@ -91,10 +92,8 @@ def _require_noise(asked: Edit, target: Target) -> None:
 
 def _points(asked: Edit, target: Target) -> Points:
     """What a command edits, and the labels of --label or else of the file."""
-    field = target.field
     named = None if asked.label is None else named_labels(asked.label, target)
-    given, own = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
-    warn(unlike(asked.file, given, field))
+    given, own = points_in(asked.file, target)
     source = _source(asked, target, len(given), own)
     if source is None and named is not None and asked.deterministic:
         raise ValueError(
@@ -151,8 +150,9 @@ def _title(asked: Edit, target: Target, guidance: Guidance | None, took: str) ->
 
 def _picture(target: Target, points: Points, found: Solution, title: str, path: Path) -> object:
     """The points of the file in the first row, and each edit of them all in a row below."""
-    shown = torch.cat((points.given.to(found.x), found.x)).cpu()
+    shown = torch.cat((points.given.to(found.x), found.x))
     row = torch.arange(len(shown)) // len(points.given)
     x, names = model_units(shown, target.field.scaling), ["given", *points.heads]
+    x = pixels(target.field, x).cpu()
     called = "given and edited points"
     return samples_picture(x, path, title=title, y=row, names=names, called=called)

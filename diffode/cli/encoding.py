@@ -15,7 +15,7 @@ from diffode.cli.moves import Carry, Decode, Encode
 from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.cli.units import unlike
+from diffode.cli.units import points_in
 from diffode.data.points import read_array, read_points
 from diffode.data.scaling import model_units
 from diffode.fields.base import Field
@@ -37,8 +37,7 @@ def encode_command(asked: Encode) -> None:
     target = target_of(asked)
     field = target.field
     settings = moves_of(asked, target, options, back=True)
-    x, y = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
-    warn(unlike(asked.file, x, field))
+    x, y = points_in(asked.file, target)
     with progress_bar("encode and back", 2 * len(x)) as bar:
         there = encode(field, x, y=y, progress=bar.advance, **settings)
 

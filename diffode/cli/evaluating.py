@@ -146,6 +146,7 @@ def _settings(
         "shortfall": drawn.shortfall(),
         "seed": asked.seed,
         "labels": drawn.y is not None,
+        "latents": target.latent,
         "seconds": drawn.seconds,
         "versions": {"torch": torch.__version__},
     }

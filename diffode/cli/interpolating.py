@@ -12,13 +12,13 @@ from diffode.cli.classes import named_labels
 from diffode.cli.encoding import moves_of
 from diffode.cli.guiding import guided_target, require_labels
 from diffode.cli.moves import Interpolate
-from diffode.cli.outcome import deliver, require_out, warn
+from diffode.cli.outcome import deliver, require_out
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
-from diffode.cli.units import unlike
-from diffode.data.points import read_points
+from diffode.cli.units import points_in
 from diffode.data.scaling import model_units
 from diffode.fields.base import Latent
+from diffode.interop.pipelines import pixels
 from diffode.options import counted
 from diffode.runs.costs import each_took
 from diffode.runs.guiding import Guidance
@@ -52,12 +52,16 @@ def command(asked: Interpolate) -> None:
         way = interpolate(target.field, a, b, asked.count, progress=bar.advance, **told)
     row = torch.arange(count).repeat_interleave(asked.count)
     took = each_took(way.nfe, way.network_calls)
-    x, heads = model_units(way.x.cpu(), target.field.scaling), _heads(labels, count, target)
+    x, heads = model_units(way.x, target.field.scaling), _heads(labels, count, target)
     title = _title(asked, target, guidance, took)
+    seen = pixels(target.field, x)
+    images = None if seen is x else seen
     picture = partial(
-        samples_picture, x, title=title, y=row, names=heads, called="points on the ways"
+        samples_picture, seen.cpu(), title=title, y=row, names=heads, called="points on the ways"
     )
-    deliver(asked.out, "points", way.status, way.nfe_per_row, picture, x=way.x, pair=row)
+    deliver(
+        asked.out, "points", way.status, way.nfe_per_row, picture, x=way.x, pair=row, pixels=images
+    )
     said = f"{counted(count, 'pair')}, {asked.count} points each, {took}"
     typer.echo(f"wrote {asked.out} ({said})" + _round_trip(a, b, way.x))
 
@@ -80,9 +84,7 @@ def _ends(
     if asked.file is None:
         count = asked.pairs or PAIRS
         return random_pairs(target.field, count, asked.seed or 0), _both(named, count)
-    field = target.field
-    x, y = read_points(asked.file, field.event_shape, target.known_labels, field.scaling)
-    warn(unlike(asked.file, x, field))
+    x, y = points_in(asked.file, target)
     if len(x) % 2:
         raise ValueError(f"{asked.file}: got {len(x)} points; wanted pairs, an even number")
     if y is not None and named is not None:

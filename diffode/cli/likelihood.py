@@ -21,6 +21,7 @@ from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
 from diffode.data.source import Samples
 from diffode.files import require_writable, write_text
+from diffode.interop.pipelines import LATENTS
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
 from diffode.likelihood.dequantisation import Quantisation, prepared
 from diffode.likelihood.divergence import Trace, check
@@ -71,8 +72,10 @@ def command(asked: Likelihood) -> None:
     numbers |= {"mismatch": card.mismatch, "latent": r.latent, "y": y, "row": rows}
     require_sound(asked.values, "points", r.status, r.nfe_per_row, x=x, **numbers)
     typer.echo(str(card))
+    if target.latent:
+        typer.echo(f"the points are {LATENTS}: this is no likelihood of images")
     if asked.out is not None:
-        figures = _figures(card, asked)
+        figures = _figures(card, asked) | {"latents": target.latent}
         write_text(asked.out, json.dumps(figures, indent=2) + "\n")
         typer.echo(f"wrote {asked.out}")
     if asked.values is not None:

@@ -12,12 +12,13 @@ from torch import Tensor
 from diffode.cli.observing import operator_of
 from diffode.cli.outcome import warn
 from diffode.cli.restorations import Restoration
-from diffode.cli.units import unlike
+from diffode.cli.units import points_in, unlike
 from diffode.data.points import read_points
 from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
 from diffode.fields.affine import AffineField
 from diffode.fields.linear import LinearOperator
+from diffode.interop.pipelines import is_latent
 from diffode.rng import Rng
 from diffode.runs.targets import Target
 
@@ -74,6 +75,11 @@ def problem_of(asked: Restoration, target: Target, text: str, noise: float | Non
         TypeError: a field that cannot be given observations.
     """
     field = affine(target)
+    if is_latent(field):
+        raise ValueError(
+            f"{target.name} moves latents, of which pixels are no linear function: an observation "
+            "of an image says nothing that restore and inpaint can use; give a field of images"
+        )
     operator = operator_of(text, field.event_shape, asked.seed)
     std = _seen(field, operator) if text.startswith(_KEEPS_UNITS) else math.inf
     noise = std / 100 if noise is None else noise
@@ -104,8 +110,7 @@ def problem_of(asked: Restoration, target: Target, text: str, noise: float | Non
 def _whole_points(asked: Restoration, target: Target) -> tuple[Tensor, Tensor, int]:
     """Points (B, *event) in the units of the data, which of all they are, and the count of all."""
     if asked.file not in SPLITS:
-        x, _ = read_points(Path(asked.file), target.field.event_shape, None, target.field.scaling)
-        warn(unlike(Path(asked.file), x, target.field))
+        x, _ = points_in(Path(asked.file), target)
         rows = torch.arange(min(len(x), asked.n or len(x)))
         return x[rows], rows, len(x)
     if target.plan is None:

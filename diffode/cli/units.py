@@ -7,13 +7,33 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffode.cli.outcome import warn
+from diffode.data.points import read_array, read_points
 from diffode.data.scaling import data_units
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.linear import LinearOperator
+from diffode.runs.targets import Target
 
 TIMES = 10  # as large or as small as the data, from where on points are doubted
 CHANCE = 1e-3  # that normal data are doubted for being small
+
+
+def points_in(path: Path, target: Target) -> tuple[Tensor, Tensor | None]:
+    """The points of a file in the units of a field's data, and their labels, if any.
+
+    Raises:
+        ValueError: points that do not fit the field, or the latents that `diffode encode` writes.
+    """
+    field = target.field
+    if read_array(path, "field") is not None:
+        raise ValueError(
+            f"{path} has latents, as diffode encode writes them; this takes points: give those "
+            "that diffode decode makes of them"
+        )
+    x, y = read_points(path, field.event_shape, target.known_labels, field.scaling)
+    warn(unlike(path, x, field))
+    return x, y
 
 
 def unlike(

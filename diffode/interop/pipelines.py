@@ -22,6 +22,7 @@ from diffode.priors import Normal
 from diffode.warned import warn
 
 AT_ONCE = 8  # images that are decoded together
+LATENTS = "latents of the pipeline's autoencoder, not images"  # what reports call such states
 
 
 class PipelineField(Learned):
@@ -159,12 +160,24 @@ def _taken(mean: bool, std: bool, usual: float) -> str:
 
 def pixels(field: Field, x: Tensor) -> Tensor:
     r"""The images of a field's states at t_data: decoded where they are latents, else x itself."""
+    own = _pipeline_in(field)
+    return x if own is None else own.pixels(x)
+
+
+def is_latent(field: Field) -> bool:
+    """Whether a field's states are latents of an autoencoder, and not the data themselves."""
+    own = _pipeline_in(field)
+    return own is not None and own.decoder is not None
+
+
+def _pipeline_in(field: Field) -> PipelineField | None:
+    """The pipeline's field that others are wrapped around, if there is one."""
     while not isinstance(field, PipelineField):
         inner = getattr(field, "inner", None)
         if not isinstance(inner, Field):
-            return x
+            return None
         field = inner
-    return field.pixels(x)
+    return field
 
 
 def _decoder(part: folders.Part) -> Decoder:

@@ -12,6 +12,7 @@ from typing import Any
 from diffode.fields.guidance import in_words
 from diffode.files import write_text
 from diffode.inputs import brief
+from diffode.interop.pipelines import LATENTS
 from diffode.likelihood.card import LikelihoodCard
 from diffode.markup import words
 from diffode.metrics.estimates import FEWEST, Estimate, figure, mean
@@ -103,8 +104,10 @@ class Evaluation:
         ]
         guided = f"{in_words(**s['guidance'])}, " if s.get("guidance") else ""
         none = [f"no error is stated for fewer than {FEWEST} points, but of shares"]
+        latents = [f"samples are {LATENTS}, and measured as such"] if s.get("latents") else []
         return [
             *filter(None, [short]),
+            *latents,
             *(f"no {name}: {why}" for name, why in self.refused().items()),
             f"{p['count']} samples with {s['solver']}, "
             f"{each_took(s['nfe'], s.get('network_calls', s['nfe']))}, {guided}seed {s['seed']}, "

@@ -24,6 +24,7 @@ from diffode.data.fingerprint import Fingerprint
 from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.fields.complete import require_complete
+from diffode.interop.pipelines import is_latent
 from diffode.runs import loading
 from diffode.runs.dataset import comparable, load_data, unscaled
 from diffode.runs.plan import CONFIG, Plan
@@ -70,6 +71,11 @@ class Target:
         return None if self.folder is None else Plan.read(self.folder, trust=self.trust)
 
     @property
+    def latent(self) -> bool:
+        """Whether its points are latents of an autoencoder."""
+        return is_latent(self.field)
+
+    @property
     def solver(self) -> str:
         """The name of the solver to sample with."""
         return "default" if self.plan is None else self.plan.solver
@@ -101,7 +107,7 @@ class Target:
     def title(self, dataset: Dataset) -> str:
         """What a table of figures beside these data is called."""
         what = self.name if self.plan is None else code.short(self.plan.field)
-        return f"{what} on {dataset.name}"
+        return f"{what} on {dataset.name}" + (", latents" if self.latent else "")
 
     def dataset(self, place: str | None = None) -> Dataset:
         """What the field was trained on, or the data at a place, to measure it against.
@@ -155,9 +161,10 @@ class Target:
             ValueError: data of another shape, or of other classes.
         """
         if dataset.event_shape != self.field.event_shape:
+            kind, whole = ("latents", "latents of ") if self.latent else ("samples", "")
             raise ValueError(
-                f"{self.name} makes samples of shape {self.field.event_shape}, {what} has "
-                f"{dataset.event_shape}; give the data that it was trained on"
+                f"{self.name} makes {kind} of shape {self.field.event_shape}, {what} has "
+                f"{dataset.event_shape}; give {whole}the data that it was trained on"
             )
         if labels and self.classes is not None and not 0 < (dataset.classes or 0) <= self.classes:
             raise ValueError(
