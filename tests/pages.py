@@ -73,6 +73,7 @@ LEFT_OUT = {
 WORK = {
     "benchmarks.adaptive": ["tolerances", "clocks", "stiff", "overhead"],
     "benchmarks.claims": ["run"],
+    "benchmarks.couplings": ["cell", "table"],
     "benchmarks.digits": ["cell"],
     "benchmarks.exact": ["acceptance", "large", "as_attention"],
     "benchmarks.gpu": ["carried_out"],

@@ -16,7 +16,7 @@ from torch import Tensor
 from diffode.doors import as_state, as_time, unwritten
 from diffode.fields.base import Field, expand_like
 from diffode.fields.decay import Decay
-from diffode.fields.noise import require_score, require_unit
+from diffode.fields.noise import require_independent, require_score, require_unit
 from diffode.fields.schedules import Rates, Schedule
 from diffode.priors import Spherical
 from diffode.rng import Rng
@@ -43,12 +43,15 @@ class AffineField(Field):
         guidance: how far its answers reach, 1 for a conditional mean; else a guidance weight.
         jumps: levels sigma / alpha where they jump; None where its rows do not share them.
         principal_std: the data's standard deviation along their main axes; None if not known.
+        coupled: whether n depends on x_0, as in pairs of optimal transport. The velocity is then
+            as right as ever, and no score follows from E[n | x].
     """
 
     usual = "default"
     guidance: float = 1.0
     jumps: tuple[float, ...] | None = ()
     principal_std: float | None = None
+    coupled: bool = False
 
     def __init__(
         self,
@@ -163,17 +166,27 @@ class AffineField(Field):
         r"""The gradient of the log-density of x_t, :math:`-E[n | x] / \sigma`, for normal noise.
 
         Raises:
-            TypeError: the noise is not normal, where this quotient is not the score.
+            TypeError: the noise is not normal or not independent of the data, where this quotient
+                is not the score.
         """
         require_score(self.noise)
+        require_independent(self.coupled, "the score")
         x = self.as_state(x)
         return -self.noise_part(x, t, y) / expand_like(self._level(as_time(t, x))[1], x)
 
-    def corrupt(self, x0: Tensor, t: Tensor | float, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Draw x_t given x_0, and the noise n that it was made with."""
+    def corrupt(
+        self, x0: Tensor, t: Tensor | float, rng: Rng, n: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw x_t given x_0, and the noise n that it was made with, drawn where it is not given.
+
+        Raises:
+            TypeError: a field of coupled pairs, and no noise given.
+        """
         x0 = as_state(x0, self.event_shape, "x0")
         alpha, sigma = self._level(as_time(t, x0))
-        n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
+        if n is None:
+            require_independent(self.coupled, "noise that is drawn anew")
+            n = self.noise.sample(x0.shape, rng, name="noise", dtype=x0.dtype, device=x0.device)
         return self._multiplied(alpha, x0) + expand_like(sigma, x0) * n, n
 
     def _level(self, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,7 @@ from diffode.fields.critics import is_smooth
 from diffode.fields.guidance import as_weight, in_words, require_affine
 from diffode.fields.guided import MAX_RHO, Led
 from diffode.fields.intervals import as_interval, inside, require_met
+from diffode.fields.noise import require_independent
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.strength import edges, reach
 from diffode.fields.wrapped import Wrapped
@@ -91,6 +92,7 @@ class ClassifierGuided(Led):
         interval: tuple[float, float] | None = None,
     ) -> None:
         require_known(field.noise, field.mean.numel())
+        require_independent(field.coupled, "guidance by a classifier")
         require_fit(classifier, field)
         super().__init__(field, as_weight(weight))
         self.classifier, self.interval = classifier, as_interval(interval)

@@ -34,6 +34,7 @@ from diffode.fields.base import expand_like
 from diffode.fields.covariance import Covariance
 from diffode.fields.guidance import require_affine
 from diffode.fields.linear import LinearOperator
+from diffode.fields.noise import require_independent
 from diffode.fields.observations import Observation, observed
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
@@ -79,6 +80,7 @@ class Conditioned(Wrapped):
     target: Tensor
 
     def __init__(self, field: AffineField, observation: Observation, method: Method) -> None:
+        require_independent(field.coupled, "a field that is conditioned")
         if not (is_normal(field.noise) or is_student(field.noise)):
             raise TypeError(
                 f"the noise is {field.noise}; a field is conditioned for Normal and StudentT "

@@ -47,6 +47,7 @@ from diffode.doors import as_time, transformed, unwritten
 from diffode.fields.affine import AffineField
 from diffode.fields.base import expand_like
 from diffode.fields.critics import ascent, is_smooth
+from diffode.fields.noise import require_independent
 from diffode.fields.poisson import around_plane_form
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_normal, is_student
@@ -115,6 +116,7 @@ class DiscriminatorGuided(Led):
     ) -> None:
         if not math.isfinite(weight) or not max_rho > 0:
             raise ValueError(f"got weight {weight}, max_rho {max_rho}; wanted finite and > 0")
+        require_independent(field.coupled, "discriminator guidance")
         if not (is_normal(field.noise) or is_student(field.noise)):
             raise TypeError(
                 f"the noise is {field.noise}; discriminator guidance is known for Normal and "

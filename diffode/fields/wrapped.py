@@ -92,6 +92,11 @@ class Wrapped(AffineField):
         return self.inner.principal_std
 
     @property
+    def coupled(self) -> bool:  # type: ignore[override]
+        """Whether the inner field's noise depends on its data."""
+        return self.inner.coupled
+
+    @property
     def guidance(self) -> float:  # type: ignore[override]
         """How far the inner field's answers reach."""
         return self.inner.guidance

@@ -18,7 +18,7 @@ from diffode.metrics.moments import (
 )
 from diffode.metrics.neighbours import copying, nearer, nearest, precision_recall
 from diffode.metrics.panel import Panel
-from diffode.metrics.paths import straightness
+from diffode.metrics.paths import straightness, straightness_defect
 from diffode.metrics.quality import Quality, floor, quality
 from diffode.metrics.transport import sliced_wasserstein2, wasserstein2
 
@@ -51,5 +51,6 @@ __all__ = [
     "require_second_moment",
     "sliced_wasserstein2",
     "straightness",
+    "straightness_defect",
     "wasserstein2",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from diffode.options import Positive
 from diffode.recipes.registry import recipe
 
 if TYPE_CHECKING:
@@ -21,12 +22,19 @@ def rectified(
     given: Given,
     *,
     schedule: str = "rectified",
+    coupling: Literal["independent", "ot", "sinkhorn", "pairs"] = "independent",
+    regularisation: Positive = 0.05,
 ) -> Objective:
     """Rectified flow: n - x_0 regressed at uniform times.
 
     Arguments:
         schedule: the path: rectified is straight; another registered name, as cosine (Ma et al.,
             2024, https://arxiv.org/abs/2401.08740), or ``mine.py:MySchedule``.
+        coupling: which noise meets which sample: independent; the nearest of the batch by exact
+            (ot) or entropic (sinkhorn) optimal transport, within a label where labels are trained
+            on (Tong et al., 2023, https://arxiv.org/abs/2302.00482); or pairs, which the data
+            bring.
+        regularisation: of coupling=sinkhorn, epsilon over the mean squared distance of a batch.
     """
     from diffode.fields.named import named_schedule
     from diffode.fields.precond import VelocityPrediction
@@ -36,4 +44,5 @@ def rectified(
     path = named_schedule(schedule)
     field = given.learned(path, VelocityPrediction())
     low, high = (0.0, 1.0) if isinstance(path, Rectified) else sorted(path.span)
-    return Denoising(field, Uniform(low, high), given.classes, given.label_drop)
+    labels = given.classes, given.label_drop
+    return Denoising(field, Uniform(low, high), *labels, coupling, regularisation)

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffode.doors import as_times, single, unwritten
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent
-from diffode.priors import is_normal
+from diffode.fields.noise import require_steps
 from diffode.rng import Rng
 from diffode.solvers.counted import CountedField
 from diffode.solvers.needs import require_fit
@@ -125,12 +125,8 @@ class Solver:
         require_fit(self.name, self.needs, field)
         if isinstance(field, AffineField) and field.decay is not None:
             require_coordinates(self.name, self.per_coordinate, self.clock, field)
-        noise = field.noise if isinstance(field, AffineField) else None
-        if self.normal_only and noise is not None and not is_normal(noise):
-            raise TypeError(
-                f"{self.name} adds normal noise, but this field's noise is {noise}; "
-                f"{self.normal_advice}"
-            )
+        if self.normal_only and isinstance(field, AffineField):
+            require_steps(field.noise, field.coupled, self.name, self.normal_advice)
 
     def __call__(
         self,

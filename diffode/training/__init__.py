@@ -2,6 +2,7 @@
 
 from diffode.data.stats import Stats, data_stats
 from diffode.training.batches import Batch
+from diffode.training.coupling import Paired
 from diffode.training.denoising import Denoising, Logistic, LogNormal, PoissonDenoising, Uniform
 from diffode.training.objective import Objective, Phase
 
@@ -11,6 +12,7 @@ __all__ = [
     "LogNormal",
     "Logistic",
     "Objective",
+    "Paired",
     "Phase",
     "PoissonDenoising",
     "Stats",

@@ -78,6 +78,9 @@ class Batches:
         size: rows of the global batch.
         seed: of the permutations, and of what is done to samples.
         transform: what is done to the samples of a batch; row i of the generator is for row i.
+
+    Attributes:
+        logs: numbers on the batch of the last step that was asked for.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Batches:
     ) -> None:
         self.samples, self.size, self.seed, self.transform = samples, size, seed, transform
         self.count = len(samples)
+        self.logs: dict[str, float] = {}
         self._orders: dict[int, Tensor] = {}
 
     def at(self, step: int, rows: Tensor, device: torch.device | None = None) -> Batch:

@@ -18,7 +18,10 @@ from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.rng import Rng
 from diffode.training.batches import Batch
+from diffode.training.coupling import Coupling, Paired, partners
 from diffode.training.objective import Objective
+
+_NOTHING = 1e-6  # of the data at t_prior, by rounding
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,11 @@ class Denoising(Objective):
         times: maps a uniform number to a time.
         classes: the number of labels, None for unconditional.
         label_drop: the fraction of labels replaced by "no label".
+        coupling: how samples and noise are paired, see `diffode.training.coupling`.
+        regularisation: of ``coupling="sinkhorn"``.
+
+    Raises:
+        ValueError: a coupling on a path that does not end at the noise alone.
     """
 
     def __init__(
@@ -129,16 +137,42 @@ class Denoising(Objective):
         times: Uniform | LogNormal,
         classes: int | None = None,
         label_drop: float = 0.0,
+        coupling: Coupling = "independent",
+        regularisation: float = 0.05,
     ) -> None:
         super().__init__(field)
         self.learned, self.times = field, times
         self.classes, self.label_drop = classes, label_drop
+        self.coupling, self.regularisation = coupling, regularisation
+        field.coupled = coupling != "independent"
+        if field.coupled and field.signal > _NOTHING:
+            raise ValueError(
+                f"got coupling={coupling} on {field.schedule}, whose path still shows alpha s / "
+                f"sigma = {field.signal:.2g} of the data at t_prior: under a coupling that is not "
+                "the prior's law; take a schedule with alpha = 0 there, rectified or cosine"
+            )
+
+    def couple(self, batch: Batch, rng: Rng) -> tuple[Batch, dict[str, Tensor]]:
+        """The batch with the noise of each sample, and the mean squared distance of the pairs.
+
+        Pairs are made within what the network is told beside x_t: labels, and flips.
+        """
+        x, groups = batch.x, batch.y if self.classes else None
+        n = self.learned.noise.sample(x.shape, rng, name="noise", dtype=x.dtype, device=x.device)
+        if self.learned.flip_label and batch.flipped is not None:
+            groups = batch.flipped.long() + 2 * (0 if groups is None else groups)
+        n = n[partners(x, n, groups, self.coupling, self.regularisation, rng)]
+        cost = (x - n).square().flatten(1).sum(1).mean()
+        rows = torch.tensor(len(x))
+        logs = {f"{self.coupling}_cost": cost, f"{self.coupling}_rows": rows}
+        return Paired(x, batch.y, flipped=batch.flipped, n=n), logs
 
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error in network space."""
         x = batch.x
         t = self.times(rng.spread("time", len(x), x.device))
-        x_t, n = self.learned.corrupt(x, t, rng)
+        paired = batch.n if isinstance(batch, Paired) else None
+        x_t, n = self.learned.corrupt(x, t, rng, paired)
         y = drop_labels(batch.y, self.classes, self.label_drop, rng)
         error, _ = self.learned.residual(x_t, x, n, t, y, batch.flipped)
         return error.square().mean(), {}

@@ -65,11 +65,14 @@ class Objective(nn.Module):
         field: what is learned, and sampled afterwards.
         spec: how `diffode.build` made it; None if it was put together by hand.
         stats: the data's statistics that it was built with.
+        coupling: how samples and noise are paired (`diffode.training.coupling`): "independent",
+            "pairs" where the data bring the noise of each sample, or by `couple`.
         resolved: what `diffode.build` chose where options left it open, and the networks it made.
     """
 
     spec: Spec | None = None
     stats: Stats | None = None
+    coupling: str = "independent"
 
     def __init__(self, field: Field) -> None:
         super().__init__()
@@ -97,6 +100,18 @@ class Objective(nn.Module):
             rng: all randomness; row i of a draw belongs to row i of the batch.
         """
         raise unwritten(self, "forward")
+
+    def couple(self, batch: Batch, rng: Rng) -> tuple[Batch, dict[str, Tensor]]:
+        """The global batch of an update with its rows paired, and numbers to log.
+
+        It is called where ``coupling`` is neither "independent" nor "pairs", once for an update,
+        before the rows are shared out.
+
+        Arguments:
+            batch: all rows of it.
+            rng: of these rows.
+        """
+        raise unwritten(self, "couple")
 
     def advance(self, step: int, rng: Rng) -> None:
         """What happens after a step, outside of gradients: nothing by default."""

@@ -12,6 +12,7 @@ from diffode.data.source import Samples, Source, require_finite
 from diffode.devices import choose
 from diffode.doors import as_labels, as_state
 from diffode.training.batches import Batch, Streamed
+from diffode.training.coupling import Paired
 from diffode.training.objective import Objective
 
 Data = Samples | tuple[Samples, Tensor | None] | Batch
@@ -28,6 +29,7 @@ def checked(objective: Objective, data: Data) -> Batch | Streamed:
             tensors of different lengths.
     """
     samples = _batch(data)
+    _require_pairs(objective, samples)
     event = tuple(objective.field.event_shape)
     x: Samples = samples.x if isinstance(samples, Streamed) else as_state(samples.x, name="data")
     if tuple(x.shape[1:]) != event or len(x) == 0:
@@ -44,7 +46,29 @@ def checked(objective: Objective, data: Data) -> Batch | Streamed:
             raise ValueError(f"got labels {low} to {high}; this field knows 0 to {classes - 1}")
     if isinstance(samples, Streamed) or isinstance(x, Source):
         return replace(samples, y=y)
+    if isinstance(samples, Paired):
+        return replace(samples, x=x, y=y, n=require_finite(samples.n.to(x)))
     return replace(samples, x=x, y=y)
+
+
+def _require_pairs(objective: Objective, samples: Batch | Streamed) -> None:
+    """Refuse pairs of samples and noise for an objective that takes none, and the reverse.
+
+    Raises:
+        ValueError: the one or the other, or noise of another shape than the samples.
+        TypeError: noise that is no tensor of real numbers.
+    """
+    wanted = objective.coupling == "pairs"
+    if isinstance(samples, Paired) != wanted:
+        got = "no noise beside the samples" if wanted else "samples paired with noise"
+        advice = (
+            "give Paired(x, n=noise), or train with another coupling"
+            if wanted
+            else "build the objective with coupling=pairs, as rectified takes it"
+        )
+        raise ValueError(f"got {got} for coupling={objective.coupling}; {advice}")
+    if isinstance(samples, Paired):
+        as_state(samples.n, tuple(samples.x.shape[1:]), "noise")
 
 
 def _batch(data: Data) -> Batch | Streamed:

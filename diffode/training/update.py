@@ -16,6 +16,7 @@ from torch import Tensor
 from diffode.nn.dropout import dropping
 from diffode.rng import Rng
 from diffode.training.batches import Batches
+from diffode.training.coupling import Whole
 from diffode.training.learner import Learner
 from diffode.training.objective import Phase
 from diffode.training.workers import ahead
@@ -82,7 +83,11 @@ class Updates:
         first = accelerator.process_index * accumulate
         self.pieces = pieces[first : first + accumulate]
         first, last = (n * len(self.turns) for n in (learner.done, learner.options.steps))
-        self.batches = ahead(batches, self.pieces, range(first, last), workers)
+        alone = learner.objective.coupling in ("independent", "pairs")
+        asked = self.pieces if alone else (torch.arange(batches.size),)
+        self.batches = ahead(batches, asked, range(first, last), workers)
+        if not alone:
+            self.batches = Whole(self.batches, learner.objective.couple)
         self.moved, self._skipped = False, 0
 
     def __call__(self, step: int) -> dict[str, Outcome]:
@@ -108,7 +113,8 @@ class Updates:
         self.optimisers[phase.name].step()
         self._count_skipped(phase)
         self.learner.objective.zero_grad()  # of all phases: a loss may reach another's weights
-        return Outcome(loss, norm, {name: float(value) for name, value in logs.items()})
+        own = {name: float(value) for name, value in logs.items()}
+        return Outcome(loss, norm, self.batches.logs | own)
 
     def _backward(self, phase: Phase, tick: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the gradients of this process's pieces: their mean loss, and the last logs."""
