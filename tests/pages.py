@@ -29,6 +29,10 @@ NETWORK = ["--set", "width=16", "--set", "depth=1"]
 SMALL = {
     "train": [*NETWORK, "--batch", "16", "--samples", "20", "--device", "cpu"],
     "sample": ["--device", "cpu"],
+    "distil": [
+        *("--pairs", "20", "--pairs-nfe", "4"),
+        *("--set", "batch=16", "--samples", "20", "--device", "cpu"),
+    ],
     "fit-grid": ["--pilot", "8", "--device", "cpu"],
     "eval": ["--nfe", "3", "--device", "cpu"],
     "likelihood": ["--points", "2", "--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
@@ -51,6 +55,7 @@ SMALL = {
     ],
 }  # options of a command, where a line does not state them
 FEWER = {
+    "distil": {"--steps": "2"},
     "train": {"--steps": "2"},
     "eval": {"--samples": "40"},
     "bench": {"--samples": "60"},

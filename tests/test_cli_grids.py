@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from diffode.cli.app import run
-from diffode.solvers import names
 from tests.runs import arrays, hints, made, refused
+from tests.wrappers import FLOWS
 
 SMALL = ["--steps", "2", "--pilot", "8", "--device", "cpu"]
 UNFIT = {
@@ -14,8 +14,9 @@ UNFIT = {
     "chooses its own steps": {"dopri5-rows", "tsit5-rows", "dopri5", "dopri8", "bosh3"}
     | {"fehlberg2", "adaptive_heun", "scipy_solver"},
     "assumes equal steps": {"explicit_adams", "implicit_adams"},
+    "needs a FlowMap": {"jump"},
 }
-FIT = sorted(set(names()) - set.union(*UNFIT.values()))
+FIT = sorted(set(FLOWS) - set.union(*UNFIT.values()))
 
 
 @pytest.fixture(scope="module")

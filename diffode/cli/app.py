@@ -15,6 +15,7 @@ from diffode.cli import (  # they register themselves
     comparisons,  # noqa: F401
     handing,  # noqa: F401
     lists,  # noqa: F401
+    maps,  # noqa: F401
     moves,  # noqa: F401
     restorations,  # noqa: F401
 )

@@ -29,7 +29,7 @@ from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.pace import within
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
-from diffode.runs.run import Run, execute, home, load_data, require_free
+from diffode.runs.run import Lesson, Run, execute, home, load_data, require_free
 from diffode.runs.suited import suited
 from diffode.runs.targets import unknown
 from diffode.solvers import get_solver
@@ -53,6 +53,7 @@ class Job:
         resume: whether a run goes on, or the checkpoint that it goes on from.
         changes: what that changes of the run, a line each.
         note: what is not known of the run; empty where all is.
+        again: the command that goes on with the run, without --resume and what follows it.
     """
 
     plan: Plan
@@ -60,6 +61,7 @@ class Job:
     resume: bool | Path = False
     changes: Sequence[str] = ()
     note: str = ""
+    again: tuple[str, ...] = ("train",)
 
 
 def command(asked: Train) -> None:
@@ -95,9 +97,16 @@ def command(asked: Train) -> None:
         alias = asked.field is not None and code.short(asked.field) != field
         named = f"{asked.field} is {field}," if alias else f"{field} is"
         typer.echo(f"{named} sampled with {code.short(job.plan.solver)}")
-    run = _trained(job, dataset)
+    carried_out(job, dataset, panel, asked.samples)
+
+
+def carried_out(
+    job: Job, dataset: Dataset, panel: Panel, samples: int, lesson: Lesson | None = None
+) -> None:
+    """Train, draw samples and measure them, with lines of progress; write the run directory."""
+    run = _trained(job, dataset, lesson)
     if is_main_process() and (run.losses or _lacks_results(job)):
-        _finish(run, _assessed(run, panel, asked.samples, job), job.folder)
+        _finish(run, _assessed(run, panel, samples, job), job.folder)
 
 
 def _timed(job: Job, dataset: Dataset, minutes: float) -> Job:
@@ -108,7 +117,7 @@ def _timed(job: Job, dataset: Dataset, minutes: float) -> Job:
     return replace(job, plan=plan)
 
 
-def _trained(job: Job, dataset: Dataset) -> Run:
+def _trained(job: Job, dataset: Dataset, lesson: Lesson | None = None) -> Run:
     """Train with a line of progress, until the end or a signal."""
     steps: list[int] = []
 
@@ -124,10 +133,11 @@ def _trained(job: Job, dataset: Dataset) -> Run:
 
     what = f"train {code.short(job.plan.field)} on {dataset.name}"
     with stopping() as stop, progress_bar(what, job.plan.steps) as bar:
-        run = execute(job.plan, dataset, out=job.folder, resume=job.resume, watch=watch)
+        how = job.plan, dataset
+        run = execute(*how, out=job.folder, resume=job.resume, watch=watch, lesson=lesson)
     if stop.number is not None:
         if is_main_process() and steps:
-            typer.echo(f"stopped at step {steps[-1]}; {_go_on(job.folder)}")
+            typer.echo(f"stopped at step {steps[-1]}; {_go_on(job)}")
         stop.end()
     return run
 
@@ -157,7 +167,7 @@ def _assessed(run: Run, panel: Panel, n: int, job: Job) -> Assessment:
                 progress=bar.advance,
             )
     except (KeyboardInterrupt, Ended):
-        typer.echo(f"stopped while sampling; {_go_on(job.folder)}")
+        typer.echo(f"stopped while sampling; {_go_on(job)}")
         raise
 
 
@@ -189,8 +199,8 @@ def _tell(job: Job, dataset: Dataset) -> None:
     show(outline(job.plan, dataset, job.folder, last))
 
 
-def _go_on(folder: Path) -> str:
-    return f"go on with{command_line('train', '--resume', folder)}"
+def _go_on(job: Job) -> str:
+    return f"go on with{command_line(*job.again, '--resume', job.folder)}"
 
 
 def _resumed(asked: Train, options: dict[str, Any], path: Path) -> Job:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from diffode.fields.denoised import AffineCorruption, Denoised
     from diffode.fields.divergences import Divergence, get_divergence
     from diffode.fields.enumerated import Enumerated
+    from diffode.fields.flowmap import FlowMap
     from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.interpolant import Interpolant, InterpolantField
@@ -75,6 +76,7 @@ _HOMES = {
     "Conditioned": "conditioning",
     "CriticBank": "critics",
     "Divergence": "divergences",
+    "FlowMap": "flowmap",
     "classifier_free": "guidance",
     "conditioned": "conditioning",
     "ClassifierGuided": "classified",
@@ -123,6 +125,7 @@ __all__ = [
     "ExactClassifier",
     "ExactRatio",
     "Field",
+    "FlowMap",
     "Frozen",
     "GaussianFlow",
     "Heat",

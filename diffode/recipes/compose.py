@@ -71,20 +71,25 @@ class Given:
         self.resolved[name] = usual if value is None else value
         return usual if value is None else value
 
-    def learned(
-        self, schedule: Schedule, prediction: Prediction, noise: Spherical | None = None
-    ) -> Learned:
-        """A learned field with a network for these events; noise None is `Normal()`."""
+    def net(self, conditions: int, extra: int = 0) -> nn.Module:
+        """A network for these events that is told so many numbers; the run notes it."""
         net = make_network(
             self.shape,
             self.network,
-            conditions=prediction.conditions + self.flip_label,
+            conditions=conditions,
             classes=self.classes,
-            extra=prediction.extra,
+            extra=extra,
             seed=self.seed,
             **self.sizes,
         )
         self._note("network", net)
+        return net
+
+    def learned(
+        self, schedule: Schedule, prediction: Prediction, noise: Spherical | None = None
+    ) -> Learned:
+        """A learned field with a network for these events; noise None is `Normal()`."""
+        net = self.net(prediction.conditions + self.flip_label, prediction.extra)
         if getattr(net, "timesteps", False):
             prediction = Timesteps(prediction, isinstance(schedule, DiscreteBetas))
         stats = self.stats
@@ -162,6 +167,14 @@ class Given:
         self.resolved[name] = {"kind": type(network).__name__, **size, "parameters": parameters}
         if self.classes is not None and self.label_drop == 0:
             without_null(network)
+
+
+class Outline(Given):
+    """The same, for who wants a recipe's path and prediction without its network."""
+
+    def net(self, conditions: int, extra: int = 0) -> nn.Module:
+        """No network."""
+        return nn.Identity()
 
 
 def make_given(

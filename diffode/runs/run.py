@@ -22,6 +22,7 @@ from diffode.runs.loading import load
 from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
 from diffode.runs.suited import suited
 from diffode.training import checkpoint
+from diffode.training.batches import Batch
 from diffode.training.lock import hold
 from diffode.training.objective import Objective
 from diffode.training.suitability import remarks
@@ -51,6 +52,21 @@ class Run:
     losses: list[dict[str, float]]
     seconds: float
     out: Path | None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a training has beside its plan and its data.
+
+    Attributes:
+        stats: the data's statistics that it is built with.
+        prepare: called with the untrained objective, before it is filled from any checkpoint.
+        samples: what it is trained on in the place of the data, or None.
+    """
+
+    stats: Stats
+    prepare: Callable[[Objective], None]
+    samples: Batch | None = None
 
 
 def untrained(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective:
@@ -93,6 +109,7 @@ def execute(
     out: str | Path | None = None,
     resume: bool | str | Path = False,
     watch: Callable[[TrainState], bool | None] | None = None,
+    lesson: Lesson | None = None,
 ) -> Run:
     """Carry out a plan.
 
@@ -103,6 +120,7 @@ def execute(
         resume: go on in ``out``, from the newest checkpoint or the one at a path, or from the
             beginning where there is none; a run that has had all its steps is only loaded.
         watch: called after every step; training stops, with a checkpoint, when it returns True.
+        lesson: what the training has beside the plan and the data, see `diffode.runs.distilling`.
 
     Raises:
         ValueError: a plan that cannot be carried out, before anything is written; a directory that
@@ -117,16 +135,27 @@ def execute(
     if out is None or not resume:
         plan = suited(plan, dataset)
     if out is None:
-        return _trained(plan, dataset, untrained(plan, dataset), None, None, watch)
+        return _trained(plan, dataset, _made(plan, dataset, lesson), None, None, watch, lesson)
     if resume:
+        chosen = None if resume is True else Path(resume)
         with hold(require_writable(out)):
-            return _resumed(plan, dataset, out, None if resume is True else Path(resume), watch)
-    objective = untrained(plan, dataset)
+            return _resumed(plan, dataset, out, chosen, watch, lesson)
+    objective = _made(plan, dataset, lesson)
     with hold(require_writable(out)):
         if is_main_process():
             require_free(out)
         plan = replace(plan, fingerprint=Fingerprint.of(dataset))
-        return _trained(plan, dataset, objective, out, None, watch)
+        return _trained(plan, dataset, objective, out, None, watch, lesson)
+
+
+def _made(
+    plan: Plan, dataset: Dataset, lesson: Lesson | None, stats: Stats | None = None
+) -> Objective:
+    """The objective of a plan before its first step, or before a checkpoint fills it."""
+    objective = untrained(plan, dataset, stats if lesson is None else lesson.stats)
+    if lesson is not None:
+        lesson.prepare(objective)
+    return objective
 
 
 def _resumed(
@@ -135,6 +164,7 @@ def _resumed(
     out: Path,
     chosen: Path | None,
     watch: Callable[[TrainState], bool | None] | None,
+    lesson: Lesson | None,
 ) -> Run:
     """Go on in a run directory that is held."""
     stored = Plan.read(out)
@@ -143,7 +173,7 @@ def _resumed(
     known = stored.fingerprint or Fingerprint.of(dataset)
     plan = replace(plan, fingerprint=known, since=stored.since)
     if path is None:
-        return _trained(plan, dataset, untrained(plan, dataset), out, None, watch)
+        return _trained(plan, dataset, _made(plan, dataset, lesson), out, None, watch, lesson)
     header, stats = checkpoint.peek(path)
     first = header["step"]
     if plan.steps != stored.steps:
@@ -160,7 +190,8 @@ def _resumed(
         raw, loaded = load(path, "raw"), load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
     checkpoint.set_newer_aside(out, path)
-    return _trained(plan, dataset, untrained(plan, dataset, stats), out, path, watch)
+    objective = _made(plan, dataset, lesson, stats)
+    return _trained(plan, dataset, objective, out, path, watch, lesson)
 
 
 def _trained(
@@ -170,13 +201,15 @@ def _trained(
     out: Path | None,
     path: Path | None,
     watch: Callable[[TrainState], bool | None] | None,
+    lesson: Lesson | None,
 ) -> Run:
     """Train an objective by a plan, from a checkpoint if there is one."""
     plan = replace(plan, resolved=resolved(plan, objective))
     labels = dataset.train_labels if plan.labels else None
+    own = None if lesson is None else lesson.samples
     states = train(
         objective,
-        (dataset.train, labels),
+        (dataset.train, labels) if own is None else own,
         seed=plan.seed,
         out=out,
         resume=path,

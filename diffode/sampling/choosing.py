@@ -76,11 +76,18 @@ def choose(
     chosen.check(field)
     if final == "denoise" and chosen.reaches_zero_noise and (nfe is None or steps is None):
         assert isinstance(field, AffineField)  # by as_final
-        count = chosen.steps(DEFAULT_NFE if nfe is None else nfe) if steps is None else steps
+        usual = _own_steps(field, chosen, start) or chosen.steps(DEFAULT_NFE)
+        count = steps or (usual if nfe is None else chosen.steps(nfe))
         times_ = zero_noise_times(field, count, grid or chosen.grid, start)
         if times_ is not None:
             return Choice(chosen, times_, True)
     return Choice(chosen, times_for(field, chosen, nfe, steps, grid, final, start), False)
+
+
+def _own_steps(field: Field, solver: Solver, start: float | None) -> int | None:
+    """How many steps a field's own solver takes where nothing is stated; None for another one."""
+    own = field.sampling_defaults
+    return None if own is None or own.solver != solver.name else len(own_times(field, start)) - 1
 
 
 def solver_for(
@@ -174,7 +181,8 @@ def times_for(
                 "or steps for the times to report"
             )
         return grid(field, 1 if steps is None else steps, kind or "native", start)
-    if field.sampling_defaults is not None:
+    own = field.sampling_defaults
+    if own is not None and (own.solver == solver.name or not isinstance(field, AffineField)):
         if nfe is None and steps is None:
             steps = len(own_times(field, start)) - 1
         kind = kind or "own"

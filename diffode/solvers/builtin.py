@@ -65,6 +65,10 @@ _OWN = {
         "sde_trig:TrigSDE",
         "the reverse SDE in the angle, along a Brownian path (order, eta)",
     ),
+    "jump": (
+        "jump:Jump",
+        "the jumps of a flow map, 1 evaluation a step (diffode distil; Boffi et al., 2025)",
+    ),
 }
 _TOLERANT = {
     **dict.fromkeys(ADAPTIVE_RK, "adaptive Runge-Kutta (rtol, atol, max_nfe)"),

@@ -12,6 +12,7 @@ from diffode.fields.affine import AffineField, PosteriorAt
 from diffode.fields.along import posterior_along
 from diffode.fields.base import Field, expand_like
 from diffode.fields.corruption import Corrupting
+from diffode.fields.flowmap import jumped
 from diffode.rng import Rng
 
 
@@ -100,6 +101,12 @@ class CountedField:
         means = self._along(k, x, self.y)
         self._x0, self._moved = means[0], None
         return means
+
+    def jump(self, x: Tensor, s: Tensor, t: Tensor | None) -> Tensor:
+        """Where a flow map takes x of time s at time t, for None at the data: one evaluation."""
+        self._count(s)
+        self._x0 = self._moved = None
+        return jumped(self.field, x, s, t, self.y)
 
     def denoised(self) -> Tensor | None:
         r"""E[x_0 | x] by the latest evaluation, at no other; None where it states none.

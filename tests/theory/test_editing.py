@@ -13,8 +13,9 @@ from diffode.priors import StudentT
 from diffode.rng import Rng
 from diffode.sampling import decode, edit, encode, interpolate, round_trip, sample, time_at
 from diffode.sampling.choosing import times_for
-from diffode.solvers import get_solver, names
+from diffode.solvers import get_solver
 from tests.fields import Point
+from tests.wrappers import FLOWS
 
 WEIGHTS, STDS = torch.tensor([0.2, 0.5, 0.3]), torch.full((3,), 0.3)
 MEANS = torch.tensor([[-2.0, 1.0], [2.0, 1.0], [0.5, -2.0]])
@@ -194,7 +195,7 @@ def test_latents_in_the_middle_of_the_way():
         decode(field, x, at="late")
 
 
-@pytest.mark.parametrize("name", [*names(), "ddim:eta"])
+@pytest.mark.parametrize("name", [*FLOWS, "ddim:eta"])
 def test_what_a_solver_draws_does_not_come_back_and_all_else_does(name):
     """Told by the samples alone: other noise leads a solver that adds some elsewhere."""
     name, _, noisy = name.partition(":")

@@ -10,12 +10,13 @@ from diffode.fields import VP, Field, Karras, Mixture, Rectified
 from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.sampling import encode, sample
-from diffode.solvers import get_solver, grid, names
+from diffode.solvers import get_solver, grid
 from diffode.solvers.ddim import DDIM
 from tests.quick import quick
+from tests.wrappers import FLOWS
 
 ADAPTIVE = ["dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "scipy_solver"]
-TOGETHER = [name for name in names() if not name.endswith("-rows")]
+TOGETHER = [name for name in FLOWS if not name.endswith("-rows")]
 STEPPING = [name for name in TOGETHER if name not in ADAPTIVE]
 BUDGETED = [name for name in STEPPING if name != "implicit_adams"]
 COST = {"heun": 2, "ddim": 1, "euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}

@@ -14,6 +14,7 @@ from diffode.sampling.drawing import sample
 from diffode.sampling.encoding import decode, encode, round_trip
 from diffode.solvers import get_solver, grid, names
 from diffode.solvers.builtin import ADAPTIVE_RK
+from tests.wrappers import FLOWS
 
 ROWS = ["dopri5-rows", "tsit5-rows"]
 COUPLED = [*ADAPTIVE_RK, "scipy_solver"]
@@ -186,7 +187,7 @@ def test_rows_that_are_not_finite_say_so(name):
 
 
 @pytest.mark.parametrize("final", ["denoise", "none"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", FLOWS)
 def test_a_path_ends_in_x(name, final):
     field = law(Rectified())
     solution = sample(field, 3, name, steps=16, path=True, final=final, grid="native")

@@ -1,0 +1,254 @@
+r"""The objectives of flow maps: regress F of two times on a target, in the angle.
+
+Each draws a jump from the angle s to a smaller one, t, with d = s - t, and a state z of s. Data X
+and noise n of unit scale make z = cos s X + sin s n, unless z lies on a saved path.
+
+* pairs: the chord of a path of the field that is distilled, :math:`(z_t - z_s \cos d) / \sin d`.
+* lagrangian: that field carries on the map's own point, :math:`Z_{s \to t}` being regressed on a
+  step of Heun's method from :math:`Z_{s \to t + h}`, with h falling from .3 to .03.
+* progressive: the chord of the map's own two half steps, and on the diagonal s = t the velocity,
+  the field's or the data's :math:`\cos s \, n - \sin s \, X` (shortcut models).
+* meanflow: :math:`d Z_{s \to t}(z_s) / ds = 0` along the flow, by forward mode.
+* consistency: :math:`Z_{s \to 0}` regressed on :math:`Z_{s' \to 0}`, s' a little below s.
+
+References: Boffi et al. (2025), https://arxiv.org/abs/2505.18825 (lagrangian, eulerian); Frans et
+al. (2024), https://arxiv.org/abs/2410.12557 (shortcut models); Geng et al. (2025),
+https://arxiv.org/abs/2505.13447 (mean flows); Song et al. (2023),
+https://arxiv.org/abs/2303.01469 (consistency).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffode.fields.affine import AffineField
+from diffode.fields.base import expand_like
+from diffode.fields.learnedmap import LearnedMap
+from diffode.rng import Rng
+from diffode.training.batches import Batch
+from diffode.training.denoising import drop_labels
+from diffode.training.objective import Objective, Phase
+
+Kind = Literal["pairs", "lagrangian", "progressive"]
+LEAST = 1e-3  # of a jump: below it is the diagonal
+
+
+@dataclass(frozen=True)
+class Paths(Batch):
+    r"""Saved paths of a field: x are their ends.
+
+    Attributes:
+        path: the states z at the angles of `MapLearning.follow`, shape (B, K, \*event).
+        told: which rows were drawn with their label, shape (B,), bool; None for all.
+        q: the augmented radius of each row of a Poisson flow, shape (B,), or None.
+    """
+
+    path: Tensor = field(default_factory=lambda: torch.empty(0))
+    told: Tensor | None = None
+    q: Tensor | None = None
+
+
+class Teacher(NamedTuple):
+    """The field that is distilled, and the angles of its saved paths.
+
+    Attributes:
+        field: on the path of the map.
+        angles: from the prior's to 0, float64, shape (K,); None where none are saved.
+    """
+
+    field: AffineField
+    angles: Tensor | None = None
+
+
+class Drawn(NamedTuple):
+    """Data and noise of unit scale, the map of these rows, and their labels."""
+
+    x: Tensor
+    n: Tensor
+    map: LearnedMap
+    y: Tensor | None
+
+    def at(self, s: Tensor) -> Tensor:
+        """The states at angles s, shape (B,)."""
+        return expand_like(s.cos(), self.x) * self.x + expand_like(s.sin(), self.x) * self.n
+
+    def rate(self, s: Tensor) -> Tensor:
+        """How these states change with s."""
+        return expand_like(s.cos(), self.x) * self.n - expand_like(s.sin(), self.x) * self.x
+
+
+class MapLearning(Objective):
+    """A flow map with a loss; `follow` gives it what it is distilled from.
+
+    Arguments:
+        field: the map.
+        kind: the objective, see the module.
+        full: the share of jumps that go all the way to the data.
+        classes, label_drop: as for `Denoising`.
+    """
+
+    def __init__(
+        self,
+        field: LearnedMap,
+        kind: Kind,
+        full: float = 0.25,
+        classes: int | None = None,
+        label_drop: float = 0.0,
+    ) -> None:
+        super().__init__(field)
+        self.map, self.kind, self.full = field, kind, full
+        self.classes, self.label_drop = classes, label_drop
+        self._teacher: tuple[Teacher, ...] = ()  # in a tuple: no part of the module
+        self._steps = 1
+
+    def follow(self, teacher: Teacher) -> None:
+        """Distil this field from now on."""
+        self._teacher = (teacher,)
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """What is distilled, or None."""
+        return self._teacher[0] if self._teacher else None
+
+    def begin(self, steps: int) -> None:
+        """Note how many steps there will be, and bring the teacher to the map."""
+        self._steps = steps
+        if self.teacher is not None:
+            self.teacher.field.to(self.map.device).eval().requires_grad_(False)
+
+    def phases(self) -> list[Phase]:
+        """The one phase of it.
+
+        Raises:
+            ValueError: an objective that distils, with nothing to distil.
+        """
+        if self.teacher is None and self.kind in ("pairs", "lagrangian"):
+            raise ValueError(
+                f"got objective={self.kind}, which distils a run: diffode distil RUN; a run of it "
+                "goes on with diffode distil RUN --resume OUT, and from data alone a flow map "
+                "learns with objective=progressive"
+            )
+        return super().phases()
+
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean squared error of F."""
+        losses: dict[str, Callable[[Batch, Rng], Tensor]] = {
+            "pairs": self._pairs,
+            "lagrangian": self._lagrangian,
+            "progressive": self._progressive,
+        }
+        return losses[self.kind](batch, rng), {}
+
+    def _pairs(self, batch: Batch, rng: Rng) -> Tensor:
+        assert isinstance(batch, Paths) and self.teacher is not None
+        assert self.teacher.angles is not None
+        angles, rows = self.teacher.angles.to(batch.path.device), len(batch)
+        last = len(angles) - 1
+        u = rng.uniform("pair", (rows, 4), batch.path.device)
+        first, second = (u[:, 0] * (last + 1)).long(), (u[:, 1] * last).long()
+        second = second + (second >= first)
+        i, j = torch.minimum(first, second), torch.maximum(first, second)
+        j = torch.where(u[:, 2] < self.full, last, j)
+        i = torch.where((u[:, 2] < self.full / 2) | (i == j), 0, i)
+        index = torch.arange(rows, device=i.device)
+        z, end, s, t = batch.path[index, i], batch.path[index, j], angles[i], angles[j]
+        map_ = self.map if batch.q is None else self.map.bind(batch.q)
+        y = batch.y
+        if y is not None and batch.told is not None and self.classes is not None:
+            y = torch.where(batch.told, y, self.classes)
+        return _error(map_, z, s, t, y, _chord(z, end, s - t))
+
+    def _lagrangian(self, batch: Batch, rng: Rng) -> Tensor:
+        drawn = self._drawn(batch, rng)
+        s, t = self._angles(len(batch), rng)
+        h = 0.3 * 0.1 ** min(1.0, rng.step / self._steps)
+        wide = h * (0.5 + rng.uniform("step", (len(batch),), s.device))
+        before = torch.minimum(s, t + wide)
+        z = drawn.at(s)
+        with torch.no_grad():
+            here = drawn.map.turned(z, s, before, drawn.y)
+            gap = expand_like(t - before, z)
+            first = self._velocity(drawn, here, before)
+            end = here + gap / 2 * (first + self._velocity(drawn, here + gap * first, t))
+        f, gain = drawn.map.turn(z, s, t, drawn.y)
+        d = expand_like(s - t, z)
+        reached = torch.cos(d) * z + torch.sin(d) * f
+        scale = torch.sin(d).clamp_min(0.05) * expand_like(gain.clamp_min(1), z)
+        return ((reached - end) / scale).square().mean()
+
+    def _progressive(self, batch: Batch, rng: Rng) -> Tensor:
+        drawn = self._drawn(batch, rng)
+        s, t = self._angles(len(batch), rng, diagonal=0.4)
+        z = drawn.at(s)
+        rate = drawn.rate(s) if self.teacher is None else self._velocity(drawn, z, s)
+        with torch.no_grad():
+            half = (s + t) / 2
+            there = drawn.map.turned(z, s, half, drawn.y)
+            end = drawn.map.turned(there, half, t, drawn.y)
+            short = expand_like(s - t, z) < LEAST
+            target = torch.where(short, -rate, _chord(z, end, (s - t).clamp_min(LEAST)))
+        return _error(drawn.map, z, s, t, drawn.y, target)
+
+    def _drawn(self, batch: Batch, rng: Rng) -> Drawn:
+        """Data and noise for the rows of a batch."""
+        x = batch.x
+        y = drop_labels(batch.y, self.classes, self.label_drop, rng)
+        start = self.map.start(len(x), rng)
+        moved, (mean, std) = start.field, self.map.moments
+        assert isinstance(moved, LearnedMap)
+        alpha, sigma = self.map.level(self.map.span[0], x)
+        n = (start.x.to(x.device).double() - alpha * mean.double()) / sigma
+        return Drawn((x - mean.to(x)) / std, n.to(x), moved, y)
+
+    def _angles(self, rows: int, rng: Rng, diagonal: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Angles s > t, uniform on the triangle; shares start at the prior and end at the data."""
+        mean = self.map.moments[0]
+        high = float(self.map.angle(self.map.span[0], mean[None]))
+        u = rng.uniform("angles", (rows, 4), mean.device)
+        s, t = torch.maximum(u[:, 0], u[:, 1]), torch.minimum(u[:, 0], u[:, 1])
+        t = torch.where(u[:, 2] < self.full, 0.0, t)
+        t = torch.where(u[:, 2] > 1 - diagonal, s, t)
+        prior = u[:, 3] < 0.1
+        short = t == s
+        s = torch.where(prior, 1.0, s)
+        return high * s, high * torch.where(short, s, t)
+
+    def _velocity(self, drawn: Drawn, z: Tensor, angle: Tensor) -> Tensor:
+        """The teacher's dz/d(angle) at states z, no gradient."""
+        assert self.teacher is not None
+        field = self.teacher.field
+        q = drawn.map.latent(drawn.x).q
+        field = field if q is None else _affine(field.bind(q))
+        low = float(self.map.angle(self.map.span[1], z[:1]))
+        angle = angle.clamp_min(max(low, 2e-3 if q is not None else 0.0))
+        time = self.map.time(angle)
+        y = None if drawn.y is None else drawn.y
+        with torch.no_grad():
+            x0, n = field.posterior(self.map.from_angle(z, time), time, y)
+        mean, std = self.map.moments
+        sine, cosine = expand_like(angle.sin(), z), expand_like(angle.cos(), z)
+        return cosine * n - sine * (x0 - mean.to(x0)) / std
+
+
+def _error(
+    map_: LearnedMap, z: Tensor, s: Tensor, t: Tensor, y: Tensor | None, target: Tensor
+) -> Tensor:
+    """The mean squared error of F, where its gain is above 1 that of the network's output."""
+    f, gain = map_.turn(z, s, t, y)
+    return ((f - target) / expand_like(gain.clamp_min(1), f)).square().mean()
+
+
+def _chord(z: Tensor, end: Tensor, gap: Tensor) -> Tensor:
+    """The F of a jump over an angle from states z to others."""
+    d = expand_like(gap, z)
+    return (end - torch.cos(d) * z) / torch.sin(d)
+
+
+def _affine(field: object) -> AffineField:
+    assert isinstance(field, AffineField)
+    return field
