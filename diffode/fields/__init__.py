@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from diffode.fields.guidance import ClassifierFree, classifier_free
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.interpolant import Interpolant, InterpolantField
+    from diffode.fields.learned_interpolant import LearnedInterpolant
     from diffode.fields.levels import Levels
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.fields.pairs import EmpiricalInterpolant
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         GaussianFlow,
         PotentialRatio,
     )
+    from diffode.fields.starting import StartingPoints
     from diffode.fields.tokens import Absorbing, Replacing, TokenField
 
 _HOMES = {
@@ -90,6 +92,8 @@ _HOMES = {
     "EmpiricalInterpolant": "pairs",
     "Interpolant": "interpolant",
     "InterpolantField": "interpolant",
+    "LearnedInterpolant": "learned_interpolant",
+    "StartingPoints": "starting",
     "Mobility": "monoflow",
     "MonoFlow": "monoflow",
     "ExactClassifier": "ratios",
@@ -135,6 +139,7 @@ __all__ = [
     "KarrasPrediction",
     "Latent",
     "Learned",
+    "LearnedInterpolant",
     "Levels",
     "Mixture",
     "Mobility",
@@ -150,6 +155,7 @@ __all__ = [
     "Schedule",
     "ScorePrediction",
     "Start",
+    "StartingPoints",
     "SubVP",
     "TokenField",
     "Turned",

@@ -13,8 +13,8 @@ The law of :math:`x_t` then moves by the conditional mean rate, and its score fo
 Time is as everywhere here: data at t = 0, the other end at t = 1, span (1, 0). The starting points
 may be noise or data of any kind.
 
-Reference: Albergo, Boffi and Vanden-Eijnden (2023), https://arxiv.org/abs/2303.08797, eq. 2.1 and
-theorems 2.6 and 2.8, where the data are x_1.
+Reference: Albergo, Boffi and Vanden-Eijnden (2023), https://arxiv.org/abs/2303.08797, section 2,
+where the data are x_1.
 """
 
 from __future__ import annotations
@@ -124,6 +124,11 @@ class InterpolantField(Field):
     def spread(self, t: Tensor | float, like: Tensor) -> Tensor:
         r"""The standard deviation of the noise at time t, :math:`\gamma`, shape () or (B,)."""
         return self.interpolant.level(as_time(t, like))[0]
+
+    @property
+    def has_score(self) -> bool:
+        """Whether its law has a density whose score it states: there is noise."""
+        return self.interpolant.is_noisy
 
     def noise_part(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         r"""The conditional mean of the noise, E[z | x_t = x], shape (B, \*event)."""

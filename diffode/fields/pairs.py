@@ -10,7 +10,7 @@ the velocity and the mean of the noise are
 .. math:: f_t(x) = E_w[\partial_t m] + \frac{\gamma \dot\gamma}{s^2} (x - E_w[m]), \qquad
           E[z|x] = (x - E_w[m]) / s.
 
-Reference: Albergo, Boffi and Vanden-Eijnden (2023), https://arxiv.org/abs/2303.08797, theorem 2.6.
+Reference: Albergo, Boffi and Vanden-Eijnden (2023), https://arxiv.org/abs/2303.08797, section 2.
 """
 
 from __future__ import annotations
@@ -133,6 +133,11 @@ class EmpiricalInterpolant(InterpolantField):
     def spread(self, t: Tensor | float, like: Tensor) -> Tensor:
         r"""The standard deviation of the noise at time t, :math:`\sqrt{\gamma^2 + h^2}`."""
         return (self.interpolant.square(as_time(t, like))[0] + self.bandwidth**2).sqrt()
+
+    @property
+    def has_score(self) -> bool:
+        """It has: gamma or the bandwidth is above 0."""
+        return True
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The conditional mean rate of x at time t."""

@@ -13,6 +13,14 @@ from diffode.recipes.registry import Recipe, find, names, recipe, solver_of
 
 __all__ = ["Recipe", "find", "names", "recipe", "solver_of"]
 
-_MODULES = ("diffusion", "poisson", "rectified", "monoflow", "classifier", "flowmap")
+_MODULES = (
+    "diffusion",
+    "poisson",
+    "rectified",
+    "interpolant",
+    "monoflow",
+    "classifier",
+    "flowmap",
+)
 for _module in _MODULES:  # each registers its recipes
     importlib.import_module(f"{__name__}.{_module}")

@@ -71,18 +71,26 @@ class Given:
         self.resolved[name] = usual if value is None else value
         return usual if value is None else value
 
-    def net(self, conditions: int, extra: int = 0) -> nn.Module:
-        """A network for these events that is told so many numbers; the run notes it."""
+    def net(
+        self, conditions: int, extra: int = 0, name: str = "network", seed: int = 0
+    ) -> nn.Module:
+        """A network for these events that is told so many numbers; the run notes it.
+
+        Arguments:
+            conditions, extra: as for `diffode.nn.network`.
+            name: what the run notes its size as.
+            seed: beside that of the run, for a second network.
+        """
         net = make_network(
             self.shape,
             self.network,
             conditions=conditions,
             classes=self.classes,
             extra=extra,
-            seed=self.seed,
+            seed=self.seed + seed,
             **self.sizes,
         )
-        self._note("network", net)
+        self._note(name, net)
         return net
 
     def learned(
@@ -172,7 +180,9 @@ class Given:
 class Outline(Given):
     """The same, for who wants a recipe's path and prediction without its network."""
 
-    def net(self, conditions: int, extra: int = 0) -> nn.Module:
+    def net(
+        self, conditions: int, extra: int = 0, name: str = "network", seed: int = 0
+    ) -> nn.Module:
         """No network."""
         return nn.Identity()
 

@@ -57,6 +57,10 @@ _OWN = {
         "stochastic:SDEDPMpp",
         "SDE-DPM-Solver++ along a Brownian path (order, eta; Lu et al., 2022)",
     ),
+    "sde-interpolant": (
+        "interpolant_sde:InterpolantSDE",
+        "the SDE of an interpolant with noise (eps; Albergo et al., 2023)",
+    ),
     "revise": (
         "revise:Revise",
         "guess x_0 and step back by it, corruptions such as masked tokens (Su, 2022)",

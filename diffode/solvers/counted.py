@@ -13,6 +13,7 @@ from diffode.fields.along import posterior_along
 from diffode.fields.base import Field, expand_like
 from diffode.fields.corruption import Corrupting
 from diffode.fields.flowmap import jumped
+from diffode.fields.interpolant import InterpolantField
 from diffode.rng import Rng
 
 
@@ -107,6 +108,12 @@ class CountedField:
         self._count(s)
         self._x0 = self._moved = None
         return jumped(self.field, x, s, t, self.y)
+
+    def noise_part(self, x: Tensor, t: Tensor) -> Tensor:
+        """An interpolant's conditional mean of the noise: one evaluation."""
+        assert isinstance(self.field, InterpolantField)  # by Solver.check
+        self._count(t)
+        return self.field.noise_part(x, t, self.y)
 
     def denoised(self) -> Tensor | None:
         r"""E[x_0 | x] by the latest evaluation, at no other; None where it states none.

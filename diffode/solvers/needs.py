@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.corruption import Corrupting, require_velocity
+from diffode.fields.interpolant import InterpolantField
 
 
 def require_fit(name: str, needs: type[Field], field: Field) -> None:
@@ -30,6 +31,11 @@ def require_fit(name: str, needs: type[Field], field: Field) -> None:
         raise TypeError(
             f"{name} needs a Corrupting field (a corruption and a guess of x_0), but {kind} is "
             f"moved by a velocity; use the solver {field.usual}{other}"
+        )
+    if issubclass(needs, InterpolantField):
+        raise TypeError(
+            f"{name} needs an interpolant with noise, and {kind} is none; use euler-maruyama for "
+            "a path of data and normal noise"
         )
     raise TypeError(
         f"{name} needs an {needs.__name__} (alpha, sigma and posterior), but {kind} only states a "

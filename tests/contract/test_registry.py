@@ -37,6 +37,7 @@ SMALL = {"width": 16, "depth": 1}
 VARIANTS = [(name, {}) for name in WITHOUT_LABELS] + [
     ("poisson", {"objective": "regression"}),
     ("poisson", {"dof": 4.0}),
+    ("interpolant", {"path": "bridge", "gamma": 0.3}),
 ]
 IDS = [" ".join([name, *map(str, options.values())]) for name, options in VARIANTS]
 

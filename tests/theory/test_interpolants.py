@@ -9,6 +9,7 @@ import diffode
 from diffode.fields import Empirical, EmpiricalInterpolant, Interpolant, Rectified
 from diffode.fields.curves import CURVES, BrownianBridge, bridge
 from diffode.rng import Rng
+from diffode.solvers import get_solver
 from tests.clouds import p_value
 
 FORMS = [("linear", BrownianBridge(0.5)), ("trigonometric", 0.5), ("bridge", BrownianBridge(0.5))]
@@ -177,3 +178,36 @@ def test_the_bridge_is_curved_and_no_sum_of_functions_of_its_ends():
 def test_what_has_no_field_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make(*sets())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_the_sde_has_the_laws_of_the_flow(form):
+    field = between(form, bandwidth=0.15)
+    for seed in range(3):
+        path = diffode.sample(
+            field, 1000, "sde-interpolant", steps=60, eps=0.3, seed=seed, path=True
+        )
+        assert p_value(path.x.double(), field.sample(1000, Rng(seed + 50))) > 0.01
+        middle = field.sample(1000, Rng(seed + 50), t=0.5)
+        assert p_value(path.path[30].double(), middle) > 0.01
+
+
+def test_the_sde_forgets_where_it_started_and_the_flow_does_not():
+    field = between(bandwidth=0.15)
+    start = field.start(1, Rng(0)).x.expand(200, 2)
+    times = torch.linspace(1, 0, 41, dtype=torch.float64)
+    moved = get_solver("sde-interpolant", eps=0.3)(field, start, times, rng=Rng(1)).x
+    assert float(moved.std(0).min()) > 0.2
+    assert float(get_solver("heun")(field, start, times).x.std(0).max()) < 1e-6
+
+
+def test_the_sde_says_what_it_cannot_do():
+    with pytest.raises(TypeError, match="needs an interpolant with noise, and Empirical is none"):
+        diffode.sample(Empirical(sets()[0], Rectified()), 2, "sde-interpolant")
+    with pytest.raises(ValueError, match="adds noise"):
+        diffode.encode(between(), sets()[0], "sde-interpolant", steps=4)
+    plain = diffode.build("interpolant", (2,), width=8, depth=1).field
+    with pytest.raises(TypeError, match="follows the score, which this interpolant has none of"):
+        diffode.sample(plain, 2, "sde-interpolant")
+    with pytest.raises(ValueError, match="got eps 0"):
+        get_solver("sde-interpolant", eps=0.0)
