@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffode.inputs import parse_json, read_text, require_file
+from diffode.inputs import brief, parse_json, quoted, read_text, require_file
 
 __all__ = [
     "is_main_process",
@@ -26,7 +26,7 @@ __all__ = [
     "write_text",
 ]
 
-_NAMED = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]{1,9})\.tmp")
+_NAMED = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]{1,9})\.tmp", re.DOTALL)
 _STARTED = time.time()
 
 
@@ -90,21 +90,33 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Give a new folder beside a path; rename it to ``path`` when the block succeeds.
 
     Raises:
-        ValueError: something is there already.
+        ValueError: something is there already or comes to be there, or a name with line breaks or
+            other control characters.
     """
     path = Path(path)
+    if not path.name.isprintable():
+        raise ValueError(f"got the folder name {quoted(path.name)}; wanted printable characters")
+    taken = ValueError(f"{path} is there already; give another name, or move it away")
     if path.exists() or path.is_symlink():
-        raise ValueError(f"{path} is there already; give another name, or move it away")
+        raise taken
     require_writable(path.parent)
     sweep(path.parent)
     temporary = _temporary(path)
-    temporary.mkdir()
+    try:
+        temporary.mkdir()
+    except FileExistsError:
+        raise ValueError(f"{path} is being written by another thread; give another name") from None
     try:
         yield temporary
         for file in filter(Path.is_file, temporary.rglob("*")):
             with file.open("rb") as open_:
                 os.fsync(open_.fileno())
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if path.exists():  # another process was faster
+                raise taken from None
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -125,6 +137,12 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged; delete it and run the same command again")
     return content
+
+
+def unwritten(error: Exception) -> str:
+    """Why a file could not be written: the system's words, which safetensors hands on."""
+    said = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
+    return brief(said.partition(" (os error")[0], 200)
 
 
 def require_writable(folder: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """The folder of an export: whole or absent, with a card; what cannot be exported is refused."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from diffode.data.scaling import Scaling
 from diffode.export import pipeline
 from diffode.fields import Mixture
 from diffode.files import _machine, replacing_folder
-from diffode.interop import to_diffusers
+from diffode.interop import from_diffusers, to_diffusers
 from tests.exports import PLAIN, SMALL, stirred
 from tests.runs import refused
 
@@ -111,6 +112,78 @@ def test_an_export_that_is_stopped_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         to_diffusers(path, tmp_path / "pipe")
     assert [p.name for p in tmp_path.iterdir()] == ["rectified.safetensors"]
+
+
+def test_an_export_that_is_killed_leaves_no_folder_and_the_next_is_whole(tmp_path):
+    """Killed at its last step, by a signal that no process can catch."""
+    path, _ = stirred(tmp_path, "rectified", **PLAIN)
+    content = path.read_bytes()
+    code = (
+        "import sys, time\n"
+        "from diffode.export import pipeline\n"
+        "pipeline.write_card = lambda *given: (print('here', flush=True), time.sleep(60))\n"
+        "pipeline.to_diffusers(*sys.argv[1:])\n"
+    )
+    begun = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), str(tmp_path / "pipe")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert begun.stdout.readline() == "here\n"
+    begun.kill()
+    begun.communicate()
+    (left,) = [p for p in tmp_path.iterdir() if p != path]
+    assert left.name.startswith(".pipe.") and path.read_bytes() == content
+    to_diffusers(path, tmp_path / "pipe")
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, "pipe"}
+    assert from_diffusers(tmp_path / "pipe").event_shape == (1, 8, 8)
+
+
+def interrupted(monkeypatch, by):
+    """Something else happens while an export writes its card."""
+    whole = pipeline.write_card
+
+    def both(*given):
+        whole(*given)
+        by()
+
+    monkeypatch.setattr(pipeline, "write_card", both)
+
+
+def test_of_two_exports_into_one_name_the_first_stays(tmp_path, monkeypatch):
+    path, _ = stirred(tmp_path, "rectified", **PLAIN)
+    other = tmp_path / "pipe/model_index.json"
+
+    def faster():
+        other.parent.mkdir()
+        other.write_text("theirs")
+
+    interrupted(monkeypatch, faster)
+    with pytest.raises(ValueError, match="is there already; give another name"):
+        to_diffusers(path, tmp_path / "pipe")
+    assert other.read_text() == "theirs" and not list(tmp_path.glob(".*"))
+
+
+def test_a_run_that_changes_while_it_is_exported_is_not_written(tmp_path, monkeypatch):
+    path, _ = stirred(tmp_path, "rectified", **PLAIN)
+    interrupted(monkeypatch, lambda: stirred(tmp_path, "rectified", **PLAIN))
+    with pytest.raises(ValueError, match="changed while it was exported"):
+        to_diffusers(path, tmp_path / "pipe")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_cannot_be_written_is_told_with_its_name(tmp_path):
+    path, _ = stirred(tmp_path, "rectified", **PLAIN)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*pipe: File too large; nothing was"):
+            to_diffusers(path, tmp_path / "pipe")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    with pytest.raises(ValueError, match="wanted printable characters"):
+        to_diffusers(path, tmp_path / "two\nlines")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_what_a_killed_export_left_is_swept_by_the_next(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffode.interop import from_diffusers, from_edm
+from diffode.interop import from_diffusers, from_edm, pipelines
 from diffode.interop.folders import is_hub_id, located
 from tests.pipelines import AutoencoderKL, ddim, diffusers, relative, saved, unet
 
@@ -199,6 +199,18 @@ def test_an_unconditional_latent_pipeline_decodes_by_its_own_autoencoder(folder)
     changed(folder / "vae/config.json", latents_mean=None, _class_name="AutoencoderTiny")
     changed(folder / "model_index.json", vae=["diffusers", "AutoencoderTiny"])
     assert "autoencoder of class 'AutoencoderTiny'" in refusal(folder)
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(folder, monkeypatch):
+    built = pipelines.build
+
+    def changing(*given):
+        made = built(*given)
+        changed(folder / "scheduler/scheduler_config.json", prediction_type="v_prediction")
+        return made
+
+    monkeypatch.setattr(pipelines, "build", changing)
+    assert "changed while it was read; open it again once it is whole" in refusal(folder)
 
 
 def test_no_diffusers_is_said(folder, monkeypatch):

@@ -16,7 +16,7 @@ from diffode.export.chain import TIMESTEPS, answer, betas_of
 from diffode.export.suitable import exportable, lacking
 from diffode.fields.affine import AffineField
 from diffode.fields.learned import Learned
-from diffode.files import replacing_folder
+from diffode.files import replacing_folder, unwritten
 from diffode.inputs import quoted
 from diffode.nn.unet2d import GET, UNet2D
 from diffode.runs.targets import Target, resolve
@@ -63,11 +63,13 @@ def to_diffusers(
         trust: whether code that the run names may be run.
 
     Raises:
-        ValueError: something there already, diffusers not installed, or a field that its
-            schedulers, pipelines or pictures cannot show.
+        OSError: it cannot be written.
+        ValueError: something there already, a run that changes meanwhile, diffusers not
+            installed, or a field that its schedulers, pipelines or pictures cannot show.
     """
     folder = Path(folder)
-    with replacing_folder(folder) as made:
+    with replacing_folder(folder) as made, _told(folder):
+        before = _stamp(run)
         target = resolve(run, weights, trust=trust)
         field = exportable(target)
         why = lacking(field)
@@ -81,7 +83,38 @@ def to_diffusers(
             picture = _tried(made, target, field, betas)
         (made / "samples.png").write_bytes(picture)
         write_card(made / "README.md", target, folder.name, not why, betas is None)
+        if _stamp(run) != before:
+            raise ValueError(f"{run} changed while it was exported; give the command again")
     return Exported(folder, why)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Within, a file that cannot be written is told of with the folder's name.
+
+    Raises:
+        OSError: it cannot.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and not error.strerror:  # a sentence of ours
+            raise
+        raise OSError(f"cannot write {folder}: {unwritten(error)}; nothing was written") from None
+
+
+def _stamp(run: str | Path) -> list[object]:
+    """What shows that a checkpoint became another: its file, size and time; none of code."""
+    if not Path(run).exists():
+        return []
+    try:
+        file = checkpoint.file_at(run)
+        stat = file.stat()
+    except (OSError, ValueError):  # it is refused by its own words, or is gone
+        return []
+    return [file, stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def _require_diffusers() -> None:

@@ -101,6 +101,19 @@ def _downloaded(name: str) -> Path:
     return folder
 
 
+def stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """What shows that a pipeline's folder became another: its files' names, sizes and times."""
+    known = []
+    for file in sorted((*folder.glob("*.json"), *folder.glob("*/*"))):
+        try:
+            stat = file.stat()
+        except OSError:
+            continue  # gone, or a link to nothing
+        if file.suffix in (".json", ".safetensors", ".bin"):
+            known.append((str(file), stat.st_size, stat.st_mtime_ns))
+    return known
+
+
 def read(folder: Path, variant: str | None = None) -> Pipeline:
     """What stands in a pipeline's folder.
 

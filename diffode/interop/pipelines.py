@@ -114,10 +114,14 @@ def from_diffusers(
     """
     null = None if null_label is None else as_count(null_label, "null_label", 0)
     place = as_place(folder_or_id, "the folder of a pipeline, or a name on the hub, owner/name")
-    pipeline = folders.read(folders.located(place), variant)
+    folder = folders.located(place)
+    before = folders.stamp(folder)
+    pipeline = folders.read(folder, variant)
     path = scheduler_path(pipeline.scheduler)
     decoder = None if pipeline.decoder is None else _decoder(pipeline.decoder)
     network, config = build(pipeline.network, path.pixels, null)
+    if folders.stamp(folder) != before:
+        raise ValueError(f"{folder} changed while it was read; open it again once it is whole")
     if path.unlike:
         warn(
             f"{' and '.join(path.unlike)} of {pipeline.scheduler['_class_name']} is left out: it "

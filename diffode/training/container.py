@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffode.files import replacing, require_file
-from diffode.inputs import brief
+from diffode.files import replacing, require_file, unwritten
 
 FORMAT = 2
 _KEY = "diffode"
@@ -45,11 +44,9 @@ def write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         with replacing(path) as temporary:
             save_file(whole, temporary, metadata={_KEY: json.dumps(full)})
     except (OSError, SafetensorError) as error:
-        said = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
-        reason = brief(said.partition(" (os error")[0], 200)
         raise OSError(
-            f"cannot write {path}: {reason}; earlier checkpoints are untouched: make room, or "
-            "permit it, and resume the run"
+            f"cannot write {path}: {unwritten(error)}; earlier checkpoints are untouched: make "
+            "room, or permit it, and resume the run"
         ) from None
     return path
 
