@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,16 +142,29 @@ def report(networks_of: list[Path], rows: int, seed: int) -> Iterator[str]:
             yield ""
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def print_report(
+    about: str | None, report: Callable[[list[Path], int, int], Iterator[str]], seed: int
+) -> None:
+    """Print the lines of a report on labelled models, by what the command line says.
+
+    Arguments:
+        about: the docstring of the benchmark.
+        report: of runs, the starting points of each model, and the seed.
+        seed: the usual one.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
     parser.add_argument("--networks", nargs="*", type=Path, default=[], help="runs with labels")
-    parser.add_argument("--rows", type=int, default=64, help="starting points of each field")
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--rows", type=int, default=64, help="starting points of each model")
+    parser.add_argument("--seed", type=int, default=seed)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for line in report(options.networks, options.rows, options.seed):
         print(line, flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    print_report(__doc__, report, seed=2026)
 
 
 if __name__ == "__main__":

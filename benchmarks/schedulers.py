@@ -15,7 +15,6 @@ best single one over all numbers; "each" is the best chosen anew for every model
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import warnings
@@ -29,7 +28,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
 import diffode
-from benchmarks.guided import LAWS, geometric, labelled
+from benchmarks.guided import LAWS, geometric, labelled, print_report
 from diffode.fields import AffineField, Karras, Rectified, classifier_free
 from diffode.interop import DiffodeScheduler
 from diffode.rng import Rng
@@ -261,14 +260,7 @@ def report(runs: Sequence[Path], rows: int, seed: int) -> Iterator[str]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--networks", nargs="*", type=Path, default=[], help="runs with labels")
-    parser.add_argument("--rows", type=int, default=64, help="starting points of each model")
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    for line in report(options.networks, options.rows, options.seed):
-        print(line, flush=True)
+    print_report(__doc__, report, seed=7)
 
 
 if __name__ == "__main__":
