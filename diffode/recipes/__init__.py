@@ -17,6 +17,7 @@ _MODULES = (
     "diffusion",
     "poisson",
     "rectified",
+    "radial",
     "interpolant",
     "monoflow",
     "classifier",

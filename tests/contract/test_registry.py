@@ -38,6 +38,8 @@ VARIANTS = [(name, {}) for name in WITHOUT_LABELS] + [
     ("poisson", {"objective": "regression"}),
     ("poisson", {"dof": 4.0}),
     ("interpolant", {"path": "bridge", "gamma": 0.3}),
+    ("radial", {"law": "ball", "schedule": "rectified"}),
+    ("radial", {"law": "logistic"}),
 ]
 IDS = [" ".join([name, *map(str, options.values())]) for name, options in VARIANTS]
 

@@ -31,7 +31,9 @@ from diffode.priors import (
     is_normal,
     is_student,
 )
+from diffode.rng import Rng
 from diffode.sampling import twisted
+from diffode.solvers import get_solver, grid, names
 
 SHARES, SCALES = (0.8, 0.2), (1.0, 3.0)
 POINTS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.5, -0.5]])
@@ -128,6 +130,23 @@ def test_what_is_exact_for_known_laws_refuses_another_by_name(law, what, message
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         what(field)
     assert type(law).__name__ in str(caught.value) or "Normal()" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Functional iteration did not converge")  # of four steps
+@pytest.mark.parametrize("name", names())
+def test_a_solver_adds_no_noise_or_refuses_the_law(name):
+    """What is added is normal, so that two seeds must give the same points."""
+    field = Empirical(POINTS, VP(), GeneralisedNormal(1.0))
+    x, times = field.start(3, Rng(0)).x, grid(field, 4, "native")
+    solver = get_solver(name)
+    if hasattr(solver, "rtol"):
+        solver.rtol = solver.atol = 0.1
+    try:
+        one, two = (solver(field, x, times, rng=Rng(seed)).x for seed in (1, 2))
+    except TypeError as refusal:
+        assert any(word in str(refusal) for word in ("GeneralisedNormal", "needs"))
+    else:
+        assert torch.equal(one, two)
 
 
 def test_the_exact_field_of_a_budget_is_that_of_points_under_another_law():
