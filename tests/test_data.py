@@ -61,7 +61,7 @@ def test_descriptions_are_one_line_and_have_a_reference():
     assert (
         [name for name, _, _ in registry.describe("source")]
         == data.names()
-        == [*TOYS, "digits", *FILES]
+        == [*TOYS, "digits", "digits-binary", "dna", *FILES]
     )
     assert all(
         line and reference and "\n" not in line

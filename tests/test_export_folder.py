@@ -44,7 +44,7 @@ def checkpoints(folder):
         "the noise is StudentT(dof=128); schedulers of diffusers": ("pfgmpp", {}, []),
         "schedulers of diffusers start from normal noise": ("poisson", {}, []),
         "the noise is Ball(width=8.12404)": ("radial", {"law": "ball"}, []),
-        "a MonoFlow states a velocity alone, with no level": ("monoflow", {}, []),
+        "a MonoFlow has no level of noise": ("monoflow", {}, []),
         "got events of shape (2,); pipelines of diffusers draw images": (
             "edm",
             {"shape": (2,)},

@@ -71,6 +71,12 @@ def _digits(seed: int) -> Dataset:
     return digits.dataset()
 
 
+def _black_and_white(seed: int) -> Dataset:
+    from diffode.data import digits
+
+    return digits.black_and_white()
+
+
 def _fashion(seed: int) -> Dataset:
     from diffode.data import idx
 
@@ -94,6 +100,20 @@ registry.register(
     _digits,
     about="1797 gray 8x8 images of handwritten digits, 10 classes, kept inside the package",
     reference="Alpaydin and Kaynak (1998), UCI repository, https://doi.org/10.24432/C50P49",
+)
+registry.register(
+    "source",
+    "digits-binary",
+    _black_and_white,
+    about="the digits in black and white: a pixel is 1 from half of the full ink on, 10 classes",
+    reference="Alpaydin and Kaynak (1998), UCI repository, https://doi.org/10.24432/C50P49",
+)
+registry.register(
+    "source",
+    "dna",
+    "diffode.data.strings:dataset",
+    about="strings of six letters A, C, G, T by two Markov chains, 2 classes, exact probability",
+    reference="diffode",
 )
 registry.register(
     "source",

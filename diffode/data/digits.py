@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diffode.data.base import Dataset
+from diffode.data.source import whole
 from diffode.rng import Rng
 
 SPLIT_SEED = 1797
@@ -30,6 +31,14 @@ def dataset() -> Dataset:
     x, y = images[:, None].float() / 8 - 1, labels.long()
     held = held_out(y)
     return Dataset("digits", x[~held], x[held], y[~held], y[held], classes=10)
+
+
+def black_and_white() -> Dataset:
+    """The same images with -1 for a pixel of less than half of the full ink, and 1 for others."""
+    grey = dataset()
+    x, test = (torch.where(whole(part) < 0, -1.0, 1.0) for part in (grey.train, grey.test))
+    labels = grey.train_labels, grey.test_labels
+    return Dataset("digits-binary", x, test, *labels, classes=10)
 
 
 def held_out(labels: Tensor, fraction: float = 0.2) -> Tensor:

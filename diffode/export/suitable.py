@@ -24,8 +24,8 @@ def exportable(target: Target) -> AffineField:
         raise ValueError(f"{target.name} is no run and no checkpoint; export wants one of the two")
     if not isinstance(field, AffineField):
         raise ValueError(
-            f"a {type(field).__name__} states a velocity alone, with no level of noise; "
-            "schedulers of diffusers step along a path x = alpha x_0 + sigma n"
+            f"a {type(field).__name__} has no level of noise; schedulers of diffusers step along "
+            "a path x = alpha x_0 + sigma n"
         )
     if not is_normal(field.noise):
         raise ValueError(

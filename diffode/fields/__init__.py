@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from diffode.fields.guided import DiscriminatorGuided, discriminator_guided
     from diffode.fields.interpolant import Interpolant, InterpolantField
     from diffode.fields.learned_interpolant import LearnedInterpolant
-    from diffode.fields.levels import Levels
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.fields.pairs import EmpiricalInterpolant
     from diffode.fields.posteriors import exact_posterior, log_evidence
@@ -70,7 +69,6 @@ _HOMES = {
     "Corruption": "corruption",
     "Denoised": "denoised",
     "Enumerated": "enumerated",
-    "Levels": "levels",
     "Replacing": "tokens",
     "TokenField": "tokens",
     "BrownianBridge": "curves",
@@ -140,7 +138,6 @@ __all__ = [
     "Latent",
     "Learned",
     "LearnedInterpolant",
-    "Levels",
     "Mixture",
     "Mobility",
     "MonoFlow",

@@ -85,7 +85,7 @@ class Corrupting(Field):
         Raises:
             TypeError: always.
         """
-        without_velocity(self, "this")
+        without_velocity(self, "this call")
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
         """Draw n states at t_prior, and itself."""

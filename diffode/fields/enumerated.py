@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from diffode.data.levels import Levels
 from diffode.doors import as_state
-from diffode.fields.levels import Levels
 from diffode.fields.tokens import TokenField, Tokens, drawn
 from diffode.rng import Rng
 

@@ -213,8 +213,8 @@ def discriminator_guided(
     """
     if not isinstance(field, AffineField):
         raise TypeError(
-            f"{type(field).__name__} only states a velocity; discriminator guidance corrects the "
-            "score of an affine field"
+            f"{type(field).__name__} states no score; discriminator guidance corrects that of an "
+            "affine field"
         )
     return around_plane_form(
         field, lambda inner: DiscriminatorGuided(inner, critic, weight, max_rho)

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from diffode.data.levels import Levels
 from diffode.data.scaling import data_units, model_units
 from diffode.doors import as_count, as_shape, as_time, unwritten
 from diffode.fields.corruption import Corrupting, Corruption
-from diffode.fields.levels import Levels
 from diffode.rng import Rng
 
 
@@ -63,6 +63,10 @@ class Tokens(Corruption):
         Up to a term without v.
         """
         raise unwritten(self, "log_evidence")
+
+    def noise_told(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """How corrupted tokens x (B, *event) are, from 0 to 1, float64, shape (B,): the time."""
+        return as_time(t, x).expand(len(x))
 
     def cost(self, log_q: Tensor, x0: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         r"""The negative ELBO's integrand in nats, shape (B,).
@@ -126,6 +130,10 @@ class Absorbing(Tokens):
         a, b = self.keep(t, x), self.keep(s, x)
         shown = rng.uniform("reveal", x.shape, x.device) < (b - a) / (1 - a)
         return torch.where((x == self.mask) & shown, x0, x)
+
+    def noise_told(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """The share of hidden tokens: all else that t could tell does not matter."""
+        return (x == self.mask).flatten(1).double().mean(1)
 
     def cost(self, log_q: Tensor, x0: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         r""":math:`-\frac1t \sum_{i \text{ hidden}} \log q(x_0^i)`.

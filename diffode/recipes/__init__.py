@@ -20,6 +20,7 @@ _MODULES = (
     "radial",
     "interpolant",
     "monoflow",
+    "tokens",
     "classifier",
     "flowmap",
 )

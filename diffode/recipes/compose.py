@@ -12,18 +12,22 @@ from annotated_types import Ge
 from torch import nn
 
 from diffode import registry
+from diffode.data.levels import Levels
 from diffode.data.stats import Stats
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.learned import Learned
+from diffode.fields.learned_tokens import LearnedTokens, network_shape
 from diffode.fields.mixture import Mixture
 from diffode.fields.precond import Prediction, Timesteps
 from diffode.fields.schedules import Schedule
+from diffode.fields.tokens import Tokens
 from diffode.inputs import quoted
 from diffode.nn import (
     CriticNetwork,
     Generator,
     critic_network,
     generator_network,
+    kind_for,
     options_for,
 )
 from diffode.nn import network as make_network
@@ -106,6 +110,19 @@ class Given:
         field = Learned(net, schedule, prediction, noise, *moments, self.flip_label)
         field.principal_std = stats.principal_std
         return field
+
+    def tokens(self, corruption: Tokens, levels: Levels) -> LearnedTokens:
+        """A learned field of tokens with a network for these events."""
+        net = make_network(
+            network_shape(self.shape, levels.count),
+            kind_for(self.shape, self.network),
+            conditions=1 + self.flip_label,
+            classes=self.classes,
+            seed=self.seed,
+            **self.sizes,
+        )
+        self._note("network", net)
+        return LearnedTokens(net, corruption, levels, self.flip_label)
 
     def classifier(self, conditions: int, outputs: int) -> ClassifierNetwork:
         """A classifier's network for these events; it is told no flips and drops no labels."""

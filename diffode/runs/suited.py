@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from diffode.data import Dataset
+from diffode.data.levels import Levels
+from diffode.data.scaling import data_units
 from diffode.devices import choose
 from diffode.nn import kind_for
 from diffode.recipes import find
@@ -37,10 +40,34 @@ def suited(plan: Plan, dataset: Dataset) -> Plan:
     """
     own = "steps" in find(plan.field).training
     device = choose(plan.training["device"]).type
-    usual = {} if own else _usual(dataset.event_shape, plan.options["network"], device)
+    usual: dict[str, Any] = (
+        {} if own else _usual(dataset.event_shape, plan.options["network"], device)
+    )
     usual = {"steps": STEPS, "batch": BATCH} | usual
+    usual |= _levels(plan, dataset) if "levels" in plan.options else {}
     options, training = filled(plan.options, usual), filled(plan.training, usual)
     return replace(plan, options=options, training=training)
+
+
+def _levels(plan: Plan, dataset: Dataset) -> dict[str, float | bool]:
+    """The levels of tokens by the data, where the plan states no value of them.
+
+    Raises:
+        ValueError: columns of whole numbers, each in a unit of its own.
+    """
+    if plan.options["low"] is not None or plan.options["high"] is not None:
+        return {}
+    if dataset.scaling is not None and dataset.scaling.width.numel() > 1:
+        some = data_units(dataset.train[:1000], dataset.scaling)
+        if bool(((some - some.round()).abs() < 1e-3).all()):
+            raise ValueError(
+                "got whole numbers that were standardised column by column, so that tokens would "
+                "be rounded; read them as they are, with --scale none"
+            )
+    found = Levels.of(dataset.train, plan.options["levels"])
+    half = found.step / 2 if found.bins else 0.0
+    low, high = found.low - half, found.low + (found.count - 1) * found.step + half
+    return {"levels": found.count, "low": low, "high": high, "bins": found.bins}
 
 
 def _usual(shape: tuple[int, ...], network: str, device: str) -> dict[str, int]:

@@ -21,6 +21,7 @@ from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_count, as_final, as_points
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start
+from diffode.fields.corruption import require_velocity
 from diffode.fields.generated import Generated
 from diffode.rng import Rng
 from diffode.sampling.batches import concatenated, slices
@@ -143,11 +144,12 @@ def require_flow(field: Field) -> None:
     """Refuse what has no way back from data.
 
     Raises:
-        TypeError: a generator.
+        TypeError: a generator, or a corruption.
         ValueError: a bound Poisson field.
     """
     if isinstance(field, Generated):
         raise TypeError("a generator makes samples in one step; there is no way back from data")
+    require_velocity(field, "the way back from data")
     if field.is_bound:
         raise ValueError(
             "a bound field's values belong to the rows that it was bound for; use its plane form"

@@ -10,11 +10,13 @@
 """
 
 from diffode.testing.contract import CHECKS, check_objective
+from diffode.testing.corruptions import CORRUPTION_CHECKS
 from diffode.testing.diagnose import check_field, diagnose
 from diffode.testing.findings import Finding, Mistake, Report, Steepness
 
 __all__ = [
     "CHECKS",
+    "CORRUPTION_CHECKS",
     "Finding",
     "Mistake",
     "Report",

@@ -17,6 +17,7 @@ from diffode.data.memory import Data, arrays_of
 from diffode.data.scaling import in_units
 from diffode.data.source import Source, subset, whole
 from diffode.fields.base import Field
+from diffode.fields.corruption import Corrupting
 from diffode.fields.poisson import PoissonField
 from diffode.fields.schedules import Schedule
 from diffode.interop.calls import CalledField
@@ -27,6 +28,7 @@ from diffode.testing.attributes import require_stated
 from diffode.testing.candidates import Candidates, Place
 from diffode.testing.contract import CHECKS, why_not
 from diffode.testing.conventions import misread
+from diffode.testing.corruptions import CORRUPTION_CHECKS
 from diffode.testing.findings import Finding, Mistake, Report, Steepness
 from diffode.testing.steepness import steepness
 
@@ -153,10 +155,10 @@ def _guarded(name: str, step: Step) -> Outcome:
 
 
 def _contract(field: Field) -> Iterator[tuple[str, Step]]:
-    for check in CHECKS:
+    for check in CORRUPTION_CHECKS if isinstance(field, Corrupting) else CHECKS:
         name = check.__name__.removeprefix("check_").replace("_", " ")
 
-        def step(check: Callable[[Field], None] = check, name: str = name) -> Finding:
+        def step(check: Callable[[Any], None] = check, name: str = name) -> Finding:
             if reason := why_not(check, field):
                 return _Void(name, reason)()
             check(field)
@@ -171,6 +173,8 @@ def _steps(
 ) -> Iterator[tuple[str, Step]]:
     """The checks that apply, in order."""
     yield from _contract(field)
+    if isinstance(field, Corrupting):
+        return
     inner = field.inner if isinstance(field, PoissonField) else field
     learned = isinstance(inner, CalledField) or any(p.numel() for p in field.parameters())
     near: Callable[[float, int], Tensor] | None = None

@@ -29,6 +29,7 @@ from diffode.data.source import CHUNK, Samples, require_finite, width
 from diffode.data.units import LARGEST, SMALLEST, UNEQUAL
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
+from diffode.fields.corruption import Corrupting
 from diffode.training.objective import Objective, Withdrawn
 from diffode.warned import warn
 
@@ -82,7 +83,9 @@ def remarks(objective: Objective, x: Samples, y: Tensor | None = None) -> list[s
     if isinstance(objective, Withdrawn):
         raise ValueError(objective.reason)
     classes = None if objective.spec is None else objective.spec.classes
-    doubts = [*_of_scale(x), *_of_signal(objective.field, x)]
+    doubts: list[str] = []
+    if not isinstance(objective.field, Corrupting):  # whose states need no scale
+        doubts = [*_of_scale(x), *_of_signal(objective.field, x)]
     return doubts if y is None or not classes else [*doubts, *_of_labels(y, classes)]
 
 

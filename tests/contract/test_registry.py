@@ -8,10 +8,14 @@ from diffode.data import load
 from diffode.doors import needs_labels
 from diffode.fields import (
     VP,
+    Absorbing,
     AffineField,
+    Corrupting,
     CriticBank,
+    Denoised,
     Empirical,
     EmpiricalInterpolant,
+    Enumerated,
     Field,
     GaussianFlow,
     Interpolant,
@@ -21,16 +25,19 @@ from diffode.fields import (
     MonoFlow,
     PoissonField,
     Rectified,
+    Replacing,
+    TokenField,
     classifier_free,
     discriminator_guided,
 )
 from diffode.nn import critic_network
 from diffode.priors import Normal, StudentT
 from diffode.runs.building import build
-from diffode.testing import CHECKS, check_field, check_objective
+from diffode.testing import CHECKS, CORRUPTION_CHECKS, check_field, check_objective
 from diffode.training import data_stats
 from tests.quick import quick
 from tests.runs import WITHOUT_LABELS
+from tests.strings import law, strings
 from tests.wrappers import ClassifierFree, Told
 
 SMALL = {"width": 16, "depth": 1}
@@ -88,9 +95,9 @@ def test_recipe_on_images_with_labels(name, network):
     field = perturbed(objective).field
     check_field(Told(field, 3) if needs_labels(field) else field)
     start = field.start(2, torch_rng())
-    one, two = (
-        start.field.velocity(start.x, sum(field.span) / 2, torch.full((2,), k)) for k in (1, 2)
-    )
+    moved = start.field
+    tell = moved.log_posterior if isinstance(moved, TokenField) else moved.velocity
+    one, two = (tell(start.x, sum(field.span) / 2, torch.full((2,), k)) for k in (1, 2))
     assert not torch.equal(one, two)
     if isinstance(field, AffineField) and not needs_labels(field):
         check_field(Told(classifier_free(field, 2.0, (0.1, 10.0)), 1))
@@ -112,12 +119,17 @@ EXACT = {
     ),
     "interpolant": EmpiricalInterpolant(POINTS, POINTS + 1, Interpolant("bridge", 0.5), 0.5),
     "hemisphere": PoissonField(Empirical(POINTS, Karras(), StudentT(1.0))),
+    "masked strings": Enumerated(strings(), law(), Absorbing(4, (4,))),
+    "replaced strings": Enumerated(strings(), law(), Replacing(4, (4,)), joint=False),
+    "ddim's frame": Denoised(Empirical(POINTS, VP()), eta=0.5),
     "monoflow": MonoFlow(GaussianFlow(torch.ones(2), torch.tensor([0.5, 2.0])).ratio()),
 }
 
 
 def applying(field):
     """How many checks a field has to pass: halves are an affine field's, a way back a smooth."""
+    if isinstance(field, Corrupting):
+        return len(CORRUPTION_CHECKS)
     return len(CHECKS) - (not isinstance(field, AffineField)) - (not field.smooth)
 
 
@@ -200,5 +212,39 @@ class Explodes(Decay):
     ],
 )
 def test_the_kit_finds_a_planted_mistake(wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        check_field(wrong())
+
+
+class Forgets(Enumerated):
+    """Its step to the data draws new letters: the law of x_s is no longer right."""
+
+    def __init__(self):
+        super().__init__(strings(), law(), Absorbing(4, (4,)))
+        step = self.corruption.step
+        self.corruption.step = lambda x, x0, t, s, rng: step(x, x0, t, (t + s) / 2, rng)
+
+
+class Peeks(Enumerated):
+    """Its guess of a row is that of the first row."""
+
+    def guess(self, x, t, rng, y=None):
+        return super().guess(x, t, rng, y)[:1].expand(len(x), -1)
+
+
+class Moves(Enumerated):
+    def velocity(self, x, t, y=None):
+        return torch.zeros(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: Forgets(), "changes the law of x_s"),
+        (lambda: Peeks(strings(), law(), Absorbing(4, (4,))), "row 1 alone differs"),
+        (lambda: Moves(strings(), law(), Absorbing(4, (4,))), "states a velocity"),
+    ],
+)
+def test_the_kit_finds_a_planted_mistake_of_a_corruption(wrong, message):
     with pytest.raises(AssertionError, match=message):
         check_field(wrong())

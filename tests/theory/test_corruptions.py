@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffode import encode, log_prob, sample
+from diffode.data.levels import Levels
 from diffode.fields import (
     VP,
     Absorbing,
@@ -15,7 +16,6 @@ from diffode.fields import (
     Denoised,
     Empirical,
     Enumerated,
-    Levels,
     Replacing,
 )
 from diffode.likelihood import elbo
@@ -187,6 +187,9 @@ def test_levels_and_bins_come_back():
     bins = Levels.between(8, -2, 2, bins=True)
     x = torch.linspace(-2, 2, 101)
     assert ((bins.values(bins.tokens(x)) - x).abs() <= 0.25 + 1e-6).all()
-    with pytest.raises(ValueError, match=r"got the value 2\.5"):
-        bins.tokens(torch.tensor([0.0, 2.5]))
+    assert bins.tokens(torch.tensor([-9.0, 2.5])).tolist() == [0, 7]  # the ends are open
+    with pytest.raises(ValueError, match="got the value nan"):
+        bins.tokens(torch.tensor([0.0, math.nan]))
+    with pytest.raises(ValueError, match=r"got the value 0\.1; wanted 17 levels: -1 to 1"):
+        levels.tokens(torch.tensor([0.0, 0.1]))
     assert Levels(4).values(k[:4]).dtype == torch.int64

@@ -186,7 +186,7 @@ def test_a_network_guides_on_any_clock():
 
 def test_refusals():
     flow = GaussianFlow(torch.zeros(3), torch.ones(3))
-    with pytest.raises(TypeError, match="MonoFlow only states a velocity; discriminator guidan"):
+    with pytest.raises(TypeError, match="MonoFlow states no score; discriminator guidan"):
         discriminator_guided(MonoFlow(flow.ratio()), flow.ratio())
     _, q = pair(VP())
     with pytest.raises(ValueError, match="critic of potentials for Normal"):
