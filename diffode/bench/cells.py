@@ -26,6 +26,7 @@ from diffode.bench.untrained import Subject
 from diffode.data import Dataset
 from diffode.data.scaling import in_data_of, model_units
 from diffode.fields.base import Field
+from diffode.fields.flowmap import map_in
 from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.metrics.estimates import Estimate
@@ -138,6 +139,8 @@ def own_steps(config: BenchConfig, field: Field, name: str) -> int | None:
     """
     for guidance in config.guidances:
         guidance.field(field, code.short(name))
+    if map_in(field) is not None:  # it goes in any number of jumps, and so in each of these
+        return max(config.nfe)
     return None if field.sampling_defaults is None else len(field.sampling_defaults.times) - 1
 
 

@@ -25,7 +25,8 @@ class Distil(Guided):
         None
     )
     objective: Annotated[
-        str | None, typer.Option(help="pairs, lagrangian or progressive [pairs]")
+        str | None,
+        typer.Option(help="pairs, lagrangian, progressive, meanflow or consistency [pairs]"),
     ] = None
     pairs: Annotated[
         int | None, typer.Option(help="paths to learn from [8192, of points 16384]", min=2)

@@ -48,9 +48,14 @@ class FlowMap(Wrapped):
         path: an affine field, a `PoissonField` included.
         evaluations: how many jumps it is sampled with if nothing else is asked for.
 
+    Attributes:
+        lands_only: whether it knows jumps to the data alone, as a consistency model does.
+
     Raises:
         TypeError: a field with a factor for each frequency.
     """
+
+    lands_only = False
 
     def __init__(self, path: AffineField, evaluations: int = 1) -> None:
         if path.decay is not None:
@@ -110,7 +115,15 @@ class FlowMap(Wrapped):
             x: points at time s, shape (B, *event).
             s, t: times of this field's span, shape () or (B,).
             y: labels, shape (B,), or None.
+
+        Raises:
+            ValueError: a map that goes to the data alone.
         """
+        if self.lands_only:
+            raise ValueError(
+                "got a jump that ends before the data for a consistency model, which knows none; "
+                "sample it with nfe=1, or with another solver"
+            )
         x = self.as_state(x)
         s, t = as_time(s, x), as_time(t, x)
         z = self.turned(self.to_angle(x, s), self.angle(s, x), self.angle(t, x), y)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def flowmap(
     given: Given,
     *,
-    objective: Literal["progressive", "pairs", "lagrangian"] = "progressive",
+    objective: Literal[
+        "progressive", "pairs", "lagrangian", "meanflow", "consistency"
+    ] = "progressive",
     of: str = "edm",
     settings: str = "{}",
     warm: bool = False,
@@ -36,7 +38,8 @@ def flowmap(
 
     Arguments:
         given: the data and the network.
-        objective: how it learns: progressive, or from a run pairs or lagrangian.
+        objective: how it learns: progressive, meanflow or consistency from data alone or from a
+            run, pairs or lagrangian from a run.
         of: the recipe whose path, noise and prior it has.
         settings: that recipe's options as JSON, where they are not the usual ones.
         warm: whether the network is read as that recipe reads its own, to begin with its weights.
@@ -57,6 +60,12 @@ def flowmap(
     if getattr(net, "timesteps", False):
         raise ValueError("got network=unet2d, which is told one time; use mlp, unet or dit")
     field = LearnedMap(path, net, prediction, flipped, evaluations)
+    field.lands_only = objective == "consistency"
+    if field.lands_only and evaluations > 1:
+        raise ValueError(
+            f"got evaluations={evaluations} for a consistency model, which goes to the data "
+            "alone; give 1, or another objective"
+        )
     return MapLearning(field, objective, full, given.classes, given.label_drop)
 
 

@@ -123,6 +123,7 @@ class Distillation:
         full = {"pairs": 0.8, "lagrangian": 0.3}.get(objective, 0.25) if nfe == 1 else 0.25
         prediction = self.learned.prediction
         warm = isinstance(self.learned.network, Network) and not prediction.extra
+        warm &= objective != "meanflow"  # whose derivative in s would be that of log(rho)
         few = math.prod(self.learned.event_shape) < FEW
         own: dict[str, Any] = {
             "objective": objective,

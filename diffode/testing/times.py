@@ -130,7 +130,7 @@ def _jump(field: Field, t: float, dtype: torch.dtype) -> tuple[float, float] | N
     if not inside or middle == round(middle):  # a schedule of a chain has kinks at integers
         return None
     x = points(field, t, 4)
-    moved = field if isinstance(field, AffineField) else field.start(4, Rng(7)).field
+    moved = field.start(4, Rng(7)).field
 
     at = (centre - e, centre + e, middle - 3 * e, middle - e, middle + e, middle + 3 * e)
     v = [moved.velocity(x, torch.tensor(s, dtype=torch.float64)) for s in at]

@@ -32,9 +32,10 @@ from diffode.fields.learnedmap import LearnedMap
 from diffode.rng import Rng
 from diffode.training.batches import Batch
 from diffode.training.denoising import drop_labels
+from diffode.training.eulerian import Jumps, consistency_loss, mean_flow_loss
 from diffode.training.objective import Objective, Phase
 
-Kind = Literal["pairs", "lagrangian", "progressive"]
+Kind = Literal["pairs", "lagrangian", "progressive", "meanflow", "consistency"]
 LEAST = 1e-3  # of a jump: below it is the diagonal
 
 
@@ -133,7 +134,7 @@ class MapLearning(Objective):
                 "goes on with diffode distil RUN --resume OUT, and from data alone a flow map "
                 "learns with objective=progressive"
             )
-        return super().phases()
+        return [Phase("map", self.parameters(), betas=(0.9, 0.99))]
 
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error of F."""
@@ -141,6 +142,8 @@ class MapLearning(Objective):
             "pairs": self._pairs,
             "lagrangian": self._lagrangian,
             "progressive": self._progressive,
+            "meanflow": self._mean_flow,
+            "consistency": self._consistency,
         }
         return losses[self.kind](batch, rng), {}
 
@@ -166,7 +169,7 @@ class MapLearning(Objective):
     def _lagrangian(self, batch: Batch, rng: Rng) -> Tensor:
         drawn = self._drawn(batch, rng)
         s, t = self._angles(len(batch), rng)
-        h = 0.3 * 0.1 ** min(1.0, rng.step / self._steps)
+        h = 0.3 * 0.1 ** self._done(rng)
         wide = h * (0.5 + rng.uniform("step", (len(batch),), s.device))
         before = torch.minimum(s, t + wide)
         z = drawn.at(s)
@@ -185,7 +188,7 @@ class MapLearning(Objective):
         drawn = self._drawn(batch, rng)
         s, t = self._angles(len(batch), rng, diagonal=0.4)
         z = drawn.at(s)
-        rate = drawn.rate(s) if self.teacher is None else self._velocity(drawn, z, s)
+        rate = self._rate(drawn, z, s)
         with torch.no_grad():
             half = (s + t) / 2
             there = drawn.map.turned(z, s, half, drawn.y)
@@ -193,6 +196,38 @@ class MapLearning(Objective):
             short = expand_like(s - t, z) < LEAST
             target = torch.where(short, -rate, _chord(z, end, (s - t).clamp_min(LEAST)))
         return _error(drawn.map, z, s, t, drawn.y, target)
+
+    def _mean_flow(self, batch: Batch, rng: Rng) -> Tensor:
+        drawn = self._drawn(batch, rng)
+        s, t = self._angles(len(batch), rng, diagonal=0.5)
+        z, done = drawn.at(s), self._done(rng)
+        rate = self._rate(drawn, z, s)
+        along = None if self.teacher is None else rate
+        reach = min(1.0, 2 * done)
+        t = s - (s - t) * reach  # jumps grow, from the velocity alone
+        return mean_flow_loss(Jumps(drawn.map, z, s, t, drawn.y, rate), along, reach)
+
+    def _consistency(self, batch: Batch, rng: Rng) -> Tensor:
+        drawn = self._drawn(batch, rng)
+        s, t = self._angles(len(batch), rng, diagonal=0.25)
+        t = torch.where(t == s, s, 0.0)
+        z = drawn.at(s)
+        rate = self._rate(drawn, z, s)
+        share = 0.9 * (1 / 6) ** self._done(rng)  # of the way to the data: from .9 to .15
+        before = s * (1 - share)
+        earlier = drawn.at(before)
+        if self.teacher is not None:
+            gap = expand_like(before - s, z)
+            earlier = z + gap / 2 * (rate + self._velocity(drawn, z + gap * rate, before))
+        return consistency_loss(Jumps(drawn.map, z, s, t, drawn.y, rate), before, earlier)
+
+    def _rate(self, drawn: Drawn, z: Tensor, s: Tensor) -> Tensor:
+        """The teacher's velocity, or that of data and noise."""
+        return drawn.rate(s) if self.teacher is None else self._velocity(drawn, z, s)
+
+    def _done(self, rng: Rng) -> float:
+        """The share of the training that is over."""
+        return min(1.0, rng.step / self._steps)
 
     def _drawn(self, batch: Batch, rng: Rng) -> Drawn:
         """Data and noise for the rows of a batch."""

@@ -47,6 +47,9 @@ VARIANTS = [(name, {}) for name in WITHOUT_LABELS] + [
     ("interpolant", {"path": "bridge", "gamma": 0.3}),
     ("radial", {"law": "ball", "schedule": "rectified"}),
     ("radial", {"law": "logistic"}),
+    ("flowmap", {"objective": "meanflow"}),
+    ("flowmap", {"objective": "consistency"}),
+    ("flowmap", {"of": "poisson"}),
 ]
 IDS = [" ".join([name, *map(str, options.values())]) for name, options in VARIANTS]
 

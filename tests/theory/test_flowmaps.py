@@ -150,6 +150,16 @@ def test_what_is_no_map_is_refused(options, said):
         build("flowmap", (2,), width=8, depth=1, **options)
 
 
+def test_a_consistency_model_goes_to_the_data_alone():
+    field = build("flowmap", (2,), objective="consistency", width=8, depth=1).field
+    assert sample(field, 3).nfe == 1 and sample(field, 3, "heun", steps=2).nfe == 5
+    for how in ({"nfe": 2}, {"final": "none"}):
+        with pytest.raises(ValueError, match="ends before the data for a consistency model"):
+            sample(field, 3, **how)
+    with pytest.raises(ValueError, match="got evaluations=2 for a consistency model"):
+        build("flowmap", (2,), objective="consistency", evaluations=2)
+
+
 def test_guidance_of_a_map_is_by_its_diagonal():
     field = build("flowmap", (2,), 3, width=8, depth=1).field
     guided = classifier_free(field, 2.0)
