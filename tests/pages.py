@@ -161,6 +161,8 @@ def small(arguments):
         usual = [*SMALL[command]]
     if "--merge" in given:
         usual = []
+    if command == "likelihood" and ("categorical" in given[0] or "masked" in given[0]):
+        usual = ["--points", "2", "--device", "cpu"]  # of tokens, which have no tolerance
     if "--resume" in given:
         usual = ["--samples", "20", "--device", "cpu"]
     return [command, *given, *beside(given, usual)]

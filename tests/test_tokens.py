@@ -165,3 +165,26 @@ def test_a_recipe_without_data_takes_bins_about_the_mean():
     assert diffode.build("categorical", (5,), levels=4, width=8).field.levels == Levels(4)
     with pytest.raises(ValueError, match="the highest is above the lowest"):
         diffode.build("categorical", (5,), levels=4, low=2.0, high=1.0)
+
+
+def test_the_command_line_bounds_the_likelihood(digits, tmp_path, capsys):
+    out, values = tmp_path / "a.json", tmp_path / "a.npz"
+    files = ["--out", str(out), "--values", str(values)]
+    given = ["--points", "3", "--set", "draws=6", "--seed", "2"]
+    assert run(["likelihood", str(digits), *given, *files, "--device", "cpu"]) == 0
+    printed, found = capsys.readouterr().out, json.loads(out.read_text())
+    assert "a lower bound of the log-probability of 3 samples of 64 tokens" in printed
+    assert "by 6 corruptions of each" in printed and not found["closed"]
+    with np.load(values) as each:
+        x, nats = torch.from_numpy(each["x"]), each["nats"]
+    wanted = elbo(load(digits).field, x, draws=6, seed=2)
+    np.testing.assert_allclose(nats, wanted.nats.numpy(), rtol=1e-6)
+    assert found["bits_per_token"] == pytest.approx(-nats.mean() / 64 / np.log(2))
+    assert found["estimator_error"] > 0
+    for option in (["--trace", "hutchinson"], ["--solver", "heun"], ["--as-is"]):
+        line = refused(capsys, "likelihood", digits, *option)
+        assert f"got {option[0]}, which is for densities along a flow" in line
+    assert "no option 'rtol'" in refused(capsys, "likelihood", digits, "--set", "rtol=1")
+    assert "only the finite sum knows steps" in refused(
+        capsys, "likelihood", digits, "--steps", "9"
+    )

@@ -10,6 +10,7 @@ from typing import cast
 import typer
 from torch import Tensor
 
+from diffode.cli import bounding
 from diffode.cli.commands import Likelihood
 from diffode.cli.guiding import target_of
 from diffode.cli.outcome import require_sound, warn
@@ -20,6 +21,7 @@ from diffode.data.points import read_points, write_arrays
 from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
 from diffode.data.source import Samples
+from diffode.fields.tokens import TokenField
 from diffode.files import require_writable, write_text
 from diffode.interop.pipelines import LATENTS
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
@@ -43,9 +45,13 @@ def command(asked: Likelihood) -> None:
             if path.suffix != suffix:
                 raise ValueError(f"got {name} {path}; wanted a name that ends in {suffix}")
             require_writable(path.parent)
-    chosen = get_solver(asked.solver, **pairs(asked.assignments))
     target = target_of(asked)
     field = target.field
+    if isinstance(field, TokenField):
+        return bounding.command(
+            asked, field, *_points(_dataset(target, asked.data), asked, target)
+        )
+    chosen = get_solver(asked.solver, **pairs(asked.assignments))
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     chosen.check(Transport(field, None))
     dataset = _dataset(target, asked.data)
