@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from diffode.fields.monoflow import Mobility, MonoFlow
     from diffode.fields.pairs import EmpiricalInterpolant
     from diffode.fields.posteriors import exact_posterior, log_evidence
+    from diffode.fields.radial_field import EmpiricalRadial
+    from diffode.fields.radial_path import GaussianToStudent, RadialPath
     from diffode.fields.ratios import (
         ExactClassifier,
         ExactRatio,
@@ -88,6 +90,9 @@ _HOMES = {
     "DiscriminatorGuided": "guided",
     "discriminator_guided": "guided",
     "EmpiricalInterpolant": "pairs",
+    "EmpiricalRadial": "radial_field",
+    "GaussianToStudent": "radial_path",
+    "RadialPath": "radial_path",
     "Interpolant": "interpolant",
     "InterpolantField": "interpolant",
     "LearnedInterpolant": "learned_interpolant",
@@ -123,6 +128,7 @@ __all__ = [
     "Divergence",
     "Empirical",
     "EmpiricalInterpolant",
+    "EmpiricalRadial",
     "Enumerated",
     "ExactClassifier",
     "ExactRatio",
@@ -130,6 +136,7 @@ __all__ = [
     "FlowMap",
     "Frozen",
     "GaussianFlow",
+    "GaussianToStudent",
     "Heat",
     "Interpolant",
     "InterpolantField",
@@ -145,6 +152,7 @@ __all__ = [
     "PoissonField",
     "PotentialRatio",
     "Prediction",
+    "RadialPath",
     "Rectified",
     "Replacing",
     "Rescheduled",

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from diffode.doors import unwritten
-from diffode.priors.radii import Array, Radii
+from diffode.priors.radii import Array, Radii, as_array, log_area
 from diffode.priors.spherical import Spherical, probabilities
 from diffode.rng import Rng
 
@@ -89,7 +89,7 @@ class Radial(Spherical):
 
     def log_norm(self, dim: int) -> float:
         """The constant that makes ``log_radial`` a density in ``dim`` coordinates."""
-        return -self._radii(dim).log_total - _log_area(dim)
+        return -self._radii(dim).log_total - log_area(dim)
 
     def rms(self, dim: int) -> float:
         r"""The root mean square of a coordinate, :math:`\sqrt{E|n|^2 / N}`.
@@ -139,8 +139,7 @@ class Radial(Spherical):
         power = power or dim
 
         def log_radial(v: Array) -> Array:
-            log = self.log_radial(torch.from_numpy(2 * v).exp(), dim)
-            return np.array(torch.func.debug_unwrap(log).tolist())  # known under a transform too
+            return as_array(self.log_radial(torch.from_numpy(2 * v).exp(), dim))
 
         key = dim, power, self.edge, self.width, log_radial(_PROBE).tobytes()
         if key not in self._tables:
@@ -160,8 +159,3 @@ class Radial(Spherical):
     def _shape(self) -> list[str]:
         edge = [] if self.smooth or self._given is None else [f"edge={self.edge:g}"]
         return edge + ([] if self.width == 1 else [f"width={self.width:g}"])
-
-
-def _log_area(dim: int) -> float:
-    """The logarithm of the area of the unit sphere."""
-    return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)

@@ -10,17 +10,22 @@ so a row's value does not change with the batch that it stands in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
+from torch import Tensor
+
+from diffode.doors import transformed
 
 Array = NDArray[np.float64]
 
-_RANGE = 350.0  # of v in both directions, so that e^(2 v) is a number
-_DEPTHS = 60.0, 1.0  # of the tails and of the peak, in nats under the top
-_SCAN, _ZOOMS = 2001, 6
+RANGE = 350.0  # of v in both directions, so that e^(2 v) is a number
+DEPTH, _PEAK = 60.0, 1.0  # of the tails and of the peak, in nats under the top
+_SCAN, _ZOOMS = 1001, 7
 _CELLS, _ORDER = 350, 8  # of the peak and of each tail
 _NEWTON = 10
 
@@ -40,8 +45,8 @@ class Radii:
     """
 
     def __init__(self, log_f: Callable[[Array], Array], last: float) -> None:
-        low, high = _window(log_f, -_RANGE, min(last, _RANGE), _DEPTHS[0])
-        left, right = _window(log_f, low, high, _DEPTHS[1])
+        low, high = window(log_f, -RANGE, min(last, RANGE), DEPTH)
+        left, right = window(log_f, low, high, _PEAK)
         parts = np.linspace([low, left, right], [left, right, high], _CELLS + 1, axis=1)
         self.edges = np.unique(parts)
         self.half = np.diff(self.edges) / 2
@@ -91,11 +96,11 @@ def _at(series: Array, cell: NDArray[np.intp], place: Array) -> Array:
     return np.asarray(legendre.legval(place, series[:, cell], tensor=False))
 
 
-def _window(
+def window(
     log_f: Callable[[Array], Array], low: float, high: float, depth: float
 ) -> tuple[float, float]:
     """Where f is above e^-depth of its top, by looking closer and closer."""
-    whole = low == -_RANGE
+    whole = low == -RANGE
     for _ in range(_ZOOMS):
         v = np.linspace(low, high, _SCAN)
         log = log_f(v)
@@ -103,9 +108,21 @@ def _window(
         keep = np.flatnonzero(log >= top - depth)
         if not len(keep):
             raise ValueError("its logarithm has values that are no numbers")
-        ends = keep[0] == 0 or (keep[-1] == len(v) - 1 and high == _RANGE)
+        ends = keep[0] == 0 or (keep[-1] == len(v) - 1 and high == RANGE)
         if top == np.inf or (whole and ends):
             raise ValueError("its integral is infinite, or too slow to tell")
         low, high = float(v[max(keep[0] - 1, 0)]), float(v[min(keep[-1] + 1, len(v) - 1)])
         whole = False
+        if keep[-1] - keep[0] > _SCAN // 2:
+            break
     return low, high
+
+
+def log_area(dim: int) -> float:
+    """The logarithm of the area of the unit sphere."""
+    return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
+
+
+def as_array(x: Tensor) -> Array:
+    """The numbers of a tensor, which are known under a transform of torch.func too."""
+    return np.array(torch.func.debug_unwrap(x).tolist()) if transformed() else x.detach().numpy()
