@@ -42,6 +42,7 @@ SMALL = {
     "interpolate": ["--nfe", "3", "--device", "cpu"],
     "edit": ["--nfe", "3", "--device", "cpu"],
     "features": ["--set", "epochs=1"],
+    "reflow": ["--batch", "16", "--nfe", "3", "--samples", "20", "--device", "cpu"],
     "bench": [
         "--steps",
         "2",
@@ -57,6 +58,7 @@ SMALL = {
 FEWER = {
     "distil": {"--steps": "2"},
     "train": {"--steps": "2"},
+    "reflow": {"--steps": "2", "--pairs": "40"},
     "eval": {"--samples": "40"},
     "bench": {"--samples": "60"},
     "sample": {"--samples": "16"},
@@ -89,6 +91,7 @@ WORK = {
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
     "benchmarks.points": ["cell"],
+    "benchmarks.reflow": ["cell", "table"],
     "benchmarks.schedulers": ["report"],
     "benchmarks.solvers": ["fill"],
 }  # the functions that take minutes to hours, of which the tests only see that they are reached

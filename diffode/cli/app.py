@@ -17,6 +17,7 @@ from diffode.cli import (  # they register themselves
     lists,  # noqa: F401
     maps,  # noqa: F401
     moves,  # noqa: F401
+    reflows,  # noqa: F401
     restorations,  # noqa: F401
 )
 from diffode.cli.failing import explained, fail, warnings_as_lines

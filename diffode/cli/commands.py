@@ -84,6 +84,10 @@ class Train:
     background: Background = None
     columns: Columns = None
     label: LabelColumn = None
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="a .npz of samples x, the noise n of each, and labels y to train on"),
+    ] = None
     solver: Annotated[
         str | None,
         typer.Option(help="to sample with at the end", autocompletion=completing.solvers),

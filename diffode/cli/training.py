@@ -54,6 +54,7 @@ class Job:
         changes: what that changes of the run, a line each.
         note: what is not known of the run; empty where all is.
         again: the command that goes on with the run, without --resume and what follows it.
+        pairs: a file of samples and noise to train on, or None.
     """
 
     plan: Plan
@@ -62,6 +63,7 @@ class Job:
     changes: Sequence[str] = ()
     note: str = ""
     again: tuple[str, ...] = ("train",)
+    pairs: Path | None = None
 
 
 def command(asked: Train) -> None:
@@ -75,6 +77,11 @@ def command(asked: Train) -> None:
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
+    if asked.pairs is not None:
+        for other in ("resume", "minutes"):
+            if getattr(asked, other) is not None:
+                raise ValueError(f"got --pairs and --{other}; give the one or the other")
+        options = {"coupling": "pairs"} | options
     if asked.minutes is not None and ("steps" in options or asked.resume is not None):
         other = "--resume" if asked.resume is not None else "--steps"
         raise ValueError(f"got --minutes and {other}; give the one or the other")
@@ -104,9 +111,9 @@ def carried_out(
     job: Job, dataset: Dataset, panel: Panel, samples: int, lesson: Lesson | None = None
 ) -> None:
     """Train, draw samples and measure them, with lines of progress; write the run directory."""
-    run = _trained(job, dataset, lesson)
+    run = trained(job, dataset, lesson)
     if is_main_process() and (run.losses or _lacks_results(job)):
-        _finish(run, _assessed(run, panel, samples, job), job.folder)
+        finish(run, assessed(run, panel, samples, job), job.folder)
 
 
 def _timed(job: Job, dataset: Dataset, minutes: float) -> Job:
@@ -117,7 +124,7 @@ def _timed(job: Job, dataset: Dataset, minutes: float) -> Job:
     return replace(job, plan=plan)
 
 
-def _trained(job: Job, dataset: Dataset, lesson: Lesson | None = None) -> Run:
+def trained(job: Job, dataset: Dataset, lesson: Lesson | None = None) -> Run:
     """Train with a line of progress, until the end or a signal."""
     steps: list[int] = []
 
@@ -133,8 +140,8 @@ def _trained(job: Job, dataset: Dataset, lesson: Lesson | None = None) -> Run:
 
     what = f"train {code.short(job.plan.field)} on {dataset.name}"
     with stopping() as stop, progress_bar(what, job.plan.steps) as bar:
-        how = job.plan, dataset
-        run = execute(*how, out=job.folder, resume=job.resume, watch=watch, lesson=lesson)
+        kept: dict[str, Any] = {"out": job.folder, "resume": job.resume, "pairs": job.pairs}
+        run = execute(job.plan, dataset, watch=watch, lesson=lesson, **kept)
     if stop.number is not None:
         if is_main_process() and steps:
             typer.echo(f"stopped at step {steps[-1]}; {_go_on(job)}")
@@ -152,7 +159,7 @@ def _lacks_results(job: Job) -> bool:
     return not all((job.folder / name).exists() for name in _RESULTS)
 
 
-def _assessed(run: Run, panel: Panel, n: int, job: Job) -> Assessment:
+def assessed(run: Run, panel: Panel, n: int, job: Job) -> Assessment:
     """Draw and measure samples with a line of progress."""
     try:
         with progress_bar("sample", n) as bar:
@@ -188,7 +195,7 @@ def _new(asked: Train, options: dict[str, Any]) -> Job:
         get_solver(asked.solver)  # refused now, if at all, and not after the training
         options["solver"] = asked.solver
     plan = Plan.make(asked.field, asked.data or "digits", reading=reading(asked), **options)
-    return Job(plan, asked.out or _fresh(plan))
+    return Job(plan, asked.out or _fresh(plan), pairs=asked.pairs)
 
 
 def _tell(job: Job, dataset: Dataset) -> None:
@@ -242,12 +249,12 @@ def _fresh(plan: Plan) -> Path:
     return folder
 
 
-def _finish(run: Run, result: Assessment, folder: Path) -> None:
-    """Write what the run leaves, and print it."""
+def finish(run: Run, result: Assessment, folder: Path, more: Sequence[str] = ()) -> None:
+    """Write what the run leaves, with further lines on it, and print it."""
     result.picture(run.dataset, folder / "samples.png")
     save_samples(result.solution, folder / "samples.npz", result.y)
     result.write(folder / "quality.json")
-    write_report(run, result, folder / "report.html", *_losses(folder))
+    write_report(run, result, folder / "report.html", *_losses(folder), more)
     count, nfe = len(result.solution.x), result.solution.nfe
     warn(result.solution.shortfall("samples"))
     trained = f"trained in {run.seconds:.0f} s; " if run.losses else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from diffode.options import Positive
 from diffode.recipes.registry import recipe
@@ -24,6 +26,7 @@ def rectified(
     schedule: str = "rectified",
     coupling: Literal["independent", "ot", "sinkhorn", "pairs"] = "independent",
     regularisation: Positive = 0.05,
+    kappa: Annotated[float, Ge(0), Le(1)] = 0.0,
 ) -> Objective:
     """Rectified flow: n - x_0 regressed at uniform times.
 
@@ -35,14 +38,24 @@ def rectified(
             on (Tong et al., 2023, https://arxiv.org/abs/2302.00482); or pairs, which the data
             bring.
         regularisation: of coupling=sinkhorn, epsilon over the mean squared distance of a batch.
+        kappa: for coupling=pairs, how far the target moves to what a slow average of the network
+            says at another point of the same path; right for pairs that a flow has made.
     """
     from diffode.fields.named import named_schedule
     from diffode.fields.precond import VelocityPrediction
     from diffode.fields.schedules import Rectified
     from diffode.training.denoising import Denoising, Uniform
+    from diffode.training.filtered import Filtered
 
     path = named_schedule(schedule)
     field = given.learned(path, VelocityPrediction())
     low, high = (0.0, 1.0) if isinstance(path, Rectified) else sorted(path.span)
     labels = given.classes, given.label_drop
+    if kappa:
+        if coupling != "pairs":
+            raise ValueError(
+                f"got kappa={kappa:g} for coupling={coupling}, under which the filtered target is "
+                "biased; it is for the pairs that a flow has made: coupling=pairs"
+            )
+        return Filtered(field, Uniform(low, high), *labels, kappa=kappa)
     return Denoising(field, Uniform(low, high), *labels, coupling, regularisation)

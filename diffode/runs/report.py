@@ -70,7 +70,12 @@ $curve
 
 
 def write_report(
-    run: Run, result: Assessment, path: Path, steps: Sequence[int], losses: Sequence[float]
+    run: Run,
+    result: Assessment,
+    path: Path,
+    steps: Sequence[int],
+    losses: Sequence[float],
+    more: Sequence[str] = (),
 ) -> None:
     """Write the report of a run.
 
@@ -79,10 +84,12 @@ def write_report(
         result: its samples and their quality.
         path: the .html file.
         steps, losses: the loss over the run, as it was recorded.
+        more: what else there is to say of it, a line each.
     """
     x = model_units(result.solution.x.cpu(), run.dataset.scaling)
     plan = run.plan
     settings = {"options": plan.options, "training": plan.training}
+    notes = [*more, *result.evaluation.notes()]
     page = _PAGE.substitute(
         style=_STYLE,
         title=html.escape(f"{code.short(plan.field)} on {run.dataset.name}"),
@@ -97,7 +104,7 @@ def write_report(
         neighbours=_neighbours(x, run.dataset.train),
         table=result.evaluation.table().html(),
         classes=_by_class(result.evaluation),
-        notes="".join(f"<li>{html.escape(note)}</li>" for note in result.evaluation.notes()),
+        notes="".join(f"<li>{html.escape(note)}</li>" for note in notes),
         curve=curve(steps, losses),
         code=html.escape(_code(run)),
         settings=html.escape(json.dumps(settings, indent=2)),

@@ -19,6 +19,7 @@ from diffode.files import is_main_process, require_writable
 from diffode.runs.building import build
 from diffode.runs.dataset import given, load_data
 from diffode.runs.loading import load
+from diffode.runs.pairs import Pairs, training_data
 from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
 from diffode.runs.suited import suited
 from diffode.training import checkpoint
@@ -110,6 +111,7 @@ def execute(
     resume: bool | str | Path = False,
     watch: Callable[[TrainState], bool | None] | None = None,
     lesson: Lesson | None = None,
+    pairs: Pairs | None = None,
 ) -> Run:
     """Carry out a plan.
 
@@ -121,6 +123,8 @@ def execute(
             beginning where there is none; a run that has had all its steps is only loaded.
         watch: called after every step; training stops, with a checkpoint, when it returns True.
         lesson: what the training has beside the plan and the data, see `diffode.runs.distilling`.
+        pairs: of samples and noise, for ``coupling=pairs``: `diffode.training.Paired` in the units
+            of the model, or a file (`diffode.runs.pairs`). They are kept in ``out``.
 
     Raises:
         ValueError: a plan that cannot be carried out, before anything is written; a directory that
@@ -135,7 +139,9 @@ def execute(
     if out is None or not resume:
         plan = suited(plan, dataset)
     if out is None:
-        return _trained(plan, dataset, _made(plan, dataset, lesson), None, None, watch, lesson)
+        return _trained(
+            plan, dataset, _made(plan, dataset, lesson), None, None, watch, lesson, pairs
+        )
     if resume:
         chosen = None if resume is True else Path(resume)
         with hold(require_writable(out)):
@@ -145,7 +151,7 @@ def execute(
         if is_main_process():
             require_free(out)
         plan = replace(plan, fingerprint=Fingerprint.of(dataset))
-        return _trained(plan, dataset, objective, out, None, watch, lesson)
+        return _trained(plan, dataset, objective, out, None, watch, lesson, pairs)
 
 
 def _made(
@@ -202,14 +208,14 @@ def _trained(
     path: Path | None,
     watch: Callable[[TrainState], bool | None] | None,
     lesson: Lesson | None,
+    pairs: Pairs | None = None,
 ) -> Run:
     """Train an objective by a plan, from a checkpoint if there is one."""
     plan = replace(plan, resolved=resolved(plan, objective))
-    labels = dataset.train_labels if plan.labels else None
     own = None if lesson is None else lesson.samples
     states = train(
         objective,
-        (dataset.train, labels) if own is None else own,
+        training_data(plan, dataset, objective, out, pairs) if own is None else own,
         seed=plan.seed,
         out=out,
         resume=path,
@@ -247,6 +253,7 @@ def fit(
     *,
     out: str | Path | None = None,
     watch: Callable[[TrainState], bool | None] | None = None,
+    pairs: Pairs | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Run:
     """Train a field in one line: ``run = fit("poisson"); sample(run.field, 64)``.
@@ -257,6 +264,7 @@ def fit(
             (x, labels), a torch data set of samples (see `diffode.data.as_dataset`).
         out: a new run directory; None writes nothing.
         watch: called after every step; return True to stop.
+        pairs: of samples and noise to train on, as for `execute`; they mean ``coupling=pairs``.
         options: of the recipe and of the trainer, and ``labels``, ``seed`` and ``reading``, the
             options of `diffode.data.load`.
 
@@ -264,12 +272,13 @@ def fit(
         ValueError: an unknown name or option, or a value out of range.
         TypeError: something that holds no data.
     """
+    options |= {} if pairs is None else {"coupling": "pairs"}
     if isinstance(data, str | Path):
-        return execute(Plan.make(name, data, **options), out=out, watch=watch)
+        return execute(Plan.make(name, data, **options), out=out, watch=watch, pairs=pairs)
     plan = Plan.make(name, **options)
     dataset = as_dataset(data, **({} if isinstance(data, Dataset) else plan.reading))
     plan = replace(plan, data=dataset.name, reading=dataset.reading.stated())
-    return execute(plan, dataset, out=out, watch=watch)
+    return execute(plan, dataset, out=out, watch=watch, pairs=pairs)
 
 
 def home(path: str | Path) -> Path:
