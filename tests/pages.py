@@ -83,6 +83,7 @@ WORK = {
     "benchmarks.couplings": ["cell", "table"],
     "benchmarks.digits": ["cell"],
     "benchmarks.exact": ["acceptance", "large", "as_attention"],
+    "benchmarks.flowmaps": ["points", "digits"],
     "benchmarks.gpu": ["carried_out"],
     "benchmarks.guidance": ["tables"],
     "benchmarks.guided": ["report"],

@@ -116,6 +116,7 @@ def test_a_student_is_a_run(student, teacher, tmp_path, capsys):
     assert "with jump, 4 evaluations each" in capsys.readouterr().out
     card = ["likelihood", str(out), "--points", "2", "--set", "rtol=.1", "--set", "atol=.1"]
     assert run(card) == 0
+    assert "density of the flow of the map's diagonal" in capsys.readouterr().err
     given = ["--nfe", "1", "--nfe", "4", "--samples", "60", "--device", "cpu"]
     assert run(["bench", str(out), *given, "--out", "page"]) == 0
     cells = [figures(path) for path in (tmp_path / "page" / "cells").rglob("*.json")]

@@ -21,6 +21,7 @@ from diffode.data.points import read_points, write_arrays
 from diffode.data.rows import some_rows
 from diffode.data.scaling import data_units
 from diffode.data.source import Samples
+from diffode.fields.flowmap import map_in
 from diffode.fields.tokens import TokenField
 from diffode.files import require_writable, write_text
 from diffode.interop.pipelines import LATENTS
@@ -52,6 +53,11 @@ def command(asked: Likelihood) -> None:
             asked, field, *_points(_dataset(target, asked.data), asked, target)
         )
     chosen = get_solver(asked.solver, **pairs(asked.assignments))
+    if map_in(field) is not None:
+        warn(
+            "this is the density of the flow of the map's diagonal, -F(z, s, s), not of the "
+            "samples that it draws in a few jumps"
+        )
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     chosen.check(Transport(field, None))
     dataset = _dataset(target, asked.data)

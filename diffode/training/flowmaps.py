@@ -248,7 +248,7 @@ class MapLearning(Objective):
         s, t = torch.maximum(u[:, 0], u[:, 1]), torch.minimum(u[:, 0], u[:, 1])
         t = torch.where(u[:, 2] < self.full, 0.0, t)
         t = torch.where(u[:, 2] > 1 - diagonal, s, t)
-        prior = u[:, 3] < 0.1
+        prior = (u[:, 3] < 0.1) | (u[:, 2] < self.full / 2)  # half of these go the whole way
         short = t == s
         s = torch.where(prior, 1.0, s)
         return high * s, high * torch.where(short, s, t)
