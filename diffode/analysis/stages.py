@@ -33,6 +33,7 @@ from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start, expand_like
 from diffode.fields.critics import CriticBank
 from diffode.fields.schedules import Karras
+from diffode.fields.turned import Blurred, on_path_of
 from diffode.priors import is_normal, is_student
 from diffode.rng import Rng
 from diffode.sampling.choosing import solver_for
@@ -86,13 +87,14 @@ def exact_field(field: AffineField, dataset: Dataset) -> AffineField:
     """
     law, path = dataset.law, (field.schedule, field.noise)
     inner: AffineField
+    law = law if field.decay is None else None
     few = law is not None and len(law.weights) <= _COMPONENTS
     if law is not None and (is_normal(field.noise) or (few and is_student(field.noise))):
         stds = torch.full((len(law.weights),), law.std, dtype=torch.float64)
         inner = Mixture(law.weights, law.means, stds, *path)
     else:
         rows = Rng(0).permutation("points", len(dataset.train))[:_POINTS]
-        inner = Empirical(dataset.train[rows].double(), *path)
+        inner = on_path_of(field, dataset.train[rows].double())
     return PoissonField(inner, radius=field.radius) if isinstance(field, PoissonField) else inner
 
 
@@ -120,7 +122,6 @@ def affine_stages(
     drawn = field.start(n, rng)
     x = drawn.x.double()
     x0, mean = _drawn(exact, dataset, n, seed).view(x.shape), field.moments[0].double()
-    alpha = float(field.schedule.alpha(torch.tensor(field.span[0]).double()))
     bound, q = drawn.field, drawn.field.latent(x).q
     if q is not None:
         if not isinstance(exact, PoissonField):
@@ -131,7 +132,8 @@ def affine_stages(
         shift = (x - mean) * expand_like(math.sqrt(exact.dof) / q.double(), x)
         truth, prior = Start(x0 + shift, exact), Start(x, exact.bind(q))
     else:
-        truth = Start(alpha * x0 + (x - alpha * mean), exact)
+        t = field.span[0]
+        truth = Start(field.faded(x0, t) + (x - field.faded(mean[None], t)), exact)
         prior = Start(x, exact)
     tight = get_solver("dopri5-rows", rtol=TIGHT, atol=TIGHT)
     tighter = get_solver("dopri5-rows", rtol=TIGHTER, atol=TIGHTER)
@@ -159,6 +161,8 @@ def _drawn(exact: AffineField, dataset: Dataset, n: int, seed: int) -> Tensor:
     """Draws of the law that a field is exact for; points of a finite set in turn."""
     inner = exact.inner if isinstance(exact, PoissonField) else exact
     points = dataset.train
+    if isinstance(inner, Blurred):
+        return inner.sample(n, Rng(seed).at(1)).double()
     if isinstance(inner, Empirical):
         points = inner.points
         even = bool((inner.log_weights == inner.log_weights[0]).all())

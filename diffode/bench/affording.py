@@ -26,9 +26,9 @@ class Free(Wrapped):
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The data's mean, and the noise that is then in x."""
-        alpha, sigma = (expand_like(v, x) for v in self.level(as_time(t, x), x))
+        sigma = expand_like(self.schedule.sigma(as_time(t, x)), x)
         x0 = self.mean.to(x).expand_as(x)
-        return x0, (x - alpha * x0) / sigma.clamp_min(torch.finfo(x.dtype).tiny)
+        return x0, (x - self.faded(x0, t)) / sigma.clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def affordable(field: Field, calls: int, n: int, **how: Any) -> int:  # noqa: ANN401

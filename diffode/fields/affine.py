@@ -174,6 +174,10 @@ class AffineField(Field):
         x = self.as_state(x)
         return -self.noise_part(x, t, y) / expand_like(self._level(as_time(t, x))[1], x)
 
+    def faded(self, x0: Tensor, t: Tensor | float) -> Tensor:
+        """What is left of points x_0 at time t, alpha x_0, shape (B, *event)."""
+        return self._multiplied(self._level(as_time(t, x0))[0], x0)
+
     def corrupt(
         self, x0: Tensor, t: Tensor | float, rng: Rng, n: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -87,8 +87,8 @@ class Heat(Decay):
     Heat that spreads for the time :math:`\tau` blurs with a Gaussian of the standard deviation
     :math:`\sqrt{2 \tau}`.
 
-    Reference: Hoogeboom and Salimans (2022), https://arxiv.org/abs/2209.05557, eq. 12, 16 and 17;
-        Rissanen et al. (2022), https://arxiv.org/abs/2206.13397, eq. 3 and 5.
+    Reference: Hoogeboom and Salimans (2022), https://arxiv.org/abs/2209.05557, section 4;
+        Rissanen et al. (2022), https://arxiv.org/abs/2206.13397, section 3.
 
     Arguments:
         event_shape: of one sample.

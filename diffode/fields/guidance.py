@@ -283,13 +283,12 @@ def _on_the_path(weak: AffineField, field: AffineField) -> AffineField:
     """A weaker field, if its x_t have the law of noise and the levels of the field's own."""
     require_affine(weak)
     ends = torch.tensor([*field.span, sum(field.span) / 2], dtype=torch.float64)
-    pairs = [(f.schedule.alpha(ends), f.schedule.sigma(ends)) for f in (weak, field)]
-    same = all(torch.allclose(a, b, rtol=1e-9, atol=0) for a, b in zip(*pairs, strict=True))
-    if weak.event_shape != field.event_shape or repr(weak.noise) != repr(field.noise) or not same:
+    a, b = (torch.stack((f.schedule.alpha(ends), f.schedule.sigma(ends))) for f in (weak, field))
+    one, two = (f"{f.noise!r}, points {f.event_shape}, decay {f.decay}" for f in (weak, field))
+    if one != two or not torch.allclose(a, b, rtol=1e-9, atol=0):
         raise ValueError(
-            f"got a weaker field on {weak.schedule} with noise {weak.noise} and points of shape "
-            f"{weak.event_shape}; wanted those of the field that it guides: {field.schedule}, "
-            f"{field.noise}, {field.event_shape}"
+            f"got a weaker field on {weak.schedule} with noise {one}; wanted those of the field "
+            f"that it guides: {field.schedule}, {two}"
         )
     require_units("a weaker field", weak.scaling, field.scaling)
     if None not in (weak.classes, field.classes) and weak.classes != field.classes:

@@ -67,6 +67,8 @@ class PoissonField(Wrapped):
                 "a PoissonField needs StudentT noise on the Karras schedule, got "
                 f"{inner.noise} on {inner.schedule}"
             )
+        if inner.decay is not None:
+            raise TypeError(f"got a field with {inner.decay}; Poisson flows have no blur")
         super().__init__(inner)
         self.radius, self.max_radius, self.dof = radius, max_radius, inner.noise.dof
         if q is not None:

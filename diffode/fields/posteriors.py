@@ -73,6 +73,8 @@ def _require_exact(field: object, what: str) -> None:
     """Refuse a field whose data's law is not stated."""
     if not isinstance(field, Mixture | Empirical):
         raise TypeError(f"got a {type(field).__name__}; {what} is known for Mixture and Empirical")
+    if field.decay is not None:
+        raise TypeError(f"got a field with {field.decay}; {what} is known without blur")
 
 
 def _mixture_fits(field: Mixture, seen: Observation) -> tuple[Tensor, Tensor, Tensor]:

@@ -138,6 +138,8 @@ class ExactClassifier(nn.Module):
             )
         if not (is_normal(law.noise) or is_student(law.noise)):
             raise TypeError(f"the noise is {law.noise}; wanted Normal or StudentT")
+        if law.decay is not None:
+            raise TypeError(f"got a law with {law.decay}; wanted one without blur")
         if not is_normal(law.noise):
             law.log_potential(law.mean[None].double(), law.span[0])  # refused where not known
         self.law, self.noise, self.event_shape = law, law.noise, tuple(law.event_shape)

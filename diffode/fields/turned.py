@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffode.doors import Numbers
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start
 from diffode.fields.decay import Decay
 from diffode.fields.exact import Empirical
+from diffode.fields.labelled import Labelled
 from diffode.fields.schedules import Schedule
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import Spherical
@@ -92,9 +94,26 @@ class Turned(Wrapped):
         return decay.to_basis(x) if to_basis else decay.from_basis(x)
 
 
-def by_coordinate(field: AffineField) -> AffineField:
-    """The field whose ``level`` is that of each coordinate of its points: itself for most."""
-    return field if field.decay is None or field.in_basis else Turned(field)
+def by_coordinate(field: Field, x: Tensor) -> tuple[Field, Tensor]:
+    """The field and its points in a basis where ``level`` is that of each coordinate."""
+    if not isinstance(field, AffineField) or field.decay is None or field.in_basis:
+        return field, x
+    view = Turned(field)
+    return view, view.to_state(x)
+
+
+class Blurred(Turned):
+    """An exact field in its frequencies, turned to pixels."""
+
+    inner: Labelled
+
+    def sample(self, n: int, rng: Rng, y: Numbers | int | None = None) -> Tensor:
+        """Draw n points of the law, or of the class of each label, shape (n, *event)."""
+        return self.to_state(self.inner.sample(n, rng, y))
+
+    def log_marginal(self, x: Tensor, t: Tensor | float, y: Tensor | int | None = None) -> Tensor:
+        """The log-density of x_t, given its class y if labels are given, in nats, shape (B,)."""
+        return self.inner.log_marginal(self.from_state(self.as_state(x)), t, y)
 
 
 def blurred(
@@ -103,7 +122,7 @@ def blurred(
     decay: Decay,
     noise: Spherical | None = None,
     **settings: Any,  # noqa: ANN401
-) -> Turned:
+) -> Blurred:
     r"""The exact field of a data set that is blurred on its way, in pixels.
 
     Arguments:
@@ -117,4 +136,16 @@ def blurred(
     """
     with torch.no_grad():
         points = decay.to_basis(data)
-    return Turned(Empirical(points, schedule, noise, decay=decay, **settings))
+    return Blurred(Empirical(points, schedule, noise, decay=decay, **settings))
+
+
+def on_path_of(field: AffineField, data: Tensor) -> Empirical | Blurred:
+    r"""The exact field of data on another field's path.
+
+    Arguments:
+        field: whose schedule, noise and decay are taken.
+        data: points in the field's own units, shape (M, \*event).
+    """
+    if field.decay is None:
+        return Empirical(data, field.schedule, field.noise)
+    return blurred(data, field.schedule, field.decay, field.noise)

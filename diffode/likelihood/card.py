@@ -220,8 +220,7 @@ def likelihood_card(
             mismatch = known(latent) - field.prior.log_prob(latent)
     level = signal = None
     if isinstance(field, AffineField):
-        alpha, sigma = field.level(field.span[1], x)
-        level, signal = (float(alpha), float(sigma)), field.signal
+        level, signal = field.schedule.ends()[1], field.signal
     effect = rough.nats - result.nats
     dim = x[0].numel()
     return LikelihoodCard(

@@ -32,6 +32,7 @@ from diffode.doors import as_labels, as_state
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.exact import Empirical
+from diffode.fields.turned import Blurred, on_path_of
 from diffode.inputs import quoted
 from diffode.rng import Rng
 
@@ -159,8 +160,8 @@ def law_at_prior(
     data = as_state(data, field.event_shape, "data")
     labels = as_labels(labels, len(data))
 
-    def exact(points: Tensor) -> Empirical:
-        return Empirical(points.to(field.device).double(), field.schedule, field.noise)
+    def exact(points: Tensor) -> Empirical | Blurred:
+        return on_path_of(field, points.to(field.device).double())
 
     if labels is None or y is None:
         whole = exact(data)

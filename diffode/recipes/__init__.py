@@ -18,6 +18,7 @@ _MODULES = (
     "poisson",
     "rectified",
     "radial",
+    "blur",
     "interpolant",
     "monoflow",
     "tokens",

@@ -14,6 +14,7 @@ from torch import nn
 from diffode import registry
 from diffode.data.levels import Levels
 from diffode.data.stats import Stats
+from diffode.fields.decay import Decay
 from diffode.fields.discrete import DiscreteBetas
 from diffode.fields.learned import Learned
 from diffode.fields.learned_tokens import LearnedTokens, network_shape
@@ -98,16 +99,24 @@ class Given:
         return net
 
     def learned(
-        self, schedule: Schedule, prediction: Prediction, noise: Spherical | None = None
+        self,
+        schedule: Schedule,
+        prediction: Prediction,
+        noise: Spherical | None = None,
+        decay: Decay | None = None,
     ) -> Learned:
-        """A learned field with a network for these events; noise None is `Normal()`."""
+        """A learned field with a network for these events; noise None is `Normal()`.
+
+        With a decay its points are in the decay's basis, and those of the network pixels.
+        """
         net = self.net(prediction.conditions + self.flip_label, prediction.extra)
         if getattr(net, "timesteps", False):
             prediction = Timesteps(prediction, isinstance(schedule, DiscreteBetas))
         stats = self.stats
-        moments = stats.mean, stats.std
+        mean = stats.mean if decay is None else decay.to_basis(stats.mean[None])[0]
+        moments = mean, stats.std
         noise = noise or Normal()
-        field = Learned(net, schedule, prediction, noise, *moments, self.flip_label)
+        field = Learned(net, schedule, prediction, noise, *moments, self.flip_label, decay)
         field.principal_std = stats.principal_std
         return field
 

@@ -136,7 +136,7 @@ def probe_of(field: Field, y: Tensor | None = None) -> list[float]:
     shares = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64, device=field.device)
     t = first + (last - first) * shares
     if isinstance(field, AffineField):
-        x = expand_like(field.level(t, x)[1], x) * x
+        x = expand_like(field.schedule.sigma(t), x) * x
     index = torch.arange(PROBES, device=field.device)
     norms: list[float] = field.rows(index).velocity(x, t, y).flatten(1).norm(dim=1).tolist()
     return norms

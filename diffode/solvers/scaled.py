@@ -23,10 +23,9 @@ class Scaled(Multistep):
             gradients are wanted of.
     """
 
-    per_coordinate = False
-
     def __init__(self, solver: Multistep, scales: Sequence[Sequence[float | Tensor]]) -> None:
         self.solver, self.scales = solver, scales
+        self.per_coordinate = solver.per_coordinate
         self.name, self.reaches_zero_noise, self.grid = (
             solver.name,
             solver.reaches_zero_noise,

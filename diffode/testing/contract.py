@@ -13,6 +13,7 @@ from torch import Tensor
 from diffode.doors import needs_labels
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, expand_like
+from diffode.fields.turned import by_coordinate
 from diffode.rng import Rng
 from diffode.runs.loading import load
 from diffode.sampling.drawing import sample
@@ -152,12 +153,11 @@ def check_repr(field: Field) -> None:
 
 def check_posterior(field: Field) -> None:
     """An affine field's halves make up x, and its velocity is their rate."""
-    if not isinstance(field, AffineField):
+    moved, x = by_coordinate(*_points(field, 4))
+    if not isinstance(moved, AffineField):
         return
-    moved, x = _points(field, 4)
-    assert isinstance(moved, AffineField)
     t = torch.tensor(_middle(field), dtype=torch.float64)
-    alpha, sigma, d_alpha, d_sigma = (expand_like(v, x) for v in field.rates(t, x))
+    alpha, sigma, d_alpha, d_sigma = (expand_like(v, x) for v in moved.rates(t, x))
     x0, n = moved.posterior(x, t)
     gap = float((alpha * x0 + sigma * n - x).abs().max() / x.abs().max())
     assert gap < 1e-4, f"alpha E[x_0|x] + sigma E[n|x] differs from x by {gap:.1e}"

@@ -16,6 +16,7 @@ from diffode.data import Dataset, load
 from diffode.data.memory import Data, arrays_of
 from diffode.data.scaling import in_units
 from diffode.data.source import Source, subset, whole
+from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.corruption import Corrupting
 from diffode.fields.poisson import PoissonField
@@ -178,7 +179,8 @@ def _steps(
     inner = field.inner if isinstance(field, PoissonField) else field
     learned = isinstance(inner, CalledField) or any(p.numel() for p in field.parameters())
     near: Callable[[float, int], Tensor] | None = None
-    if points is not None and schedule is not None:
+    whole_path = not (isinstance(field, AffineField) and field.decay is not None)
+    if points is not None and schedule is not None and whole_path:
         times = (
             None
             if field.sampling_defaults is None
@@ -201,10 +203,11 @@ def _steps(
 
     elif points is not None:
         for name in ("direction", "prior", "velocity", "score"):
-            yield name, _Void(name, "the field states no schedule")
+            states = "the field states no schedule"
+            yield name, _Void(name, states if whole_path else "the schedule is not the whole path")
 
     if points is not None:
-        yield "flow", lambda: ends.flow(field, points, learned, schedule is not None)
+        yield "flow", lambda: ends.flow(field, points, learned, near is not None)
     yield "Lipschitz", lambda: steepness(field, schedule, near)
 
 

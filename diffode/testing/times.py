@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
+from diffode.fields.turned import Turned, by_coordinate
 from diffode.rng import Rng
 from diffode.testing.findings import Mistake
 
@@ -19,13 +20,15 @@ def points(field: Field, t: float, n: int, dtype: torch.dtype = torch.float64) -
     """Points where the flow passes at time t: of the Gaussian fit's path, or the prior's draws."""
     if not isinstance(field, AffineField):
         return field.start(n, Rng(7)).x.to(dtype)
-    mean, std = field.moments
+    view, mean = by_coordinate(field, field.moments[0][None])
+    assert isinstance(view, AffineField)
+    mean, std = mean[0], field.moments[1]
     time = torch.tensor(t, dtype=torch.float64)
-    alpha, sigma = (float(v) for v in field.level(time, time))
+    alpha, sigma = view.level(time, time)
     z = Rng(7).normal("near", (n, *field.event_shape), torch.float64)
     spread = (sigma**2 + (alpha * std) ** 2) ** 0.5
-    x: Tensor = mean.cpu() * alpha + z * spread
-    return x.to(field.device, dtype)
+    x: Tensor = (mean.cpu() * alpha + z * spread).to(field.device, dtype)
+    return view.from_state(x) if isinstance(view, Turned) and view is not field else x
 
 
 def vector_fails(x: Tensor, error: Exception | str) -> Mistake:

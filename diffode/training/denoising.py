@@ -8,7 +8,7 @@ function of what the network sees.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from diffode.fields.base import expand_like
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
+from diffode.fields.turned import Turned
 from diffode.rng import Rng
 from diffode.training.batches import Batch
 from diffode.training.coupling import Coupling, Paired, partners
@@ -176,6 +177,34 @@ class Denoising(Objective):
         y = drop_labels(batch.y, self.classes, self.label_drop, rng)
         error, _ = self.learned.residual(x_t, x, n, t, y, batch.flipped)
         return error.square().mean(), {}
+
+
+class TurnedDenoising(Denoising):
+    r"""Denoising where every frequency has a level of its own.
+
+    The data's frequencies :math:`V x_0` are what is corrupted and regressed; V is orthonormal, so
+    the loss is that of the network's pixels.
+
+    Arguments:
+        field: a learned field in its frequencies, turned to pixels.
+        times, classes, label_drop: as for `Denoising`.
+    """
+
+    def __init__(
+        self,
+        field: Turned,
+        times: Uniform | LogNormal,
+        classes: int | None = None,
+        label_drop: float = 0.0,
+    ) -> None:
+        assert isinstance(field.inner, Learned)
+        super().__init__(field.inner, times, classes, label_drop)
+        self.field = field
+
+    def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean squared error in network space."""
+        assert isinstance(self.field, Turned)
+        return super().forward(phase, replace(batch, x=self.field.from_state(batch.x)), rng)
 
 
 class PoissonDenoising(Objective):
