@@ -43,6 +43,24 @@ def test_guesses_of_the_whole_sample_the_law_in_any_number_of_steps(corruption, 
     assert chi2(samples(exact(corruption), steps), P) > 0.01
 
 
+@pytest.mark.slow
+@both
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_ten_thousand_samples_follow_the_law(corruption, seed):
+    field = exact(corruption)
+    assert chi2(sample(field, 10_000, steps=12, seed=seed, batch=2000).x, P) > 0.01
+
+
+def test_a_posterior_of_another_schedule_samples_another_law():
+    """Masks do not show the time, so that only replaced letters can tell."""
+
+    class Slower(Enumerated):
+        def weights(self, x, t):
+            return super().weights(x, torch.as_tensor(t) ** 2)
+
+    assert chi2(samples(Slower(X, P, CORRUPTIONS[1]), 8), P) < 1e-6
+
+
 @both
 def test_guesses_of_each_position_need_many_steps(corruption):
     field = exact(corruption, joint=False)
