@@ -230,6 +230,28 @@ def test_what_rests_on_independent_noise_refuses_a_coupled_field():
     assert sample(field, 4, nfe=4).x.shape == sample(field, 4, "ddim", nfe=4).x.shape
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+def test_an_interpolant_is_coupled_in_the_same_way(gamma):
+    """Its score rests on z alone, which no coupling touches, so that nothing is refused."""
+
+    def make(classes=None):
+        small = {"width": 16, "depth": 1, "gamma": gamma, "coupling": "ot"}
+        return build("interpolant", (2,), classes, data_stats(X), **small)
+
+    whole, logs = make().couple(Batch(X), Rng(0))
+    own = make().field.draw(96, Rng(0))
+    assert torch.equal(whole.n.sort(0).values, own.sort(0).values)
+    assert float(logs["ot_cost"]) < 0.5 * float((X - own).square().sum(1).mean())
+    labelled, _ = make(2).couple(Batch(X, Y), Rng(0))
+    assert bool((Y[torch.cdist(labelled.n, own).argmin(1)] == Y).all())
+    one, four = go(make()), go(make(), accumulate=4)
+    assert [s.losses["field"] for s in one] == pytest.approx(
+        [s.losses["field"] for s in four], rel=1e-5
+    )
+    if gamma:
+        assert sample(make().field, 4, "sde-interpolant", steps=4).x.shape == (4, 2)
+
+
 # ----------------------------------------------------------------------------------- straightness
 
 

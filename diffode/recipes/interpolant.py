@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from diffode.options import NonNegative
+from diffode.options import NonNegative, Positive
 from diffode.recipes.registry import recipe
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def interpolant(
     *,
     path: Literal["linear", "trigonometric", "bridge"] = "linear",
     gamma: NonNegative = 0.0,
+    coupling: Literal["independent", "ot", "sinkhorn"] = "independent",
+    regularisation: Positive = 0.05,
 ) -> Objective:
     """Stochastic interpolant: the rate of x_t = I(t, x_0, x_1) + gamma(t) z, and z, regressed.
 
@@ -30,6 +32,10 @@ def interpolant(
         path: the curve I from the data x_0 at t = 0 to the start x_1 at t = 1.
         gamma: the noise in the middle, a of a sin(pi t), in units of the model. Above 0 a second
             network learns the score, and the solver sde-interpolant runs.
+        coupling: which start meets which sample: independent; the nearest of the batch by exact
+            (ot) or entropic (sinkhorn) optimal transport, within a label where labels are trained
+            on (Tong et al., 2023, https://arxiv.org/abs/2302.00482).
+        regularisation: of coupling=sinkhorn, epsilon over the mean squared distance of a batch.
     """
     from diffode.fields.interpolant import Interpolant
     from diffode.fields.learned_interpolant import LearnedInterpolant
@@ -42,4 +48,5 @@ def interpolant(
     field = LearnedInterpolant(
         curve, rate, noise, stats.mean, stats.std, flip_label=given.flip_label
     )
-    return InterpolantRegression(field, given.classes, given.label_drop)
+    labels = given.classes, given.label_drop
+    return InterpolantRegression(field, *labels, coupling, regularisation)

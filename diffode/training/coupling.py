@@ -46,7 +46,7 @@ class Paired(Batch):
     r"""Samples, and the noise that each is paired with.
 
     Attributes:
-        n: the noise at unit scale, shape (B, \*event).
+        n: the noise at unit scale, shape (B, \*event); for an interpolant the other end.
     """
 
     n: Tensor = field(kw_only=True)
@@ -77,6 +77,33 @@ class Whole(Batches):
     def close(self) -> None:
         """End what reads ahead."""
         self._inner.close()
+
+
+def coupled(
+    batch: Batch,
+    n: Tensor,
+    kind: str,
+    regularisation: float,
+    rng: Rng,
+    classes: int | None = None,
+    flips: bool = False,
+) -> tuple[Paired, dict[str, Tensor]]:
+    """A batch, each sample with the row of n that it is paired with, and numbers to log.
+
+    Arguments:
+        batch: all rows of a step.
+        n: what they are paired with, shape (B, *event).
+        kind, regularisation, rng: as for `partners`.
+        classes, flips: whether the network is told labels, and which images are mirrored: pairs
+            are made among rows that are told the same.
+    """
+    groups = batch.y if classes else None
+    if flips and batch.flipped is not None:
+        groups = batch.flipped.long() + 2 * (0 if groups is None else groups)
+    n = n[partners(batch.x, n, groups, kind, regularisation, rng)]
+    cost = (batch.x - n).square().flatten(1).sum(1).mean()
+    logs = {f"{kind}_cost": cost, f"{kind}_rows": torch.tensor(len(n))}
+    return Paired(batch.x, batch.y, flipped=batch.flipped, n=n), logs
 
 
 def partners(

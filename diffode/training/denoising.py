@@ -19,7 +19,7 @@ from diffode.fields.poisson import PoissonField
 from diffode.fields.turned import Turned
 from diffode.rng import Rng
 from diffode.training.batches import Batch
-from diffode.training.coupling import Coupling, Paired, partners
+from diffode.training.coupling import Coupling, Paired, coupled
 from diffode.training.objective import Objective
 
 _NOTHING = 1e-6  # of the data at t_prior, by rounding
@@ -158,15 +158,10 @@ class Denoising(Objective):
 
         Pairs are made within what the network is told beside x_t: labels, and flips.
         """
-        x, groups = batch.x, batch.y if self.classes else None
-        n = self.learned.noise.sample(x.shape, rng, name="noise", dtype=x.dtype, device=x.device)
-        if self.learned.flip_label and batch.flipped is not None:
-            groups = batch.flipped.long() + 2 * (0 if groups is None else groups)
-        n = n[partners(x, n, groups, self.coupling, self.regularisation, rng)]
-        cost = (x - n).square().flatten(1).sum(1).mean()
-        rows = torch.tensor(len(x))
-        logs = {f"{self.coupling}_cost": cost, f"{self.coupling}_rows": rows}
-        return Paired(x, batch.y, flipped=batch.flipped, n=n), logs
+        x, noise = batch.x, self.learned.noise
+        n = noise.sample(x.shape, rng, name="noise", dtype=x.dtype, device=x.device)
+        how = self.coupling, self.regularisation, rng
+        return coupled(batch, n, *how, self.classes, self.learned.flip_label)
 
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error in network space."""
