@@ -63,6 +63,19 @@ class Bare:
         return x
 
 
+class Plain(torch.nn.Module):
+    """A network as anybody writes it, which does not embed the levels of a solve beforehand."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, cond: Tensor, y: Tensor | None = None) -> Tensor:
+        """What the network says."""
+        out: Tensor = self.inner(x, cond, y)
+        return out
+
+
 def variants(field: AffineField, x: Tensor) -> dict[str, Run]:
     """What is timed, each with 20 evaluations of the network."""
     assert isinstance(field, Learned)
@@ -76,6 +89,11 @@ def variants(field: AffineField, x: Tensor) -> dict[str, Run]:
     }
     for name in ("trig", "ddim", "dpm++", "unipc"):
         out[name] = partial(get_solver(name), field, x, times)
+    plain = Learned(
+        Plain(field.network), field.schedule, field.prediction, field.noise, *field.moments
+    )
+    for name in ("trig", "ddim"):
+        out[f"{name}, plain network"] = partial(get_solver(name), plain, x, times)
     for peer in (_torchdiffeq, _flow_matching, _diffusers, _azula):
         try:
             out |= peer(field, bare, x, times)

@@ -102,7 +102,8 @@ def test_times_and_tables_are_those_of_our_solver_bit_for_bit(origin):
         for update, same in ((one.go, other.go), (one.correct, other.correct)):
             assert (update is None) == (same is None)
             if update is not None:
-                pairs += [(update.keep, same.keep), (update.fraction, same.fraction)]
+                name = "keep" if update is one.go else "fraction"
+                pairs.append((getattr(update, name), getattr(same, name)))
                 pairs += zip(update.weights, same.weights, strict=True)
         assert all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
 

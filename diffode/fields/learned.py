@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,8 @@ class Learned(AffineField):
         u = x - expand_like(alpha, x) * self.centre.to(x)
         c = self.prediction.coefficients(u, alpha, sigma, t)
         told = self._told(c.cond, flipped)
-        out, extra = self._answer((expand_like(c.in_, u) * u).to(self._dtype), told, y)
+        scaled = (expand_like(c.in_, u) * u).to(self._dtype)
+        out, extra = _answer(self.network, self.decay, scaled, (told, y), self.prediction.extra)
         return Output(out, extra, u, alpha, sigma, c)
 
     @property
@@ -105,30 +107,13 @@ class Learned(AffineField):
         column = torch.zeros_like(cond[:, :1]) if flipped is None else flipped[:, None].to(cond)
         return torch.cat((cond, column), 1)
 
-    def _answer(
-        self, scaled: Tensor, told: Tensor, y: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """The network's output and scalars."""
-        if self.decay is None:
-            return _checked(self.network(scaled, told, y), scaled, self.prediction.extra)
-        pixels = self.decay.from_basis(scaled)
-        out, extra = _checked(self.network(pixels, told, y), scaled, self.prediction.extra)
-        return self.decay.to_basis(out), extra
-
     def posterior(
         self, x: Tensor, t: Tensor | float, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x] by the network."""
         o = self.output(x, t, y)
-        return self._decoded(o.u, o.out, o.extra, o.sigma, o.coefficients)
-
-    def _decoded(
-        self, u: Tensor, out: Tensor, extra: Tensor | None, sigma: Tensor, c: Coefficients
-    ) -> tuple[Tensor, Tensor]:
-        """What the network's answer says of data and noise."""
-        extra = None if extra is None else extra.to(u)
-        x0, n = self.prediction.decode(u, out.to(u), extra, c, sigma)
-        return x0 + self.centre.to(u), n
+        read = o.u, o.out, o.extra, o.coefficients, o.sigma
+        return _decoded(self.prediction, self.centre.to(o.u), *read)
 
     def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt | None:
         """The posterior at known times, their levels and coefficients computed all at once."""
@@ -138,24 +123,44 @@ class Learned(AffineField):
         rows = self.centre.expand(len(times), *self.event_shape)
         alpha, sigma = self.level(times, rows)
         c = self.prediction.coefficients(rows, alpha, sigma, times)
-        told = self._told(c.cond, None)[:, None].expand(-1, len(like), -1)
+        told = self._told(c.cond, None)
+        calls = self._embedded(told) or told[:, None].expand(-1, len(like), -1).unbind()
         numbers = -alpha, sigma, c.skip, c.out, c.in_, c.noise_skip, c.noise_out
         split = [v.to(like).unbind() for v in numbers]
         known = [
             (a, s, Coefficients(skip, out, in_, cond, noise_skip, noise_out))
-            for a, s, skip, out, in_, noise_skip, noise_out, cond in zip(
-                *split, told.unbind(), strict=True
+            for cond, a, s, skip, out, in_, noise_skip, noise_out in zip(
+                told[:, None].unbind(), *split, strict=True
             )
         ]
-        centre, dtype = self.centre.to(like), self._dtype
+        centre, dtype, count = self.centre.to(like), self._dtype, self.prediction.extra
+        network, prediction = self.network, self.prediction  # torch is slow to look these up
+        decay, linear = (
+            self.decay,
+            getattr(prediction.decode, "__func__", None) is Prediction.decode,
+        )
 
         def posterior(k: int, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
             minus_alpha, sigma, c = known[k]
             u = torch.addcmul(x, minus_alpha, centre)
-            out, extra = self._answer((c.in_ * u).to(dtype), c.cond, y)
-            return self._decoded(u, out, extra, sigma, c)
+            scaled = (c.in_ * u).to(dtype)
+            out, extra = _answer(network, decay, scaled, (calls[k], y), count)
+            if not linear:
+                return _decoded(prediction, centre, u, out, extra, c, sigma)
+            out = out.to(u)
+            x0 = torch.addcmul(torch.addcmul(centre, c.skip, u), c.out, out)
+            return x0, torch.addcmul(c.noise_skip * u, c.noise_out, out)
 
         return posterior
+
+    def _embedded(self, told: Tensor) -> Sequence[object] | None:
+        """What a network is told in the place of numbers (K, k) that all rows share, if it can."""
+        parts = {"embedded": {"forward"}, "broadcasts": {"body"}}
+        if not all(states_with(self.network, *part) for part in parts.items()):
+            return None
+        network: Any = self.network
+        found: Sequence[object] | None = network.embedded(told)
+        return found
 
     def residual(
         self,
@@ -177,6 +182,31 @@ class Learned(AffineField):
         error = o.out - target.to(torch.promote_types(o.out.dtype, torch.float32))
         scale = self.prediction.loss_scale(o.coefficients)
         return error if scale is None else error * expand_like(scale, error), o
+
+
+def _answer(
+    network: nn.Module, decay: Decay | None, scaled: Tensor, told: tuple[object, ...], count: int
+) -> tuple[Tensor, Tensor | None]:
+    """The network's output and scalars."""
+    if decay is None:
+        return _checked(network(scaled, *told), scaled, count)
+    out, extra = _checked(network(decay.from_basis(scaled), *told), scaled, count)
+    return decay.to_basis(out), extra
+
+
+def _decoded(
+    prediction: Prediction,
+    centre: Tensor,
+    u: Tensor,
+    out: Tensor,
+    extra: Tensor | None,
+    c: Coefficients,
+    sigma: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """What the network's answer says of data and noise."""
+    extra = None if extra is None else extra.to(u)
+    x0, n = prediction.decode(u, out.to(u), extra, c, sigma)
+    return x0 + centre, n
 
 
 def _checked(answer: object, u: Tensor, count: int) -> tuple[Tensor, Tensor | None]:

@@ -68,7 +68,7 @@ def sample_diffode(
             callback({"x": x, "i": i, "sigma": t, "sigma_hat": t, "denoised": denoised})
         x0 = denoised.to(state)
         n = (x.to(state) - (1 - t if straight else 1.0) * x0) / t
-        _, state = walk.advance(state, x0, n)
+        state = walk.advance(state, x0, n)
         x = state.to(x.dtype)
     return x
 

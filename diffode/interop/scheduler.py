@@ -239,7 +239,7 @@ class DiffodeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             if not same:
                 walk.changed()
         x0, n = self._layout.means(k, x, model_output.to(x))
-        _, self._state = walk.advance(given, x0, n)
+        self._state = walk.advance(given, x0, n)
         self._returned, self._next = self._state.to(sample.dtype), k + 1
         if not return_dict:
             return self._returned, x0.to(sample.dtype)

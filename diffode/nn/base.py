@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,16 @@ def zeroed(layer: Layer) -> Layer:
     return layer
 
 
+class Embedded(NamedTuple):
+    """Conditioning numbers that all rows of a call share, as a network has embedded them before.
+
+    Attributes:
+        numbers: what `Embedding.numbers` makes of them, shape (1, E).
+    """
+
+    numbers: Tensor
+
+
 class Network(nn.Module):
     r"""A function of a sample, its conditioning numbers and its label; rows never see each other.
 
@@ -48,7 +58,13 @@ class Network(nn.Module):
         conditions: how many conditioning numbers k come with a sample.
         classes: number of labels, or None.
         extra: how many scalars to return beside the output.
+
+    Attributes:
+        broadcasts: whether ``body`` takes an embedding of shape (1, E) that all rows share; a
+            class says so where it writes ``body``.
     """
+
+    broadcasts = False
 
     def __init__(
         self,
@@ -66,29 +82,48 @@ class Network(nn.Module):
         self.gain = zeroed(nn.Linear(embedding, 1))
 
     def body(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Output (B, *event), and scalars (B, extra) or None, from x and its embedding (B, E)."""
+        """Output (B, *event), and scalars (B, extra) or None, from x and its embedding (B, E).
+
+        Where the class says ``broadcasts``, the embedding of a call may be of shape (1, E).
+        """
         raise unwritten(self, "body")
 
+    def embedded(self, cond: Tensor) -> list[Embedded] | None:
+        """What K calls take in the place of ``cond``, where all rows of a call share its numbers.
+
+        Arguments:
+            cond: the numbers of each call, shape (K, k).
+
+        Returns:
+            One for each call; None for a body or an embedding that might not take it.
+        """
+        if not self.broadcasts or type(self.embedding) is not Embedding:
+            return None
+        return [Embedded(row) for row in self.embedding.numbers(cond)[:, None].unbind()]
+
     def forward(
-        self, x: Tensor, cond: Tensor, y: Tensor | None = None
+        self, x: Tensor, cond: Tensor | Embedded, y: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Output, shape (B, *event); with `extra` also scalars, shape (B, extra).
 
         Arguments:
             x: samples, shape (B, *event).
-            cond: conditioning numbers of order 1 to 10, shape (B, k).
+            cond: conditioning numbers of order 1 to 10, shape (B, k); or one of `embedded`.
             y: labels, shape (B,), or None for unconditional.
         """
         rows = len(x)
         _check(
             "x", x, (rows, *self.event_shape), "reshape it, or build the network for this event"
         )
-        _check("cond", cond, (rows, self.conditions), "pass one row of numbers per sample")
         if y is not None:
             _check("y", y, (rows,), "pass one label per sample")
-        e = self.embedding(cond, y)
+        if isinstance(cond, Embedded):
+            e = self.embedding.labelled(cond.numbers, y)
+        else:
+            _check("cond", cond, (rows, self.conditions), "pass one row of numbers per sample")
+            e = self.embedding(cond, y)
         out, scalars = self.body(x, e)
-        out = out + self.gain(e).view(rows, *[1] * len(self.event_shape)) * x
+        out = out + self.gain(e).view(-1, *[1] * len(self.event_shape)) * x
         return out if scalars is None else (out, scalars)
 
 

@@ -104,6 +104,7 @@ class DiT(Network):
             than the image.
     """
 
+    broadcasts = True
     places: Tensor
 
     def __init__(

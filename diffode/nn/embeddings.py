@@ -117,7 +117,15 @@ class Embedding(nn.Module):
             cond: conditioning numbers, shape (B, k); the waves are computed in their dtype.
             y: labels, shape (B,); None gives every row the null label.
         """
-        e = self.second(silu(self.first(fourier(cond).to(self.first.weight.dtype))))
+        return self.labelled(self.numbers(cond), y)
+
+    def numbers(self, cond: Tensor) -> Tensor:
+        """What no label has a part in: the embedding's first summand, shape (B, E)."""
+        e: Tensor = self.second(silu(self.first(fourier(cond).to(self.first.weight.dtype))))
+        return e
+
+    def labelled(self, e: Tensor, y: Tensor | None = None) -> Tensor:
+        """The embedding by its first summand, shape (B, E), or (1, E) for all rows."""
         if self.table is not None:
             e = e + self.table(y)
         elif y is not None:

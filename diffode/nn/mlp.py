@@ -51,6 +51,8 @@ class MLP(Network):
         extra: how many scalars to return beside the output.
     """
 
+    broadcasts = True
+
     def __init__(
         self,
         event_shape: Sequence[int],

@@ -142,6 +142,8 @@ class UNet(Network):
             attention at more resolutions than there are.
     """
 
+    broadcasts = True
+
     def __init__(
         self,
         event_shape: Sequence[int],

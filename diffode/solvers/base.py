@@ -156,6 +156,7 @@ class Solver:
             ValueError: times that are not strictly monotone, or labels that do not fit x.
         """
         begun = self._begun(field, x, times, y, to_zero_noise)
+        begun.f.end_only = not path
         kept = [(begun.state, begun.clock[0])]
         for last, t in _states(self, begun, rng or Rng()):
             kept = [*kept, (last, t)] if path else [(last, t)]

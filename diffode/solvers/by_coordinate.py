@@ -22,7 +22,7 @@ from torch import Tensor
 
 from diffode.fields.affine import AffineField
 from diffode.fields.decay import Decay
-from diffode.solvers.coefficients import MultistepRule, StepCoefficients, Update, table
+from diffode.solvers.coefficients import Correction, MultistepRule, StepCoefficients, Update, table
 from diffode.solvers.forms import GAUSS, Array, Nodes, quadrature
 
 Value = TypeVar("Value", Tensor, Tensor | None)
@@ -98,19 +98,24 @@ class ByCoordinate(Nodes):
         return StepCoefficients(
             self._shaped(step.x0),
             self._shaped(step.n),
-            self._updated(step.correct),
+            self._corrected(step.correct),
             self._updated(step.go),
             (self._shaped(step.level[0]), self._shaped(step.level[1])),
             None if freeze is None else freeze.min(),
+            self._updated(step.onwards),
         )
 
     def _updated(self, to: Update | None) -> Update | None:
         if to is None:
             return None
         weights = [self._shaped(w) for w in to.weights]
-        return Update(
-            self._shaped(to.keep), self._shaped(to.mean), weights, self._shaped(to.fraction)
-        )
+        return Update(self._shaped(to.keep), self._shaped(to.mean), weights)
+
+    def _corrected(self, by: Correction | None) -> Correction | None:
+        if by is None:
+            return None
+        weights = [self._shaped(w) for w in by.weights]
+        return Correction(self._shaped(by.mean), weights, self._shaped(by.fraction))
 
     def _shaped(self, value: Value) -> Value:
         return value if value is None else value.reshape(1, *self._own.shape)

@@ -19,24 +19,47 @@ from diffode.solvers.mixed import Mixed
 
 @dataclass(frozen=True)
 class Update:
-    """A linear combination of x, the data's mean m and slopes, and how far to move to it.
+    """A linear combination of x, the data's mean m and slopes.
 
     Attributes:
         keep, mean, weights: of keep x + mean m + sum_j weights_j H_j, the latest slope first;
             no mean is 0.
-        fraction: the part of the way to it that x moves.
     """
 
     keep: Tensor
     mean: Tensor | None
     weights: list[Tensor]
-    fraction: Tensor
 
     def to(self, x: Tensor) -> Update:
         """The same for the points x."""
-        mean = None if self.mean is None else expand_like(self.mean, x)
-        weights = [expand_like(w, x) for w in self.weights]
-        return Update(expand_like(self.keep, x), mean, weights, expand_like(self.fraction, x))
+        return Update(expand_like(self.keep, x), *_to(self.mean, self.weights, x))
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How far a step made again with the slope at its end goes beyond where it ended.
+
+    Attributes:
+        mean, weights: of mean m + sum_j weights_j H_j, the latest slope first; no mean is 0.
+        fraction: the part of it that x moves.
+    """
+
+    mean: Tensor | None
+    weights: list[Tensor]
+    fraction: Tensor
+
+    def to(self, x: Tensor) -> Correction:
+        """The same for the points x."""
+        return Correction(*_to(self.mean, self.weights, x), expand_like(self.fraction, x))
+
+    def then(self, go: Update) -> Update:
+        """The step of a corrected point, from the point as it was."""
+        move = go.keep * self.fraction
+        weights = [move * w for w in self.weights]
+        for j, w in enumerate(go.weights):
+            weights[j : j + 1] = [weights[j] + w if j < len(weights) else w]
+        mean = None if self.mean is None else move * self.mean
+        return Update(go.keep, _total(go.mean, mean), weights)
 
 
 @dataclass(frozen=True)
@@ -55,14 +78,16 @@ class StepCoefficients:
         freeze_threshold: a number c. A row whose E[x_0] changed since the last node by less than
             c times the length of its correction takes DDIM's step instead of ``go``. None: no
             row does.
+        onwards: ``correct`` and ``go`` in one; None where they are taken one after the other.
     """
 
     x0: Tensor | None
     n: Tensor | None
-    correct: Update | None
+    correct: Correction | None
     go: Update | None
     level: tuple[Tensor, Tensor]
     freeze_threshold: Tensor | None = None
+    onwards: Update | None = None
 
     def to(self, x: Tensor) -> StepCoefficients:
         """The same in the type and on the device of points x, and shaped to multiply them."""
@@ -74,6 +99,7 @@ class StepCoefficients:
             None if self.go is None else self.go.to(x),
             (expand_like(alpha, x), expand_like(sigma, x)),
             None if freeze is None else freeze.to(x),
+            None if self.onwards is None else self.onwards.to(x),
         )
 
 
@@ -137,31 +163,34 @@ def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
     orders = rule.orders(nodes)
     factors = nodes.slope
     updates: list[Update | None] = [None] * steps
-    corrections: list[Update | None] = [None] * (steps + 1)
+    corrections: list[Correction | None] = [None] * (steps + 1)
     for order in range(1, rule.order + 1):
         first = np.flatnonzero(orders == order)
         if len(first):
             points = first[:, None] - np.arange(order)
-            for k, update in zip(first, _updates(nodes, points, first, 0.0), strict=True):
-                updates[k] = update
-            inner = first[first < steps - 1]  # the last slope is never evaluated
+            went, _ = _updates(nodes, points, first, 0.0)
+            for start, update in zip(first, went, strict=True):
+                updates[start] = update
+            inner = first < steps - 1  # the last slope is never evaluated
             if rule.jumps:
-                inner = inner[~rule.beyond(nodes)[inner + 1]]
-            if rule.corrected and len(inner):
-                points = inner[:, None] + 1 - np.arange(order + 1)
-                damped = _updates(nodes, points, inner, rule.damping)
-                for k, update in zip(inner, damped, strict=True):
-                    corrections[k + 1] = update
-    coefficients = [
-        StepCoefficients(
+                inner &= ~rule.beyond(nodes)[np.minimum(first + 1, steps)]
+            if rule.corrected and inner.any():
+                points = first[inner][:, None] + 1 - np.arange(order + 1)
+                goals = zip(*_updates(nodes, points, first[inner], rule.damping), strict=True)
+                for start, (goal, fraction) in zip(first[inner], goals, strict=True):
+                    corrections[start + 1] = _correction(updates[start], goal, fraction)
+    coefficients = []
+    for k in range(steps):
+        correct, go = corrections[k], updates[k]
+        step = StepCoefficients(
             _unless_zero(factors[0][k]),
             _unless_zero(factors[1][k]),
-            corrections[k],
-            updates[k],
+            correct,
+            go,
             (_number(nodes.alpha[k + 1]), _number(nodes.sigma[k + 1])),
+            onwards=None if correct is None or go is None else correct.then(go),
         )
-        for k in range(steps)
-    ]
+        coefficients.append(step)
     last = corrections[steps - 1]
     if rule.freezes and last is not None:
         reach = 0.1 * nodes.std * abs(nodes.tau[-1] - nodes.tau[-2])
@@ -170,7 +199,20 @@ def table(rule: MultistepRule, nodes: Nodes) -> list[StepCoefficients]:
     return coefficients
 
 
-def _updates(nodes: Nodes, points: Array, first: Array, damping: float) -> list[Update | None]:
+def _correction(went: Update | None, goal: Update | None, fraction: Tensor) -> Correction | None:
+    """From where a step ended to where it ends with the slope there, which is the goal's first."""
+    if went is None or goal is None:
+        return None
+    newest, *others = goal.weights
+    weights = [newest, *(b - a for a, b in zip(went.weights, others, strict=True))]
+    mean = _total(goal.mean, None if went.mean is None else -went.mean)
+    return Correction(mean, weights, fraction)
+
+
+def _updates(
+    nodes: Nodes, points: Array, first: Array, damping: float
+) -> tuple[list[Update | None], list[Tensor]]:
+    """The steps from some times through some slopes each, and the damped parts of them."""
     with np.errstate(divide="ignore", invalid="ignore"):
         w = interpolatory(nodes, points, first)
         fraction = np.ones_like(w[:, 0])
@@ -191,17 +233,24 @@ def _updates(nodes: Nodes, points: Array, first: Array, damping: float) -> list[
         mean = nodes.alpha[first + 1] - keep * nodes.alpha[first]
         mean = mean - (w * nodes.slope[0][points]).sum(1)
     good = np.isfinite(keep) & np.isfinite(w).all(1)
-    return [
-        Update(
-            _number(keep[k]),
-            _unless_zero(mean[k]),
-            [_number(c) for c in w[k]],
-            _number(fraction[k]),
-        )
+    updates = [
+        Update(_number(keep[k]), _unless_zero(mean[k]), [_number(c) for c in w[k]])
         if good[k].all()
         else None
         for k in range(len(first))
     ]
+    return updates, [_number(part) for part in fraction]
+
+
+def _to(
+    mean: Tensor | None, weights: list[Tensor], x: Tensor
+) -> tuple[Tensor | None, list[Tensor]]:
+    found = [expand_like(w, x) for w in weights]
+    return None if mean is None else expand_like(mean, x), found
+
+
+def _total(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else b if a is None else a + b
 
 
 def _number(value: Array) -> Tensor:

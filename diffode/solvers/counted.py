@@ -35,6 +35,8 @@ class CountedField:
     Attributes:
         times: of the solve, if they are known beforehand.
         to_zero_noise: whether the last step shall end at the data itself, where sigma is 0.
+        end_only: whether no state but the last is looked at, so that a solver need not finish the
+            others.
         nfe: evaluations so far.
         network_calls: calls of the network in them.
         nfe_per_row, status: set by a solver whose rows may stop, each of shape (B,).
@@ -43,6 +45,7 @@ class CountedField:
             time asked for.
     """
 
+    end_only = False
     nfe_per_row: Tensor | None = None
     status: Tensor | None = None
     at: Tensor | None = None

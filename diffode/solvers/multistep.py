@@ -38,7 +38,13 @@ from diffode.fields.base import expand_like
 from diffode.rng import Rng
 from diffode.solvers.base import Solver
 from diffode.solvers.by_coordinate import ByCoordinate, by_coordinate, coordinate_steps
-from diffode.solvers.coefficients import MultistepRule, StepCoefficients, Update, table
+from diffode.solvers.coefficients import (
+    Correction,
+    MultistepRule,
+    StepCoefficients,
+    Update,
+    table,
+)
 from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes, NodesByValue
 
@@ -55,7 +61,8 @@ class Multistep(Solver):
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""
         assert isinstance(f.field, AffineField)  # by Solver.check
-        yield from self.walk(f.field, x, times, f.to_zero_noise).through(f.posterior_at, x)
+        walk = self.walk(f.field, x, times, f.to_zero_noise)
+        yield from walk.through(f.posterior_at, x, not f.end_only)
 
     def walk(self, field: AffineField, x: Tensor, times: Tensor, to_zero_noise: bool) -> Walk:
         """The solve of points like x on times that all rows share."""
@@ -108,15 +115,17 @@ class Walk:
     ) -> None:
         self.steps, self.mean = steps, mean
         self.taken, self.slopes = 0, deque(past, maxlen=8)
-        self._before: Tensor | None = None
+        self._corrects = False
+        self._x: Tensor | None = None
+        self._correct: Correction | None = None
         self._last_x0: Tensor | None = None
 
     def coefficients(self) -> StepCoefficients:
         """Those of the step that begins now; its own slope is the first of ``slopes``."""
         return self.steps[self.taken]
 
-    def advance(self, x: Tensor, x0: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-        """The point x corrected by what was evaluated there, and where the next step ends.
+    def advance(self, x: Tensor, x0: Tensor, n: Tensor) -> Tensor:
+        """Where the next step ends, the last one corrected by what was evaluated at its end.
 
         Arguments:
             x: where the last step ended; at first, where the solve begins.
@@ -124,39 +133,66 @@ class Walk:
         """
         factors = self.steps[self.taken]
         self.slopes.appendleft(_sum(factors.x0, x0, factors.n, n))
-        step, at_rest = self.coefficients(), None
-        if self._before is not None and self._last_x0 is not None and step.correct is not None:
-            goal = _apply(step.correct, self._before, self.mean, self.slopes)
-            if step.freeze_threshold is not None:
-                moved = _length(x0 - self._last_x0)
-                at_rest = moved < step.freeze_threshold * _length(goal - x)
-            x = torch.lerp(x, goal, step.correct.fraction)
-        self._before, self._last_x0, self.taken = x, x0, self.taken + 1
-        frozen = step.go is None or at_rest is not None
-        ddim = _sum(step.level[0], x0, step.level[1], n) if frozen else x
+        step = self.coefficients()
+        correct = step.correct if self._corrects else None
+        last_x0, self._last_x0 = self._last_x0, x0
+        self._x, self._correct, self._corrects = x, correct, True
+        self.taken += 1
         if step.go is None:
-            return x, ddim
-        to = _apply(step.go, x, self.mean, self.slopes)
-        return x, to if at_rest is None else torch.where(expand_like(at_rest, to).bool(), ddim, to)
+            return _sum(step.level[0], x0, step.level[1], n)
+        if correct is None or step.onwards is None:
+            to = self._apply(step.go, self.corrected())
+        else:
+            to = self._apply(step.onwards, x)
+        if correct is None or step.freeze_threshold is None or last_x0 is None:
+            return to
+        at_rest = _length(x0 - last_x0) < step.freeze_threshold * _length(self._beyond(correct))
+        ddim = _sum(step.level[0], x0, step.level[1], n)
+        return torch.where(expand_like(at_rest, to).bool(), ddim, to)
+
+    def corrected(self) -> Tensor:
+        """Where the last but one step ended, corrected: the point that the last one began at."""
+        assert self._x is not None
+        if self._correct is None:
+            return self._x
+        return torch.addcmul(self._x, self._correct.fraction, self._beyond(self._correct))
 
     def changed(self) -> None:
         """Say that the next point is not where the last step ended: that step is not corrected."""
-        self._before = None
+        self._corrects = False
 
     def through(
-        self, posterior: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor
+        self,
+        posterior: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+        x: Tensor,
+        corrected: bool = True,
     ) -> Iterator[Tensor]:
-        """Carry x through all steps and yield the state at the end of each, corrected.
+        """Carry x through all steps and yield the state at the end of each.
 
         Arguments:
             posterior: what is evaluated, a function of points and a step's index.
             x: the points where the first step begins.
+            corrected: yield corrected states. The last one is the same without.
         """
         for k in range(len(self.steps)):
-            here, x = self.advance(x, *posterior(x, k))
+            to = self.advance(x, *posterior(x, k))
             if k:
-                yield here
+                yield self.corrected() if corrected else x
+            x = to
         yield x
+
+    def _apply(self, to: Update, x: Tensor) -> Tensor:
+        out = to.keep * x
+        if to.mean is not None:
+            out = torch.addcmul(out, to.mean, self.mean)
+        return _plus(out, to.weights, self.slopes)
+
+    def _beyond(self, move: Correction) -> Tensor:
+        newest, *earlier = self.slopes
+        out = move.weights[0] * newest
+        if move.mean is not None:
+            out = torch.addcmul(out, move.mean, self.mean)
+        return _plus(out, move.weights[1:], earlier)
 
 
 def walk(
@@ -182,10 +218,7 @@ def _sum(a: Tensor | None, x: Tensor, b: Tensor | None, y: Tensor) -> Tensor:
     return b * y if a is None else torch.addcmul(a * x, b, y)
 
 
-def _apply(to: Update, x: Tensor, mean: Tensor, slopes: deque[Tensor]) -> Tensor:
-    out = to.keep * x
-    if to.mean is not None:
-        out = torch.addcmul(out, to.mean, mean)
-    for w, slope in zip(to.weights, slopes, strict=False):
+def _plus(out: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
+    for w, slope in zip(weights, slopes, strict=False):
         out = torch.addcmul(out, w, slope)
     return out

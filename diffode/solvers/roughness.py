@@ -34,11 +34,13 @@ def is_rough(field: AffineField) -> bool:
     """Whether a field is a rough network; wrappers are looked through."""
     while isinstance(field, Wrapped):
         field = field.inner
-    if next(field.parameters(), None) is None or field.prior is None:
+    if next(field.parameters(), None) is None:
         return False
     weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in _all(field))
     known = _found.get(field)
     if known is None or known[0] != weights:
+        if field.prior is None:
+            return False
         known = _found[field] = weights, roughness(field)
     return known[1] > THRESHOLD
 

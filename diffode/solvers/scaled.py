@@ -49,12 +49,22 @@ class Scaled(Multistep):
             )
         rule = self.rule(len(times) - 1, f.field)
         own = steps_of(rule, nodes_of(rule, f.field, times, f.to_zero_noise), x)
-        steps = [_scaled(*row) for row in zip(own, self.scales, strict=True)]
-        yield from Walk(steps, f.field.moments[0].to(x)).through(f.posterior_at, x)
+        steps = [_scaled(own, self.scales, k) for k in range(len(own))]
+        walk = Walk(steps, f.field.moments[0].to(x))
+        yield from walk.through(f.posterior_at, x, not f.end_only)
 
 
-def _scaled(step: StepCoefficients, factors: Sequence[float | Tensor]) -> StepCoefficients:
-    if step.go is None:
+def _scaled(
+    steps: list[StepCoefficients], scales: Sequence[Sequence[float | Tensor]], k: int
+) -> StepCoefficients:
+    """The k-th step with its weights scaled; its correction ends where it would without."""
+    step, before = steps[k], steps[k - 1].go if k else None
+    if step.go is not None:
+        weights = [(w * c).to(w) for w, c in zip(step.go.weights, scales[k], strict=False)]
+        step = replace(step, go=replace(step.go, weights=weights), onwards=None)
+    if step.correct is None or before is None:
         return step
-    weights = [(w * c).to(w) for w, c in zip(step.go.weights, factors, strict=False)]
-    return replace(step, go=replace(step.go, weights=weights))
+    newest, *weights = step.correct.weights
+    for j, (w, c) in enumerate(zip(before.weights, scales[k - 1], strict=False)):
+        weights[j] = weights[j] + (w - w * c).to(w)
+    return replace(step, correct=replace(step.correct, weights=[newest, *weights]))

@@ -48,7 +48,7 @@ from diffode.solvers.counted import CountedField
 from diffode.solvers.forms import Nodes, Variable
 from diffode.solvers.grids import warp
 from diffode.solvers.mixed import FEW, MANY, balance
-from diffode.solvers.multistep import Multistep, Walk, nodes_of, walk
+from diffode.solvers.multistep import Multistep, Walk, nodes_of, steps_of, walk
 from diffode.solvers.roughness import is_rough
 from diffode.solvers.variable_order import VariableOrder
 
@@ -112,10 +112,10 @@ class Trig(Multistep):
     def walk(self, field: AffineField, x: Tensor, times: Tensor, to_zero_noise: bool) -> Walk:
         """The solve of points like x on times that all rows share."""
         rule = self.rule(len(times) - 1, field)
-        if not rule.variable_order:
-            return super().walk(field, x, times, to_zero_noise)
-        nodes = nodes_of(rule, field, times, to_zero_noise)
-        return VariableOrder(rule, nodes, field.moments[0].to(x), x)
+        nodes, mean = nodes_of(rule, field, times, to_zero_noise), field.moments[0].to(x)
+        if rule.variable_order:
+            return VariableOrder(rule, nodes, mean, x)
+        return Walk(steps_of(rule, nodes, x), mean)
 
     def states(self, f: CountedField, x: Tensor, times: Tensor, rng: Rng) -> Iterator[Tensor]:
         """Yield the states at times[1:]."""

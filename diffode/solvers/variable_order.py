@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from diffode.fields.base import expand_like
-from diffode.solvers.coefficients import MultistepRule, StepCoefficients, Update
+from diffode.solvers.coefficients import Correction, MultistepRule, StepCoefficients, Update
 from diffode.solvers.forms import Array, Nodes
 from diffode.solvers.multistep import Walk, steps_of
 
@@ -56,10 +56,10 @@ class VariableOrder(Walk):
         steps = [table[k] for table in self.tables]
         before = self.order
         self.order = self._chosen(newest)
-        step = replace(steps[0], go=_rows([s.go for s in steps], self.order, newest))
+        step = replace(steps[0], go=_step([s.go for s in steps], self.order, newest), onwards=None)
         if before is None:
             return step
-        correct = _rows([s.correct for s in steps], before, newest)
+        correct = _correction([s.correct for s in steps], before, newest)
         limits = [s.freeze_threshold for s in steps]
         if any(limit is None for limit in limits):
             return replace(step, correct=correct)
@@ -98,18 +98,34 @@ def _extrapolation(nodes: Nodes, k: int) -> list[Array]:
     return found
 
 
-def _rows(updates: list[Update | None], order: Tensor, like: Tensor) -> Update | None:
+def _step(updates: list[Update | None], order: Tensor, like: Tensor) -> Update | None:
     """One update whose numbers are those of each row's order; None where there is none."""
     known = [u for u in updates if u is not None]
     if len(known) < len(updates):
         return None
-    longest = max(len(u.weights) for u in known)
-    zero = torch.zeros_like(known[0].keep)
-    rows = [
-        [u.keep, zero if u.mean is None else u.mean, u.fraction, *u.weights]
-        + [zero] * (longest - len(u.weights))
-        for u in known
+    keep, mean, *weights = _rows([[u.keep, u.mean, *u.weights] for u in known], order, like)
+    return Update(keep, mean, weights)
+
+
+def _correction(
+    corrections: list[Correction | None], order: Tensor, like: Tensor
+) -> Correction | None:
+    """The same of corrections."""
+    known = [c for c in corrections if c is not None]
+    if len(known) < len(corrections):
+        return None
+    numbers = [[c.fraction, c.mean, *c.weights] for c in known]
+    fraction, mean, *weights = _rows(numbers, order, like)
+    return Correction(mean, weights, fraction)
+
+
+def _rows(numbers: list[list[Tensor | None]], order: Tensor, like: Tensor) -> list[Tensor]:
+    """Of one list of numbers for each order, those of each row's; what one has not is 0."""
+    longest = max(map(len, numbers))
+    zero = like.new_zeros(())
+    filled = [
+        [zero if v is None else v for v in (*row, *[zero] * (longest - len(row)))]
+        for row in numbers
     ]
-    numbers = torch.stack([torch.stack(row) for row in rows])[order - 1].T
-    keep, mean, fraction, *weights = (expand_like(row, like) for row in numbers)
-    return Update(keep, mean, weights, fraction)
+    chosen = torch.stack([torch.stack(row) for row in filled])[order - 1].T
+    return [expand_like(row, like) for row in chosen]

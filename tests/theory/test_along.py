@@ -1,5 +1,6 @@
 """What is computed beforehand for a solver's times is what the field says at each of them."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -18,6 +19,7 @@ from diffode.fields.precond import (
     VelocityPrediction,
     VPrediction,
 )
+from diffode.nn import DiT, UNet
 from diffode.nn.mlp import MLP
 from diffode.priors import Normal
 from diffode.solvers import get_solver, grid
@@ -62,11 +64,13 @@ def differences(field, dtype=torch.float32):
     return max(out)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("schedule", [VP(), SubVP(), VE(), Karras(), Rectified()], ids=repr)
 @pytest.mark.parametrize("prediction", PREDICTIONS, ids=lambda p: type(p).__name__)
-def test_both_ways_to_the_posterior_agree(prediction, schedule, dtype):
-    assert differences(learned(prediction, schedule), dtype) < 2e-6
+def test_both_ways_to_the_posterior_agree(prediction, schedule):
+    """Up to the rounding of the network, which sigma or alpha near 0 magnifies."""
+    field = learned(prediction, schedule)
+    assert differences(field) < 5e-5
+    assert differences(field.double(), torch.float64) < 1e-12
 
 
 def test_a_network_that_is_told_of_mirroring_is_told_so_beforehand_too():
@@ -94,6 +98,49 @@ def test_a_posterior_written_anew_is_the_one_that_is_called():
     torch.testing.assert_close(get_solver("trig")(whole, x, times).x, ends[0])
 
 
+IMAGE = (1, 8, 8)
+NETWORKS = {
+    "mlp": MLP((3,), width=16, depth=2, classes=2),
+    "scalars": MLP((3,), width=16, depth=1, extra=1, conditions=2),
+    "unet": UNet(IMAGE, width=8, multipliers="1,2", depth=1, attention=1),
+    "dit": DiT(IMAGE, width=16, depth=1, patch=4, classes=2),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_says_the_same_of_levels_that_it_has_embedded_before(name):
+    network = copy.deepcopy(NETWORKS[name]).double()
+    with torch.no_grad():
+        for k, p in enumerate(network.parameters()):
+            p.add_(0.1 * Rng(k).normal("p", p.shape))
+    x = Rng(1).normal("x", (4, *network.event_shape), torch.float64)
+    numbers = torch.tensor([[-1.0], [2.0]], dtype=torch.float64).repeat(1, network.conditions)
+    labels = [None] if network.classes is None else [None, torch.tensor([0, 1, 1, 2])]
+    for row, known in zip(numbers, network.embedded(numbers), strict=True):
+        for y in labels:
+            usual, quick = network(x, row.expand(4, -1), y), network(x, known, y)
+            torch.testing.assert_close(quick, usual, rtol=1e-11, atol=1e-12)
+
+
+def test_a_network_with_a_body_or_a_call_of_its_own_is_told_of_every_row():
+    seen = []
+
+    class Joined(MLP):  # a body that cannot take one embedding for all rows
+        def body(self, x, e):
+            seen.append(len(e))
+            return super().body(torch.cat((x[:, :1] + e[:, :1], x[:, 1:]), 1), e)
+
+    class Called(MLP):
+        def forward(self, x, cond, y=None):
+            seen.append(len(cond))
+            return super().forward(x, cond, y)
+
+    for kind in (Joined, Called):
+        field = build("edm", (2,), network=lambda shape, kind=kind, **o: kind(shape, 16, 1)).field
+        get_solver("ddim")(field, field.prior.sample((5, 2), Rng(0)), grid(field, 3))
+    assert seen == [5] * 6
+
+
 class _Counting(TorchDispatchMode):
     """Counts the operations of torch within."""
 
@@ -114,7 +161,7 @@ def operations(run):
 
 
 @pytest.mark.parametrize("name", ["edm", "vp", "rectified"])
-@pytest.mark.parametrize(("solver", "most"), [("trig", 26), ("unipc", 20), ("ddim", 14)])
+@pytest.mark.parametrize(("solver", "most"), [("trig", 5), ("unipc", 0), ("ddim", -4)])
 def test_a_step_takes_few_operations_beside_the_network(name, solver, most):
     """A count, not a time: of what a step adds to the network's own operations."""
     field = build(name, (2,), width=16, depth=1).field
