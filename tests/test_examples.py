@@ -12,6 +12,7 @@ from PIL import Image
 FOLDER = Path(__file__).parent.parent / "examples"
 NAMES = (
     "collapse",
+    "data_to_data",
     "ddim_is_euler",
     "field_lines",
     "gan_as_flow",

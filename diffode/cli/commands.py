@@ -65,6 +65,13 @@ class Train:
     data: Annotated[
         str | None, typer.Option(help="the same as DATA", autocompletion=completing.data)
     ] = None
+    prior_data: Annotated[
+        str | None,
+        typer.Option(
+            help="data that the flow starts from, in the place of noise [none]",
+            autocompletion=completing.data,
+        ),
+    ] = None
     steps: Annotated[int | None, typer.Option(help="training steps [by the data]")] = None
     minutes: Annotated[
         float | None,

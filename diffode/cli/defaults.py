@@ -58,6 +58,11 @@ def _flat(content: dict[str, Any], path: Path, moved: bool) -> dict[str, Any]:
             raise ValueError(f"{path}: got {part} = {quoted(value)}; wanted options")
     own = {key: content.get(key) for key in ("field", "labels", "seed", "solver")}
     own["data"] = source or content["data"]
+    own["prior_data"] = content.get("prior_source") or content.get("prior_data")
+    if own["prior_data"] == "memory":
+        raise ValueError(
+            f"{path} is of a run that starts from points in memory; begin such a run in Python"
+        )
     read = {_READ.get(key, key): value for key, value in reading.items()}
     return {**own, **read, **content["options"], **content["training"]}
 

@@ -26,6 +26,7 @@ from diffode.fields.tokens import TokenField
 from diffode.files import require_writable, write_text
 from diffode.interop.pipelines import LATENTS
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
+from diffode.likelihood.density import density_at_start
 from diffode.likelihood.dequantisation import Quantisation, prepared
 from diffode.likelihood.divergence import Trace, check
 from diffode.likelihood.transport import Transport
@@ -60,6 +61,7 @@ def command(asked: Likelihood) -> None:
         )
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
     chosen.check(Transport(field, None))
+    density_at_start(field)
     dataset = _dataset(target, asked.data)
     x, y, rows = _points(dataset, asked, target)
     x, levels, terminal = prepared(field, dataset, x, y, asked.seed, asked.as_is, told)

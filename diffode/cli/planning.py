@@ -9,6 +9,7 @@ from diffode.data import Dataset
 from diffode.options import shown
 from diffode.runs.plan import Plan
 from diffode.runs.run import resolved, untrained
+from diffode.runs.starting import with_starting
 from diffode.training import checkpoint
 
 
@@ -25,12 +26,18 @@ def outline(
     Raises:
         ValueError: a plan that cannot be carried out.
     """
-    header, stats = ({"step": 0}, None) if last is None else checkpoint.peek(last)
-    objective = untrained(plan, dataset, stats)
+    if last is None:
+        header, stats = {"step": 0}, None
+        plan, starting = with_starting(plan, dataset)
+    else:
+        (header, stats), starting = checkpoint.peek(last), checkpoint.starting_points(last)
+    objective = untrained(plan, dataset, stats, starting)
+    start = "" if starting is None else f"{len(starting)} points of {plan.prior_data}"
     rows = [
         ("field", plan.field),
         ("data", str(dataset)),
         *(("data, " + key, shown(value)) for key, value in plan.reading.items()),
+        *([("prior data", start)] if start else []),
         ("labels", shown(plan.labels)),
         ("seed", str(plan.seed)),
         ("solver", plan.solver),

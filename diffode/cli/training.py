@@ -40,7 +40,7 @@ from diffode.viz.canvas import require_matplotlib
 from diffode.viz.images import is_image
 
 _RESULTS = ("samples.png", "samples.npz", "quality.json", "report.html")
-_FLAGS = {"field", "data", "labels", "seed", "solver", "out", "resume", "since"}
+_FLAGS = {"field", "data", "prior_data", "labels", "seed", "solver", "out", "resume", "since"}
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,10 @@ def _new(asked: Train, options: dict[str, Any]) -> Job:
     if asked.solver is not None:
         get_solver(asked.solver)  # refused now, if at all, and not after the training
         options["solver"] = asked.solver
-    plan = Plan.make(asked.field, asked.data or "digits", reading=reading(asked), **options)
+    read, start = reading(asked), asked.prior_data
+    plan = Plan.make(
+        asked.field, asked.data or "digits", reading=read, prior_data=start, **options
+    )
     return Job(plan, asked.out or _fresh(plan), pairs=asked.pairs)
 
 
@@ -217,6 +220,8 @@ def _resumed(asked: Train, options: dict[str, Any], path: Path) -> Job:
         raise ValueError("a resumed run goes on in its own directory; leave --out away")
     if asked.solver is not None:
         raise ValueError("a resumed run keeps its solver; leave --solver away")
+    if asked.prior_data is not None:
+        raise ValueError("a resumed run starts from where it did; leave --prior-data away")
     field = None if asked.field is None else find(asked.field, run=True).name
     data = None if asked.data is None else registry.opened("source", asked.data)
     for name in reading(asked):

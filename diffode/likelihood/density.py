@@ -165,12 +165,7 @@ def log_prob(
             f"this {type(field).__name__} has no prior (a Poisson field bound to q gives x alone "
             "no density); use the plane form, q=None"
         )
-    known_end = terminal or (None if field.prior is None else field.prior.log_prob)
-    if known_end is None:
-        raise ValueError(
-            f"this {type(field).__name__} starts from points whose density is not known, so that "
-            "it gives none; pass terminal=, a log-density at t_prior"
-        )
+    known_end = density_at_start(field, terminal)
     check(trace, field)
     x = field.as_state(x)
     y = field.as_labels(y, len(x))
@@ -214,6 +209,24 @@ def log_prob(
     names = ("nats", "prior", "divergence", "stderr", "latent", "status")
     joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
     return LogProb(nfe=max(p.nfe for p in parts), units=units, way=known.way, **joined)
+
+
+def density_at_start(
+    field: Field, terminal: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """The log-density of a flow's starting points: what was given, or the prior's.
+
+    Raises:
+        ValueError: none was given, and the field starts from points without a known one.
+    """
+    if terminal is not None:
+        return terminal
+    if field.prior is None:
+        raise ValueError(
+            f"this {type(field).__name__} starts from points whose density is not known, so that "
+            "it gives none; pass terminal=, a log-density at t_prior"
+        )
+    return field.prior.log_prob
 
 
 def _prepared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
@@ -21,6 +21,7 @@ from diffode.fields.learned_tokens import LearnedTokens, network_shape
 from diffode.fields.mixture import Mixture
 from diffode.fields.precond import Prediction, Timesteps
 from diffode.fields.schedules import Schedule
+from diffode.fields.starting import StartingPoints
 from diffode.fields.tokens import Tokens
 from diffode.inputs import quoted
 from diffode.nn import (
@@ -59,6 +60,7 @@ class Given:
         label_drop, flip_label: as for `make_given`.
         seed: of the network's initial weights.
         resolved: what was chosen where an option was left open, and the networks that were made.
+        starting: the points that flows start from, where they are data; None for noise.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +72,7 @@ class Given:
     flip_label: bool
     seed: int
     resolved: dict[str, Any] = field(default_factory=dict)
+    starting: StartingPoints | None = None
 
     def choose(self, name: str, value: Value | None, usual: Value) -> Value:
         """The value of an option, or the usual one where it was left open; the run notes it."""
@@ -218,6 +221,7 @@ def make_given(
     classes: int | None = None,
     stats: Stats | None = None,
     seed: int = 0,
+    starting: StartingPoints | None = None,
     *,
     network: str = "auto",
     width: Count | None = None,
@@ -233,7 +237,8 @@ def make_given(
     """What a recipe is given; its keyword-only parameters are options of every recipe.
 
     Arguments:
-        shape, classes, stats, seed: as in `Given`; without statistics, those of unit data.
+        shape, classes, stats, seed, starting: as in `Given`; without statistics, those of unit
+            data.
         network: mlp, unet, dit, unet2d, another registered name, or ``mine.py:Net``; auto is unet
             for images of more than 256 values, else mlp.
         width: hidden size of an mlp or dit, or the channels that the multipliers of a unet
@@ -274,7 +279,8 @@ def make_given(
         "patch": patch,
         "dropout": dropout,
     }
-    return Given(tuple(shape), classes, stats, network, sizes, label_drop, flip_label, seed)
+    given = Given(tuple(shape), classes, stats, network, sizes, label_drop, flip_label, seed)
+    return given if starting is None else replace(given, starting=starting)
 
 
 def _plain(value: object) -> int | float | str | None:

@@ -45,8 +45,7 @@ def interpolant(
     told = 1 + given.flip_label
     rate = given.net(told)
     noise = given.net(told, name="noise network", seed=1) if gamma else None
-    field = LearnedInterpolant(
-        curve, rate, noise, stats.mean, stats.std, flip_label=given.flip_label
-    )
+    ends = stats.mean, stats.std, given.starting
+    field = LearnedInterpolant(curve, rate, noise, *ends, given.flip_label)
     labels = given.classes, given.label_drop
     return InterpolantRegression(field, *labels, coupling, regularisation)

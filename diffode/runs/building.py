@@ -9,6 +9,7 @@ from diffode import admission, registry
 from diffode.data.scaling import Scaling
 from diffode.data.stats import Stats
 from diffode.doors import as_count, as_shape
+from diffode.fields.starting import StartingPoints
 from diffode.nn.own import named
 from diffode.options import options_of, require_takes, validate
 from diffode.recipes import find
@@ -23,6 +24,7 @@ def build(
     stats: Stats | None = None,
     seed: int = 0,
     scaling: Scaling | None = None,
+    starting: StartingPoints | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Objective:
     """Build the objective of a recipe, with the field in it.
@@ -36,6 +38,7 @@ def build(
         seed: of the network's initial weights.
         scaling: from the data's units to those that ``stats`` and the field are in, as
             `diffode.data.Dataset.scaling`; None where they are the same.
+        starting: the points that the flow starts from, in the field's units; None is noise.
         options: the recipe's, and those of its network. ``network`` is a name, a place, a class or
             function that makes one, or a torch module, of which a copy is trained.
 
@@ -54,7 +57,7 @@ def build(
     full = validate(f"field {found.name!r}", given, found.function, make_given)
     require_takes(f"the recipe {found.name!r}", found.function, None)
     own = {k: full.pop(k) for k in options_of(found.function).model_fields}
-    data = make_given(shape, classes, stats, seed, **full)
+    data = make_given(shape, classes, stats, seed, starting, **full)
     objective: object = found.function(data, **own)  # what code of the user's own returns
     if not isinstance(objective, Objective):
         kind = type(objective).__name__
@@ -63,6 +66,10 @@ def build(
         raise ValueError(
             f"the recipe {found.name!r} made a field with units of its own, "
             f"{objective.field.scaling}; leave Field.scaling and the clock of sampling to diffode"
+        )
+    if starting is not None and objective.starting is not starting:
+        raise ValueError(
+            f"{found.name} starts from noise alone; leave prior data away, or train interpolant"
         )
     if scaling is not None:
         objective.field.scaling = scaling

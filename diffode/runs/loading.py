@@ -65,8 +65,9 @@ def _restored(header: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -
     named = {"recipe": header["recipe"], **admission.parts(header["options"])}
     for kind, name in named.items():
         admission.admit(kind, name, str(header.get("code", {}).get(kind, "")), trust=trust)
-    options = header["options"]
-    objective = build(header["recipe"], shape, classes, stats, scaling=scaling, **options)
+    options, starting = header["options"], checkpoint.starting_of(tensors)
+    about = shape, classes, stats, 0, scaling, starting
+    objective = build(header["recipe"], *about, **options)
     fill(objective, tensors)
     return objective
 

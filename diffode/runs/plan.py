@@ -15,7 +15,7 @@ from annotated_types import Ge
 
 from diffode import admission, code, registry
 from diffode import data as datasets
-from diffode.data.fingerprint import Fingerprint
+from diffode.data.fingerprint import Fingerprint, Split
 from diffode.data.reading import Reading
 from diffode.doors import as_count
 from diffode.files import read_text, write_text
@@ -31,7 +31,7 @@ CONFIG = "config.json"
 MEMORY = "memory"  # the source of a data set that was in no file
 FREE = ("device", "workers", "save_every", "keep", "log_every", "tensorboard")  # of no effect
 _MAY = ("steps", *FREE)  # what a resumed run may change
-_FIXED = ("field", "labels", "seed", "reading")
+_FIXED = ("field", "labels", "seed", "reading", "prior_data")
 OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself
 
 
@@ -59,6 +59,8 @@ class Plan:
         reading: how the data are read, as far as it was stated, see `diffode.data.load`.
         resolved: what was chosen where an option leaves it open ("auto", or no value): the
             device, the networks with their sizes, a recipe's own; empty before a run.
+        prior_data: the data that flows start from, as they were given; None for noise.
+        prior_source, prior_split: where they are from anywhere, and what tells them from others.
     """
 
     field: str
@@ -75,6 +77,9 @@ class Plan:
     resolved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
+    prior_data: str | None = None
+    prior_source: str | None = None
+    prior_split: Split | None = None
 
     @classmethod
     def make(
@@ -86,6 +91,7 @@ class Plan:
         seed: int = 0,
         solver: str | None = None,
         reading: Mapping[str, Any] | None = None,
+        prior_data: str | Path | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Plan:
         """A plan with all options checked and completed.
@@ -112,7 +118,10 @@ class Plan:
         read = Reading.of(reading or {}).stated()
         labels = labels or recipe.labels
         parts = (recipe.name, str(data), labels, seed, own, rest, solver, source)
-        return cls(*parts, reading=read)
+        if prior_data is None:
+            return cls(*parts, reading=read)
+        registry.opened("source", place := datasets.source_of(prior_data))
+        return cls(*parts, reading=read, prior_data=str(prior_data), prior_source=place)
 
     @classmethod
     def read(cls, folder: str | Path, *, trust: bool = False) -> Plan:
@@ -229,4 +238,4 @@ def _completed(
 
 
 def _plain(value: object) -> object:
-    return dataclasses.asdict(value) if isinstance(value, Fingerprint) else dict(value)  # type: ignore[call-overload]
+    return dataclasses.asdict(value) if isinstance(value, Fingerprint | Split) else dict(value)  # type: ignore[call-overload]

@@ -12,24 +12,33 @@ from torch import nn
 from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
-from diffode.data.stats import Stats, data_stats
-from diffode.devices import choose
+from diffode.data.stats import data_stats
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
-from diffode.runs.building import build
 from diffode.runs.dataset import given, load_data
 from diffode.runs.loading import load
+from diffode.runs.made import Lesson, made, resolved, untrained
 from diffode.runs.pairs import Pairs, training_data
 from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
+from diffode.runs.starting import with_starting
 from diffode.runs.suited import suited
 from diffode.training import checkpoint
-from diffode.training.batches import Batch
 from diffode.training.lock import hold
 from diffode.training.objective import Objective
-from diffode.training.suitability import remarks
 from diffode.training.trainer import TrainState, train
 
-__all__ = ["CONFIG", "Plan", "Run", "execute", "fit", "home", "load_data", "untrained"]
+__all__ = [
+    "CONFIG",
+    "Lesson",
+    "Plan",
+    "Run",
+    "execute",
+    "fit",
+    "home",
+    "load_data",
+    "resolved",
+    "untrained",
+]
 
 
 @dataclass(frozen=True)
@@ -55,39 +64,6 @@ class Run:
     out: Path | None
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What a training has beside its plan and its data.
-
-    Attributes:
-        stats: the data's statistics that it is built with.
-        prepare: called with the untrained objective, before it is filled from any checkpoint.
-        samples: what it is trained on in the place of the data, or None.
-    """
-
-    stats: Stats
-    prepare: Callable[[Objective], None]
-    samples: Batch | None = None
-
-
-def untrained(plan: Plan, dataset: Dataset, stats: Stats | None = None) -> Objective:
-    """The untrained objective of a plan.
-
-    Arguments:
-        plan, dataset: what is trained, and on what.
-        stats: the data's statistics, of a training that is resumed; None measures them.
-
-    Raises:
-        ValueError: data that the field cannot learn, unless that was begun already.
-    """
-    classes, own = dataset.classes if plan.labels else None, stats or data_stats(dataset.train)
-    shape, scaling = dataset.event_shape, dataset.scaling
-    objective = build(plan.field, shape, classes, own, plan.seed, scaling, **plan.options)
-    if stats is None:
-        remarks(objective, dataset.train)
-    return objective
-
-
 def require_free(out: Path) -> None:
     """Refuse a directory that holds a run.
 
@@ -96,11 +72,6 @@ def require_free(out: Path) -> None:
     """
     if any((out / "checkpoints").glob("*")) or (out / CONFIG).exists():
         raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
-
-
-def resolved(plan: Plan, objective: Objective) -> dict[str, Any]:
-    """What was chosen where the options of a plan leave it open."""
-    return {"device": choose(plan.training["device"]).type, **objective.resolved}
 
 
 def execute(
@@ -112,6 +83,7 @@ def execute(
     watch: Callable[[TrainState], bool | None] | None = None,
     lesson: Lesson | None = None,
     pairs: Pairs | None = None,
+    prior_data: Data | None = None,
 ) -> Run:
     """Carry out a plan.
 
@@ -125,6 +97,7 @@ def execute(
         lesson: what the training has beside the plan and the data, see `diffode.runs.distilling`.
         pairs: of samples and noise, for ``coupling=pairs``: `diffode.training.Paired` in the units
             of the model, or a file (`diffode.runs.pairs`). They are kept in ``out``.
+        prior_data: the plan's prior data, where they are in memory; None loads them.
 
     Raises:
         ValueError: a plan that cannot be carried out, before anything is written; a directory that
@@ -134,34 +107,26 @@ def execute(
     if resume and out is not None:
         stored = Plan.read(out)
         plan = replace(plan.filled(stored), fingerprint=stored.fingerprint)
+        plan = replace(plan, prior_source=stored.prior_source, prior_split=stored.prior_split)
     dataset = load_data(plan) if data is None else given(data, plan)
     plan = replace(plan, source=dataset.source or MEMORY, class_names=dataset.class_names)
     if out is None or not resume:
         plan = suited(plan, dataset)
     if out is None:
-        return _trained(
-            plan, dataset, _made(plan, dataset, lesson), None, None, watch, lesson, pairs
-        )
+        plan, starting = with_starting(plan, dataset, prior_data)
+        objective = made(plan, dataset, lesson, None, starting)
+        return _trained(plan, dataset, objective, None, None, watch, lesson, pairs)
     if resume:
         chosen = None if resume is True else Path(resume)
         with hold(require_writable(out)):
-            return _resumed(plan, dataset, out, chosen, watch, lesson)
-    objective = _made(plan, dataset, lesson)
+            return _resumed(plan, dataset, out, chosen, watch, lesson, prior_data)
+    plan, starting = with_starting(plan, dataset, prior_data)
+    objective = made(plan, dataset, lesson, None, starting)
     with hold(require_writable(out)):
         if is_main_process():
             require_free(out)
         plan = replace(plan, fingerprint=Fingerprint.of(dataset))
         return _trained(plan, dataset, objective, out, None, watch, lesson, pairs)
-
-
-def _made(
-    plan: Plan, dataset: Dataset, lesson: Lesson | None, stats: Stats | None = None
-) -> Objective:
-    """The objective of a plan before its first step, or before a checkpoint fills it."""
-    objective = untrained(plan, dataset, stats if lesson is None else lesson.stats)
-    if lesson is not None:
-        lesson.prepare(objective)
-    return objective
 
 
 def _resumed(
@@ -171,6 +136,7 @@ def _resumed(
     chosen: Path | None,
     watch: Callable[[TrainState], bool | None] | None,
     lesson: Lesson | None,
+    prior_data: Data | None,
 ) -> Run:
     """Go on in a run directory that is held."""
     stored = Plan.read(out)
@@ -179,7 +145,9 @@ def _resumed(
     known = stored.fingerprint or Fingerprint.of(dataset)
     plan = replace(plan, fingerprint=known, since=stored.since)
     if path is None:
-        return _trained(plan, dataset, _made(plan, dataset, lesson), out, None, watch, lesson)
+        plan, starting = with_starting(plan, dataset, prior_data)
+        objective = made(plan, dataset, lesson, None, starting)
+        return _trained(plan, dataset, objective, out, None, watch, lesson)
     header, stats = checkpoint.peek(path)
     first = header["step"]
     if plan.steps != stored.steps:
@@ -196,7 +164,7 @@ def _resumed(
         raw, loaded = load(path, "raw"), load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
     checkpoint.set_newer_aside(out, path)
-    objective = _made(plan, dataset, lesson, stats)
+    objective = made(plan, dataset, lesson, stats, checkpoint.starting_points(path))
     return _trained(plan, dataset, objective, out, path, watch, lesson)
 
 
@@ -254,6 +222,7 @@ def fit(
     out: str | Path | None = None,
     watch: Callable[[TrainState], bool | None] | None = None,
     pairs: Pairs | None = None,
+    prior_data: Data | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Run:
     """Train a field in one line: ``run = fit("poisson"); sample(run.field, 64)``.
@@ -265,6 +234,7 @@ def fit(
         out: a new run directory; None writes nothing.
         watch: called after every step; return True to stop.
         pairs: of samples and noise to train on, as for `execute`; they mean ``coupling=pairs``.
+        prior_data: the data that the flow starts from, as ``data``; None is noise.
         options: of the recipe and of the trainer, and ``labels``, ``seed`` and ``reading``, the
             options of `diffode.data.load`.
 
@@ -273,12 +243,17 @@ def fit(
         TypeError: something that holds no data.
     """
     options |= {} if pairs is None else {"coupling": "pairs"}
+    settings: dict[str, Any] = {"out": out, "watch": watch, "pairs": pairs}
+    if isinstance(prior_data, str | Path):
+        options["prior_data"] = prior_data
+    elif prior_data is not None:
+        settings["prior_data"] = prior_data
     if isinstance(data, str | Path):
-        return execute(Plan.make(name, data, **options), out=out, watch=watch, pairs=pairs)
+        return execute(Plan.make(name, data, **options), **settings)
     plan = Plan.make(name, **options)
     dataset = as_dataset(data, **({} if isinstance(data, Dataset) else plan.reading))
     plan = replace(plan, data=dataset.name, reading=dataset.reading.stated())
-    return execute(plan, dataset, out=out, watch=watch, pairs=pairs)
+    return execute(plan, dataset, **settings)
 
 
 def home(path: str | Path) -> Path:

@@ -1,8 +1,9 @@
 """Checkpoints: one file of tensors, with the spec that rebuilds the field in its header.
 
 A checkpoint is a safetensors file. Its tensors are named ``model/<parameter>``,
-``ema/<parameter>``, ``opt/<phase>/<parameter>/<slot>``, ``extra/<name>``, ``stats/<name>`` and,
-where the data have other units than the model, ``scaling/<name>``; its header holds a JSON spec,
+``ema/<parameter>``, ``opt/<phase>/<parameter>/<slot>``, ``extra/<name>``, ``stats/<name>``, where
+the data have other units than the model ``scaling/<name>``, and where a flow starts from data
+``prior/<name>``; its header holds a JSON spec,
 the options of the training, and a digest of everything. No pickle is ever written or read, and
 noise is counter-based, so there is no generator state to keep. Names are those without
 ``torch.compile``, so that compiled and plain objectives read each other's files.
@@ -22,6 +23,7 @@ from diffode.compiled import plain_names
 from diffode.data.fingerprint import Split
 from diffode.data.scaling import Scaling, same_units
 from diffode.data.stats import Stats
+from diffode.fields.starting import StartingPoints
 from diffode.files import is_main_process
 from diffode.inputs import brief, quoted
 from diffode.training import container
@@ -68,6 +70,8 @@ def save(
     scaling = objective.field.scaling
     if scaling is not None:
         tensors |= named("scaling", scaling.tensors())
+    if objective.starting is not None:
+        tensors |= named("prior", objective.starting.tensors())
     if average is not None:
         tensors |= named("ema", state(average))
     for phase, optimiser in (optimisers or {}).items():
@@ -145,6 +149,12 @@ def units(path: Path) -> Scaling | None:
     """The scaling that a checkpoint keeps; its digest is not checked."""
     with _naming_a_sound_one(path):
         return scaling_of(*container.read(path, only="scaling/"))
+
+
+def starting_points(path: Path) -> StartingPoints | None:
+    """The points that a checkpoint's flow starts from; its digest is not checked."""
+    with _naming_a_sound_one(path):
+        return starting_of(container.read(path, only="prior/")[1])
 
 
 @contextmanager
@@ -269,6 +279,19 @@ def scaling_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Scal
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"the checkpoint's scaling cannot be used: {error}") from None
     return scaling
+
+
+def starting_of(tensors: Mapping[str, Tensor]) -> StartingPoints | None:
+    """The points that a checkpoint's flow starts from; None where it starts from noise.
+
+    Raises:
+        ValueError: tensors that are no such points.
+    """
+    found = part(tensors, "prior")
+    try:
+        return StartingPoints.from_tensors(found) if found else None
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"the checkpoint's starting points cannot be used: {error}") from None
 
 
 def _told(scaling: Scaling | None) -> str:

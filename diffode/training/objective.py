@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from diffode.data.stats import Stats
 from diffode.doors import unwritten
 from diffode.fields.base import Field
+from diffode.fields.starting import StartingPoints
 from diffode.rng import Rng
 from diffode.training.batches import Batch
 
@@ -116,6 +117,12 @@ class Objective(nn.Module):
     def advance(self, step: int, rng: Rng) -> None:
         """What happens after a step, outside of gradients: nothing by default."""
         return None
+
+    @property
+    def starting(self) -> StartingPoints | None:
+        """The points that its flow starts from, where they are data; a checkpoint keeps them."""
+        points: StartingPoints | None = getattr(self.field, "starting", None)
+        return points
 
     @property
     def averaged(self) -> nn.Module | None:

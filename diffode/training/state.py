@@ -71,6 +71,8 @@ def require_exact(
         wanted |= named("stats", objective.stats.tensors()).keys()
     if objective.field.scaling is not None:
         wanted |= named("scaling", objective.field.scaling.tensors()).keys()
+    if objective.starting is not None:
+        wanted |= named("prior", objective.starting.tensors()).keys()
     if average is not None:
         wanted |= named("ema", state(average)).keys()
     for phase, optimiser in optimisers.items():
