@@ -11,19 +11,23 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from diffode import load, sample
+from diffode.analysis.stages import exact_field
 from diffode.cli.app import run
 from diffode.data import load as data
 from diffode.fields import Rectified, rescheduled
 from diffode.fields.conditioning import conditioned
 from diffode.fields.operators import operator
+from diffode.interop import as_k_diffusion
 from diffode.metrics import straightness, straightness_defect
 from diffode.rng import Rng
 from diffode.runs.building import build
+from diffode.testing import diagnose
 from diffode.training import Paired, data_stats
 from diffode.training.batches import Batch, Batches
 from diffode.training.coupling import Whole, partners
 from diffode.training.record import logged
 from diffode.training.trainer import train
+from diffode.warned import DiffodeWarning
 from tests.runs import TINY
 
 MOONS = data("moons")
@@ -227,7 +231,19 @@ def test_what_rests_on_independent_noise_refuses_a_coupled_field():
         field.corrupt(X, 0.5, Rng(0))
     with pytest.raises(TypeError, match="coupled pairs"):
         conditioned(field, operator(lambda x: x[:, :1], (2,)), torch.zeros(1), 0.1)
+    with pytest.raises(TypeError, match="coupled pairs"):
+        exact_field(field, MOONS)
+    with pytest.warns(DiffodeWarning, match="samplers of k-diffusion that add noise"):
+        as_k_diffusion(field)
     assert sample(field, 4, nfe=4).x.shape == sample(field, 4, "ddim", nfe=4).x.shape
+
+
+def test_a_check_compares_no_coupled_field_with_the_exact_one_of_independent_pairs():
+    """The flow alone has to be right."""
+    found = {f.check: f for f in diagnose(make().field, X).findings}
+    for check in ("direction", "prior", "velocity", "score"):
+        assert not found[check].applies and "coupled" in found[check].message
+    assert found["flow"].applies
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3])

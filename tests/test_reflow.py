@@ -176,6 +176,9 @@ def test_what_cannot_be_straightened_is_refused(runs, capsys, tmp_path):
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes(file.read_bytes())
     assert "is no run" in refused(capsys, *again(alone))
+    before = (runs / "edm" / "config.json").read_bytes()
+    assert "holds a run" in refused(capsys, *again(runs / "vp", "--out", runs / "edm"))
+    assert (runs / "edm" / "config.json").read_bytes() == before
     with pytest.raises(TypeError, match="normal noise"):
         reflow.require_teacher(exact(Karras(0.01, 20.0), StudentT(3.0)))
 

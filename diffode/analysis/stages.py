@@ -32,6 +32,7 @@ from diffode.fields import Empirical, Mixture, MonoFlow, PoissonField
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start, expand_like
 from diffode.fields.critics import CriticBank
+from diffode.fields.noise import require_independent
 from diffode.fields.schedules import Karras
 from diffode.fields.turned import Blurred, on_path_of
 from diffode.priors import is_normal, is_student
@@ -84,7 +85,11 @@ def exact_field(field: AffineField, dataset: Dataset) -> AffineField:
         dataset: the data; its law is taken where it is a mixture of Gaussians (of 64 components at
             most if the noise is Student's) and the noise is one of the two laws, else up to
             4,096 of its training points.
+
+    Raises:
+        TypeError: a field of coupled pairs, whose exact field is another one.
     """
+    require_independent(field.coupled, "the exact field on its path")
     law, path = dataset.law, (field.schedule, field.noise)
     inner: AffineField
     law = law if field.decay is None else None

@@ -19,6 +19,7 @@ from diffode.doors import Numbers, as_state, as_time
 from diffode.fields.affine import AffineField
 from diffode.fields.base import expand_like
 from diffode.priors import is_normal
+from diffode.warned import warn
 
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
@@ -45,6 +46,11 @@ def _require_denoiser(field: object, library: str) -> AffineField:
         raise TypeError(
             f"the field has {field.noise} noise, and samplers of {library} start from and add "
             "normal noise; sample it here"
+        )
+    if field.coupled:
+        warn(
+            f"the field was trained on coupled pairs of data and noise; samplers of {library} "
+            "that add noise, as ancestral ones, are wrong for it: take one that adds none"
         )
     return field
 

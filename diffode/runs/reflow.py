@@ -33,12 +33,13 @@ from diffode.recipes.compose import make_given
 from diffode.rng import Rng
 from diffode.runs.pairs import PAIRS
 from diffode.runs.plan import Plan
+from diffode.runs.run import require_free
 from diffode.runs.shards import draw
 from diffode.solvers import Solver, get_solver, grid
 from diffode.solvers.status import refusal
 
 RECORD, _PARTS = "reflow.json", "pairs"
-_PATHS, _STEPS = 1000, 50  # that straightness is measured on
+_PATHS, _STEPS, _HELD = 1000, 50, 100  # that straightness is measured on, and held at once
 _DRAWN = ("flip_label", "flip", "crop")  # what the teacher's samples have in them already
 
 
@@ -129,14 +130,17 @@ def bend(field: AffineField, y: Tensor | None = None, seed: int = 0) -> Bend:
         seed: of the noise that they start from.
     """
     own = field if type(field.schedule) is Rectified else rescheduled(field, Rectified())
-    count = _PATHS if y is None else min(_PATHS, len(y))
-    labels = None if y is None else y[:count].to(field.device)
-    with torch.no_grad():
-        x = own.start(count, Rng(seed), labels).x
-        moved = get_solver("heun")(own, x, grid(own, _STEPS), labels, path=True)
-    assert moved.path is not None
-    straight, defect = straightness(moved.path), straightness_defect(moved.path, moved.times)
-    return Bend(straight.value, defect.value)
+    count, total = _PATHS if y is None else min(_PATHS, len(y)), torch.zeros(2).double()
+    solver, times = get_solver("heun"), grid(own, _STEPS)
+    for rows in torch.arange(count).split(_HELD):  # type: ignore[no-untyped-call]
+        labels = None if y is None else y[rows].to(field.device)
+        with torch.no_grad():
+            x = own.start(len(rows), Rng(seed).rows(rows), labels).x
+            path = solver(own, x, times, labels, path=True).path
+        assert path is not None
+        found = straightness(path).value, straightness_defect(path, times).value
+        total += len(rows) / count * torch.tensor(found)
+    return Bend(*total.tolist())
 
 
 def student_plan(teacher: Plan, seed: int, labels: bool, options: Mapping[str, Any]) -> Plan:
@@ -167,10 +171,11 @@ def begin(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
         asked: what decides the pairs, as JSON can hold it.
 
     Raises:
-        ValueError: a folder in which another was begun.
+        ValueError: a folder in which another was begun, or another run.
     """
     path = folder / RECORD
     if not path.exists():
+        require_free(folder)
         write_record(folder, asked)
         return dict(asked)
     stored = read_json(path)

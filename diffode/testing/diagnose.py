@@ -179,8 +179,8 @@ def _steps(
     inner = field.inner if isinstance(field, PoissonField) else field
     learned = isinstance(inner, CalledField) or any(p.numel() for p in field.parameters())
     near: Callable[[float, int], Tensor] | None = None
-    whole_path = not (isinstance(field, AffineField) and field.decay is not None)
-    if points is not None and schedule is not None and whole_path:
+    why = _incomparable(field)
+    if points is not None and schedule is not None and not why:
         times = (
             None
             if field.sampling_defaults is None
@@ -203,12 +203,20 @@ def _steps(
 
     elif points is not None:
         for name in ("direction", "prior", "velocity", "score"):
-            states = "the field states no schedule"
-            yield name, _Void(name, states if whole_path else "the schedule is not the whole path")
+            yield name, _Void(name, why or "the field states no schedule")
 
     if points is not None:
         yield "flow", lambda: ends.flow(field, points, learned, near is not None)
     yield "Lipschitz", lambda: steepness(field, schedule, near)
+
+
+def _incomparable(field: Field) -> str:
+    """Why the exact field of data is none on the path of a field; empty where it is one."""
+    if isinstance(field, AffineField) and field.decay is not None:
+        return "the schedule is not the whole path"
+    if isinstance(field, AffineField) and field.coupled:
+        return "its noise is coupled to the data, and that of the exact field is not"
+    return ""
 
 
 def _velocity(field: Field, candidates: Candidates, found: list[Place], learned: bool) -> Finding:
