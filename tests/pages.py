@@ -163,6 +163,8 @@ def small(arguments):
         usual = [text for text in usual if text not in ("--steps", fewer["--steps"])]
     if "--per-class" in given:  # it says how many
         usual = [*SMALL[command]]
+    if command == "likelihood" and "--solver" in given:  # one with steps, without a tolerance
+        usual = ["--points", "2", "--device", "cpu"]
     if "--merge" in given:
         usual = []
     if command == "likelihood" and ("categorical" in given[0] or "masked" in given[0]):

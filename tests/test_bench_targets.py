@@ -10,7 +10,7 @@ from diffode.bench.config import make_config
 from diffode.bench.results import read_results
 from diffode.cli.app import run
 from tests.pipelines import DDIMScheduler, ddim, saved, unet
-from tests.runs import made, refused
+from tests.runs import hints, made, refused
 
 MINE = """
 from diffode.data import load
@@ -95,6 +95,20 @@ def test_a_configuration_of_targets_states_their_data():
     with pytest.raises(ValueError, match="targets without data to measure them by"):
         make_config(targets=["run"])
     assert make_config(targets=["run"], data=["moons"]).fields == []
+
+
+def test_a_stopped_comparison_of_code_goes_on_by_the_line_that_it_prints(
+    mine, monkeypatch, capsys
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("diffode.bench.comparison.run_cell", stopped)
+        assert run(["bench", mine, "--data", "moons", *FEW, "--out", "out"]) == 130
+    (line,) = hints(capsys.readouterr().out)
+    assert line[-1] == "--trust" and run(line) == 0
+    assert len(read_results("out").cells) == 1
 
 
 def test_what_would_be_done_is_told(desk, capsys):

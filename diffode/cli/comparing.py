@@ -20,6 +20,7 @@ from diffode.cli.hints import command_line
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import given_once, pairs
 from diffode.cli.signals import Ended, stopping
+from diffode.code import place
 from diffode.config_file import SUFFIXES, dump, read_config
 from diffode.files import is_main_process, require_writable, write_text
 from diffode.markup import words
@@ -59,7 +60,9 @@ def command(asked: Bench) -> None:
             results = compare(config, asked.out, show, trust=asked.trust)
     except (KeyboardInterrupt, Ended):
         if begun:
-            line = command_line("bench", asked.out / "config.yaml", "--out", asked.out)
+            code_too = any(place(name) for name in config.targets)
+            more = ["--trust"] if asked.trust or code_too else []
+            line = command_line("bench", asked.out / "config.yaml", "--out", asked.out, *more)
             typer.echo(f"stopped; what is measured is kept, go on with{line}")
         raise
     report(results, asked.out, asked.out.name if file is None else file.stem)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from diffode.cli.guiding import guidance_in
+from diffode.cli.guiding import guidance_in, target_of
 from diffode.cli.maps import Distil
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
@@ -17,7 +17,6 @@ from diffode.metrics.panel import Panel
 from diffode.runs.distilling import Distillation
 from diffode.runs.plan import Plan, changes
 from diffode.runs.run import Lesson, home, require_free
-from diffode.runs.targets import resolve
 from diffode.training.lock import hold
 
 _OWN = ("nfe", "objective", "pairs", "pairs_nfe", "seed")  # a run keeps them
@@ -84,7 +83,7 @@ def _distillation(asked: Distil) -> Distillation:
             "run that is guided by a classifier has none: train it with --labels"
         )
     guidance = guidance_in(asked)
-    target = resolve(asked.target, asked.weights, asked.device, trust=asked.trust)
+    target = target_of(asked)
     if guidance is None:
         return Distillation.of(target)
     if target.plan is None or not target.plan.labels:
