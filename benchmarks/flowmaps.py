@@ -42,7 +42,7 @@ from diffode.training.trainer import train
 NFE = (1, 2, 4)
 ROWS = 4096
 OBJECTIVES = ("pairs", "lagrangian", "progressive", "progressive from data")
-DIGITS = ("pairs 1", "pairs 2", "lagrangian 1", "progressive 1", "progressive from data")
+DIGITS = ("pairs 1", "pairs 2", "lagrangian 1", "progressive 1 from data", "progressive from data")
 FROM_DATA = {"steps": 800, "batch": 256, "lr": 1e-3, "ema": 0.998, "full": 0.4}
 
 
@@ -143,14 +143,19 @@ def fidelity(field: Any, fitted: bool = False, counts: Sequence[int] | None = No
     return each(field, cell, fitted) if counts is None else [cell(nfe) for nfe in counts]
 
 
-def digits(kinds: Sequence[str], run: Path, seed: int, steps: int | None) -> Table:
-    """The table of students of a run on digits."""
+def digits(
+    kinds: Sequence[str], run: Path, seed: int, steps: int | None, beside: bool = True
+) -> Table:
+    """The table of students of a run on digits, beside solvers of the run itself."""
     if not run.exists():
         fit("edm", "digits", steps=700, out=run, seed=seed, device="cpu")
     target = resolve(run)
-    rows = [("teacher, default solver", "", "", *fidelity(target.field))]
-    rows.append(("teacher, trig on fitted grids", "", "", *fidelity(target.field, True)))
-    rows.append(("teacher at 35", "", "", "", "", *fidelity(target.field, counts=(35,))))
+    target.field.requires_grad_(False)
+    rows = []
+    if beside:
+        rows.append(("teacher, default solver", "", "", *fidelity(target.field)))
+        rows.append(("teacher, trig on fitted grids", "", "", *fidelity(target.field, True)))
+        rows.append(("teacher at 35", "", "", "", "", *fidelity(target.field, counts=(35,))))
     table = Table(("", "steps", "CPU s", *map(str, NFE)), rows)
     for row in rows:
         print(*row, flush=True)
@@ -171,8 +176,9 @@ def digits_student(
     if rest == "from data":
         done = fit("flowmap", "digits", objective=objective, seed=seed, **{**FROM_DATA, **how})
         return done.field, len(done.losses), time.process_time() - began
-    distillation = Distillation.of(target)
-    plan = distillation.plan(int(rest or 1), objective, seed, how)
+    from_data = rest.endswith("from data")
+    distillation = replace(Distillation.of(target), from_data=from_data)
+    plan = distillation.plan(int(rest[0]), objective, seed, how)
     drawing = None
     if objective == "pairs":
         drawing = Drawing(folder, distillation.key, 8192, 12, 10**9 + seed)
@@ -191,7 +197,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.what == "digits":
-        table = digits(asked.only or DIGITS, asked.run, asked.seed, asked.steps)
+        kinds = asked.only or DIGITS
+        table = digits(kinds, asked.run, asked.seed, asked.steps, beside=not asked.only)
     else:
         noise: Spherical = Normal() if asked.what == "points" else StudentT(1.0)
         table = points(noise, asked.only or OBJECTIVES, asked.steps or 2000, asked.seed)

@@ -200,6 +200,9 @@ def test_what_cannot_be_distilled_is_refused(teacher, student, tmp_path, capsys)
     )
     message = refused(capsys, "distil", teacher("monoflow"))
     assert "is a run of monoflow, which is no path" in message
+    assert "got --from-data for an objective that follows the run" in refused(
+        capsys, "distil", edm, "--from-data"
+    )
     out = student("--steps", "2")
     assert "is a flow map already" in refused(capsys, "distil", out)
     assert "holds a run" in refused(capsys, "distil", edm, "--out", out)
@@ -211,6 +214,22 @@ def test_what_cannot_be_distilled_is_refused(teacher, student, tmp_path, capsys)
     assert "distilled from another field" in refused(
         capsys, "distil", edm, "--resume", out, "--steps", "4"
     )
+
+
+@pytest.mark.parametrize("objective", ["lagrangian", "progressive", "meanflow", "consistency"])
+def test_other_objectives_go_on_exactly(objective, student, teacher):
+    """Each from the weights of the run; progressive here learns the velocity of the data."""
+    more = ["--from-data"] if objective == "progressive" else []
+    whole = student("--objective", objective, "--steps", "8", *more)
+    expected = arrays(whole / "samples.npz")["x"]
+    sorted((whole / "checkpoints").iterdir())[-1].unlink()
+    assert not (whole / "paths").exists()
+    target = str(teacher("edm"))
+    go_on = ["distil", target, "--resume", str(whole), "--samples", "20", "--device", "cpu"]
+    if more:
+        assert run(go_on) == 2
+    assert run([*go_on, *more]) == 0
+    assert arrays(whole / "samples.npz")["x"].tolist() == expected.tolist()
 
 
 def test_pairs_bring_a_student_nearer_than_ddim(student, teacher):

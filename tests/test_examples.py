@@ -19,6 +19,7 @@ NAMES = (
     "guided_digits",
     "monoflow_clock",
     "morph_digits",
+    "one_evaluation",
     "optimisers_as_solvers",
     "other_models",
     "own_data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -85,10 +86,11 @@ def _distillation(asked: Distil) -> Distillation:
     guidance = guidance_in(asked)
     target = target_of(asked)
     if guidance is None:
-        return Distillation.of(target)
+        return replace(Distillation.of(target), from_data=asked.from_data)
     if target.plan is None or not target.plan.labels:
         raise ValueError("got --guidance for a run without labels; train it with --labels")
-    return Distillation.of(target, guidance.of(target), guidance.key)
+    found = Distillation.of(target, guidance.of(target), guidance.key)
+    return replace(found, from_data=asked.from_data)
 
 
 def _resumed(
@@ -116,6 +118,7 @@ def _again(asked: Distil) -> tuple[str, ...]:
     words += [] if asked.guidance is None else ["--guidance", f"{asked.guidance:g}"]
     words += [] if asked.interval is None else ["--interval", *map(str, asked.interval)]
     words += [] if asked.weak is None else ["--weak", asked.weak]
+    words += ["--from-data"] if asked.from_data else []
     return (*words, *(["--weights", asked.weights] if asked.weights != "ema" else []))
 
 

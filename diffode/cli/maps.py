@@ -28,6 +28,12 @@ class Distil(Guided):
         str | None,
         typer.Option(help="pairs, lagrangian, progressive, meanflow or consistency [pairs]"),
     ] = None
+    from_data: Annotated[
+        bool,
+        typer.Option(
+            "--from-data", help="learn the data's velocity, not the run's: its weights alone"
+        ),
+    ] = False
     pairs: Annotated[
         int | None, typer.Option(help="paths to learn from [8192, of points 16384]", min=2)
     ] = None

@@ -37,6 +37,7 @@ from diffode.training.warm import copy_wider
 
 RECORD = "teacher.json"
 COUNTS = (1, 2, 4)
+FULL = {"pairs": 0.8, "lagrangian": 0.3, "progressive": 0.4}  # of jumps, for 1 evaluation
 _POINTS = {"steps": 1400, "batch": 512, "lr": 6e-3}
 _LARGER = {"steps": 500, "batch": 256, "lr": 1e-3, "ema": 0.998}
 _APART = 1_000_000_007  # the paths' seed is so far from the student's: its samples are no paths
@@ -50,11 +51,14 @@ class Distillation:
         teacher: the run.
         field: the field that is distilled: the run's, or guided.
         guidance: what decides how it is guided, as JSON can hold it; None for not at all.
+        from_data: whether the student has the run's weights to begin with, and learns the
+            velocity of data and noise.
     """
 
     teacher: Target
     field: AffineField
     guidance: object = None
+    from_data: bool = False
 
     @classmethod
     def of(
@@ -97,7 +101,8 @@ class Distillation:
     def key(self) -> str:
         """What tells this teacher from others: its values, and how it is guided."""
         own = key_of_values(*self.teacher.field.state_dict().values())
-        return own if self.guidance is None else key_of([own, self.guidance])
+        beside = [*filter(None, [self.guidance, self.from_data])]
+        return key_of([own, *beside]) if beside else own
 
     def plan(self, nfe: int, objective: str, seed: int, options: Mapping[str, Any]) -> Plan:
         """The plan of the student.
@@ -113,6 +118,11 @@ class Distillation:
         """
         if nfe not in COUNTS:
             raise ValueError(f"got --nfe {nfe}; a flow map is made for 1, 2 or 4 evaluations")
+        if self.from_data and (objective in ("pairs", "lagrangian") or self.guidance is not None):
+            raise ValueError(
+                "got --from-data for an objective that follows the run itself, or a guided run; "
+                "it goes with --objective progressive, meanflow or consistency, without guidance"
+            )
         taught = self.teacher.plan
         assert taught is not None
         recipe = find(taught.field)
@@ -120,7 +130,7 @@ class Distillation:
         given = {k: taught.options[k] for k in options_of(make_given).model_fields}
         if self.guidance is not None:
             given["label_drop"] = 0.0  # it is guided to a label, and so always told one
-        full = {"pairs": 0.8, "lagrangian": 0.3}.get(objective, 0.25) if nfe == 1 else 0.25
+        full = FULL.get(objective, 0.25) if nfe == 1 else 0.25
         prediction = self.learned.prediction
         warm = isinstance(self.learned.network, Network) and not prediction.extra
         warm &= objective != "meanflow"  # whose derivative in s would be that of log(rho)
@@ -154,7 +164,8 @@ class Distillation:
             assert isinstance(objective, MapLearning)
             if plan.options["warm"]:
                 copy_wider(self.learned.network, objective.map.network)
-            objective.follow(Teacher(self.field, angles))
+            if not self.from_data:
+                objective.follow(Teacher(self.field, angles))
 
         return Lesson(stats, prepare, paths)
 
