@@ -91,6 +91,16 @@ def test_pairs_for_training_have_one_class(tmp_path):
         assert (kept[0][kept[1] == label] == row).all(1).any()
 
 
+def test_coupled_pairs_have_one_class_too(tmp_path):
+    data, start = points(tmp_path / "data.npz"), points(tmp_path / "start.npz", 100.0)
+    options = {**SMALL, "labels": True, "prior_data": start, "coupling": "ot"}
+    objective = diffode.fit("interpolant", data, **options).objective
+    y, kept = torch.arange(40) % 2, objective.starting
+    batch, _ = objective.couple(Batch(torch.zeros(40, 2), y), Rng(0))
+    for row, label in zip(batch.n, y, strict=True):
+        assert (kept.x[kept.y == label] == row).all(1).any()
+
+
 def test_a_run_goes_on_exactly_and_samples_without_the_file(tmp_path):
     file = points(tmp_path / "start.npz")
     plan = Plan.make("interpolant", "moons", prior_data=str(file), **SMALL)

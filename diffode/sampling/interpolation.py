@@ -81,6 +81,7 @@ def interpolate(
     moves = {"solver": solver, "nfe": nfe, "steps": steps, "grid": grid, **options}
     if not isinstance(a, Latent) and not isinstance(b, Latent):
         require_flow(field)
+        prior = _prior(field)
         ends = _paired(field, a, b)
         labels = _labels(field, y, y_b, len(ends) // 2)
         told = None if labels is None else torch.cat(labels)
@@ -88,7 +89,7 @@ def interpolate(
         pair = torch.arange(len(ends) // 2)
         own = field.rows(pair.repeat(2))
         there = encode(own, ends, y=told, batch=batch, progress=progress, **moves)
-        way = between(_prior(field), *_halves(there.latent), count)
+        way = between(prior, *_halves(there.latent), count)
         told = _on_the_way(labels, count)
 
         def show(done: int) -> None:
@@ -215,9 +216,9 @@ def _lengths(
 def _prior(field: Field) -> Spherical:
     prior = field.prior
     if not isinstance(prior, Spherical):
+        start = "that starts from points" if prior is None else f"with the prior {prior}"
         raise TypeError(
-            f"got a field with the prior {prior}; latents are interpolated about the mean of a "
-            "spherical prior"
+            f"got a field {start}; latents are interpolated about the mean of a spherical prior"
         )
     return prior
 

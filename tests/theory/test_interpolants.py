@@ -9,6 +9,7 @@ import diffode
 from diffode.fields import Empirical, EmpiricalInterpolant, Interpolant, Rectified
 from diffode.fields.curves import CURVES, BrownianBridge, bridge
 from diffode.rng import Rng
+from diffode.sampling import interpolate
 from diffode.solvers import get_solver
 from tests.clouds import p_value
 
@@ -102,6 +103,8 @@ def test_what_needs_a_known_prior_says_so():
     field = between()
     with pytest.raises(TypeError, match="starts from points without a known law"):
         diffode.sample(field, 2, temperature=0.5)
+    with pytest.raises(TypeError, match="got a field that starts from points; latents are"):
+        interpolate(field, *sets())
     assert not field.is_bound
 
 
