@@ -17,6 +17,7 @@ NAMES = (
     "field_lines",
     "gan_as_flow",
     "guided_digits",
+    "masked_letters",
     "monoflow_clock",
     "morph_digits",
     "one_evaluation",
@@ -110,3 +111,15 @@ def test_a_published_pipeline_is_solved_more_closely_than_by_its_own_scheduler(t
     lines = [line for line in capsys.readouterr().out.splitlines() if "evaluations" in line]
     theirs, ours = (float(line.split(": ")[1].split()[0]) for line in lines)
     assert ours < theirs / 3
+
+
+def test_masked_letters_are_of_the_law_in_one_step_by_guesses_of_the_whole(tmp_path, capsys):
+    example("masked_letters").main(tmp_path, steps=8, n=2000)
+    means = {line.split(":")[0]: float(line.split()[-4].strip(",")) for line in lines(capsys)}
+    entropy = means["as a whole, 1 step"]
+    assert abs(means["as a whole, 8 steps"] - entropy) < 0.2
+    assert means["by positions, 1 step"] < entropy - 3
+
+
+def lines(capsys):
+    return [line for line in capsys.readouterr().out.splitlines() if "mean log P" in line]

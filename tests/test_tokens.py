@@ -145,6 +145,13 @@ def test_the_command_line_trains_and_samples_images(digits, tmp_path):
     assert (digits / "samples.png").exists() and (digits / "quality.json").exists()
 
 
+def test_eval_measures_the_samples_and_no_paths(digits, capsys):
+    given = ["--samples", "40", "--nfe", "3", "--device", "cpu"]
+    assert run(["eval", str(digits), *given]) == 0
+    printed = capsys.readouterr().out
+    assert "precision" in printed and "straightness" not in printed
+
+
 def test_the_command_line_refuses_what_needs_a_velocity(digits, tmp_path, capsys):
     out = ["--out", str(tmp_path / "x.npz")]
     for solver in ("heun", "trig", "ddim", "dopri5"):

@@ -11,6 +11,7 @@ from diffode.bench.untrained import Subject
 from diffode.data import Dataset
 from diffode.data.scaling import model_units
 from diffode.fields.affine import AffineField
+from diffode.fields.corruption import Corrupting
 from diffode.files import write_text
 from diffode.metrics import straightness
 from diffode.sampling.drawing import sample
@@ -45,7 +46,8 @@ def portray(model: Subject, dataset: Dataset, drawn: bool) -> dict[str, Any]:
             if isinstance(field, AffineField):
                 lines = shown(field, lines, solution.times)
             plot_trajectories(lines, picture)
-        if len(states) > 2:  # a generator's single step has no path
+        # a generator's single step has no path, and the states of a corruption jump
+        if len(states) > 2 and not isinstance(field, Corrupting):
             measured = straightness(states)
             figure = [measured.value, measured.stderr]
         write_text(path, json.dumps({"straightness": figure}) + "\n")

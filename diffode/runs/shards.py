@@ -20,6 +20,7 @@ from torch import Tensor
 from diffode.data.npy import load_arrays
 from diffode.data.scaling import model_units
 from diffode.fields.base import Field
+from diffode.fields.corruption import Corrupting
 from diffode.files import replacing
 from diffode.metrics.paths import straight
 from diffode.sampling.drawing import sample
@@ -136,7 +137,8 @@ def _write(
     first: int,
 ) -> None:
     began = time.perf_counter()
-    drawn = sample(field, n, solver, nfe, seed=seed, y=y, first=first, path=first == 0)
+    moves = first == 0 and not isinstance(field, Corrupting)  # the states of a corruption jump
+    drawn = sample(field, n, solver, nfe, seed=seed, y=y, first=first, path=moves)
     arrays = {"x": drawn.x, "y": y, "q": drawn.q}
     if drawn.path is not None and len(drawn.path) > 2:
         arrays["straight"] = straight(model_units(drawn.path, field.scaling))
