@@ -14,6 +14,7 @@ from diffode.fields.learned import Learned
 from diffode.fields.mixture import Mixture
 from diffode.fields.poisson import PoissonField
 from diffode.fields.precond import (
+    CoordinatePrediction,
     DataPrediction,
     KarrasPrediction,
     NoisePrediction,
@@ -116,6 +117,7 @@ __all__ = [
     "ClassifierFree",
     "ClassifierGuided",
     "Conditioned",
+    "CoordinatePrediction",
     "Corrupting",
     "Corruption",
     "Cosine",

@@ -48,6 +48,9 @@ class Learned(AffineField):
             mirrored (Karras et al., 2022, https://arxiv.org/abs/2206.00364, appendix F.2).
         decay: a factor of each coordinate beside alpha; the network is given pixels and answers
             in pixels, all else is in the decay's basis.
+
+    Raises:
+        TypeError: a decay, and a prediction that is not ``by_coordinate``.
     """
 
     def __init__(
@@ -62,6 +65,11 @@ class Learned(AffineField):
         decay: Decay | None = None,
     ) -> None:
         super().__init__(schedule, noise, mean, std, decay)
+        if decay is not None and not prediction.by_coordinate:
+            raise TypeError(
+                f"got a {type(prediction).__name__}, which knows one alpha for all coordinates, "
+                "for a field with a decay; use CoordinatePrediction"
+            )
         self.flip_label = flip_label
         self.network, self.prediction = network, prediction
         self.classes = getattr(network, "classes", None)

@@ -52,11 +52,12 @@ class Prediction(Tables):
         extra: how many scalar outputs the network has beside the event.
         by_level: whether the coefficients are the same for all u, so that those of a solver's
             times can be computed at once. A class says so where it writes ``coefficients``.
+        by_coordinate: whether it takes an alpha for each coordinate.
     """
 
     conditions = 1
     extra = 0
-    by_level = False
+    by_level = by_coordinate = False
 
     def coefficients(self, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Coefficients:
         """The coefficients at centred state u, noise level (alpha, sigma) and time t."""
@@ -115,6 +116,7 @@ class Timesteps(Prediction):
         super().__init__()
         self.inner, self.chain = inner, chain
         self.conditions, self.extra = inner.conditions, inner.extra
+        self.by_coordinate = inner.by_coordinate
 
     @property
     def by_level(self) -> bool:  # type: ignore[override]
@@ -272,7 +274,7 @@ class CoordinatePrediction(KarrasPrediction):
         std: the data's rms standard deviation s.
     """
 
-    by_level = False
+    by_level, by_coordinate = False, True
 
     def condition(self, u: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """What the network is told of the noise level, shape (B, 1)."""

@@ -1,5 +1,6 @@
 """A learned field with a factor for each frequency."""
 
+import pytest
 import torch
 
 import diffode
@@ -38,6 +39,13 @@ def test_without_blur_it_is_preconditioned_as_edm_is():
         error, _ = plain.residual(x, x0, n, t)
         turned, _ = core.residual(*(decay.to_basis(v) for v in (x, x0, n)), t)
         torch.testing.assert_close(decay.from_basis(turned), error, atol=1e-5, rtol=1e-4)
+
+
+def test_a_prediction_of_one_level_is_refused():
+    core = made(2.0)[0].field.inner
+    parts = core.schedule, KarrasPrediction(1.0), core.noise, core.mean, 1.0
+    with pytest.raises(TypeError, match="use CoordinatePrediction"):
+        Learned(core.network, *parts, decay=core.decay)
 
 
 def test_an_answer_and_its_error_are_one():
