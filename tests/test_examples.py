@@ -28,6 +28,7 @@ NAMES = (
     "published_pipeline",
     "restore_digits",
     "scheduler_in_a_pipeline",
+    "straight_lines",
 )
 
 
