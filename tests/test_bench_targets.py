@@ -149,3 +149,23 @@ def test_labels_are_asked_for(desk, capsys):
     np.savez("labelled.npz", x=x, y=np.arange(120) % 3)
     cell = bench("classes", "--data", "labelled.npz", *null).cells[0]
     assert cell["network_calls"] == 4 and cell["nfe"] == 2
+
+
+def test_a_classifier_guides_what_knows_no_labels(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path, "edm", "eight-gaussians").rename("plain")
+    made(tmp_path, "classifier", "eight-gaussians").rename("normal")
+    given = ["plain", "--labels", "--guidance", "0", "--guidance", "2"]
+    line = refused(capsys, "bench", *given, *FEW, "--out", "out")
+    assert "got --guidance, but plain was trained without labels" in line
+    cells = bench(*given, "--classifier", "normal").cells
+    assert [cell["solver"] for cell in cells] == [
+        "default, guidance 0 by normal",
+        "default, guidance 2 by normal",
+    ]
+    assert cells[0]["metrics"] != cells[1]["metrics"]
+    line = refused(capsys, "bench", "plain", "--classifier", "normal", *FEW)
+    assert "got a classifier without guidance, which it is for" in line
+    more = ["--labels", "--guidance", "2", "--classifier", "normal", "--data", "moons"]
+    line = refused(capsys, "bench", "plain", *more, *FEW, "--out", "other")
+    assert "--classifier normal was trained on other data" in line

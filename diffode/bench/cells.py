@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,7 @@ from diffode.bench.config import BenchConfig
 from diffode.bench.specs import SolverSpec
 from diffode.bench.untrained import Subject
 from diffode.data import Dataset
+from diffode.data.fingerprint import Fingerprint
 from diffode.data.scaling import in_data_of, model_units
 from diffode.fields.base import Field
 from diffode.fields.flowmap import map_in
@@ -100,7 +101,12 @@ class Cell:
         return out / "cells" / code.word(model.data) / f"{stem}.json"
 
 
-def cells_of(config: BenchConfig, model: Subject, own_steps: int | None) -> Iterator[Cell]:
+def cells_of(
+    config: BenchConfig,
+    model: Subject,
+    own_steps: int | None,
+    guided: Sequence[Guidance] = (),
+) -> Iterator[Cell]:
     """The cells of a model.
 
     Arguments:
@@ -108,12 +114,13 @@ def cells_of(config: BenchConfig, model: Subject, own_steps: int | None) -> Iter
         model: the field.
         own_steps: the steps of the field's own grid, if it has one: it is sampled on that alone,
             thinned out where fewer evaluations are allowed.
+        guided: how it is guided, one after the other; empty is not at all.
     """
     if own_steps is not None:
         for nfe in sorted({min(n, own_steps) for n in (*config.nfe, own_steps)}):
             yield Cell(model, None, nfe)
         return
-    guidances: list[Guidance | None] = [*config.guidances] or [None]
+    guidances: list[Guidance | None] = [*guided] or [None]
     for text, guidance in product(config.solvers, guidances):
         spec = SolverSpec.parse(text)
         if not spec.make().adaptive:
@@ -126,19 +133,24 @@ def cells_of(config: BenchConfig, model: Subject, own_steps: int | None) -> Iter
                 yield Cell(model, spec, None, tolerance, guidance)
 
 
-def own_steps(config: BenchConfig, field: Field, name: str) -> int | None:
+def own_steps(
+    config: BenchConfig, field: Field, name: str, guided: Sequence[Guidance], dataset: Dataset
+) -> int | None:
     """The steps of a field's own grid, if it has one, trained or not.
 
     Arguments:
         config: of the comparison.
         field: whose grid.
         name: what messages call it.
+        guided: how it shall be guided.
+        dataset: the data that it is compared on.
 
     Raises:
         TypeError, ValueError: a field that cannot be guided as the comparison asks for.
     """
-    for guidance in config.guidances:
-        guidance.field(field, code.short(name))
+    for guidance in guided:
+        data = Fingerprint.of(dataset) if guidance.others else None
+        guidance.field(field, code.short(name), data)
     if map_in(field) is not None:  # it goes in any number of jumps, and so in each of these
         return max(config.nfe)
     return None if field.sampling_defaults is None else len(field.sampling_defaults.times) - 1

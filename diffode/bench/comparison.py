@@ -29,7 +29,7 @@ from diffode.bench.portraits import portray
 from diffode.bench.results import Results
 from diffode.bench.sets import datasets_of
 from diffode.bench.stored import CellFigures, Reference, read_part
-from diffode.bench.untrained import Subject, Untrained, opened, taken
+from diffode.bench.untrained import Subject, Untrained, guidances_of, opened, taken
 from diffode.data import Dataset
 from diffode.data.memory import Data
 from diffode.data.rows import some_rows
@@ -37,6 +37,7 @@ from diffode.devices import choose
 from diffode.files import require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
+from diffode.runs.guiding import Guidance
 from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.run import untrained
 from diffode.runs.suited import suited
@@ -72,10 +73,10 @@ def compare(
     device, sets = choose(config.device), datasets_of(config, data or {})
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
-    targets = opened(config, trust)
+    targets, guided = opened(config, trust), guidances_of(config, trust)
     for name in ("cells", "floors", "models"):
         inside(out, name)  # a link would be refused with the pictures, after all the work
-    work = [_Part(config, name, dataset, targets, out) for name, dataset in sets.items()]
+    work = [_Part(config, name, dataset, targets, guided, out) for name, dataset in sets.items()]
     write_text(require_writable(out) / "config.yaml", config.dump())
     total = sum(part.pieces for part in work)
     done = 0
@@ -105,9 +106,18 @@ class _Part:
     """The share of a comparison that is on one data set."""
 
     def __init__(
-        self, config: BenchConfig, name: str, dataset: Dataset, targets: list[Target], out: Path
+        self,
+        config: BenchConfig,
+        name: str,
+        dataset: Dataset,
+        targets: list[Target],
+        guided: list[Guidance],
+        out: Path,
     ) -> None:
         self.config, self.name, self.dataset, self.out = config, name, dataset, out
+        self.guided = guided
+        for guide in guided[0].others if guided else []:
+            guide.require_fits(dataset, name, True)
         self.panel = Panel(
             dataset, config.samples, config.features, labels=config.labels, metrics=config.metrics
         )
@@ -116,9 +126,9 @@ class _Part:
         self.cells: list[dict[str, Any]] = []
         self.budgets: list[dict[str, Any]] = []
         steps = {name: self._own_steps(name) for name in config.fields}
-        steps |= {t.name: own_steps(config, t.field, t.name) for t in targets}
+        steps |= {t.name: own_steps(config, t.field, t.name, guided, dataset) for t in targets}
         self.wanted: list[tuple[Subject, list[Cell]]] = [
-            (model, list(cells_of(config, model, steps[model.name])))
+            (model, list(cells_of(config, model, steps[model.name], guided)))
             for seed in config.seeds
             for model in self._subjects(targets, seed)
         ]
@@ -134,7 +144,8 @@ class _Part:
 
     def _own_steps(self, field: str) -> int | None:
         plan = suited(plan_of(self.config, field, self.name, 0), self.dataset)
-        return own_steps(self.config, untrained(plan, self.dataset).field, field)
+        made = untrained(plan, self.dataset).field
+        return own_steps(self.config, made, field, self.guided, self.dataset)
 
     def _model(self, field: str, seed: int) -> Model:
         plan = suited(plan_of(self.config, field, self.name, seed), self.dataset)

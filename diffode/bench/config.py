@@ -62,6 +62,7 @@ class BenchConfig(BaseModel):
         labels: train on the labels and draw with the training split's.
         guidance: the weights of classifier-free guidance to compare, 1 for none; empty is not to
             guide. Then ``nfe`` counts calls of the network, of which guidance takes two.
+        classifier: the TARGET of a classifier that guides in place of the null label.
         interval: the noise levels sigma / alpha between which it guides; None is everywhere.
         features: names of feature spaces; None are the usual ones of each data set.
         metrics: names of further metrics.
@@ -88,6 +89,7 @@ class BenchConfig(BaseModel):
     samples: Annotated[int, Ge(50)] = 2000
     labels: bool = False
     guidance: list[float] = []
+    classifier: str | None = None
     interval: tuple[float, float] | None = None
     features: list[str] | None = None
     metrics: list[str] = []
@@ -107,17 +109,19 @@ class BenchConfig(BaseModel):
             raise ValueError("got targets without data to measure them by; give data = [...]")
         return {"fields": [], **given}
 
-    @field_validator("targets")
+    @field_validator("targets", "classifier")
     @classmethod
-    def _ran(cls, value: list[str]) -> list[str]:
-        for name in value:
+    def _ran(cls, value: list[str] | str | None) -> list[str] | str | None:
+        names = [value] if isinstance(value, str) else value or []
+        for name in names:
             place = code.place(name)
             if place is not None and not (Path(name).exists() or code.ran(place)):
                 raise ValueError(
                     f"the target {quoted(name)} is code, which a configuration alone does not "
                     "run; give --trust to run it, or name it on the command line"
                 )
-        return _once(value)
+        _once(names)
+        return value
 
     @field_validator("fields")
     @classmethod
@@ -181,6 +185,8 @@ class BenchConfig(BaseModel):
                 raise ValueError(f"got options for {quoted(name)}, which is not among the fields")
         if self.budget is not None:
             self.budgeted()
+        if self.classifier is not None and not self.guidance:
+            raise ValueError("got a classifier without guidance, which it is for")
         if self.interval is not None and not self.guidance:
             raise ValueError("got an interval without guidance, which it is for")
         if self.guidances and not self.labels:
@@ -191,7 +197,7 @@ class BenchConfig(BaseModel):
 
     @property
     def guidances(self) -> list[Guidance]:
-        """How fields are guided, one after the other."""
+        """How fields are guided, one after the other, but for the classifier."""
         return [Guidance(weight, self.interval) for weight in self.guidance]
 
     @field_serializer("interval")
@@ -222,6 +228,8 @@ def run_named(content: dict[str, Any]) -> dict[str, Any]:
     known = dict(content)
     if isinstance(targets := known.get("targets"), list):
         known["targets"] = [_run_target(str(name)) for name in targets]
+    if isinstance(classifier := known.get("classifier"), str):
+        known["classifier"] = _run_target(classifier)
     for key, kind in _NAMED.items():
         if isinstance(names := known.get(key), list):
             known[key] = [registry.opened(kind, str(name)) for name in names]

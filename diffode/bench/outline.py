@@ -8,8 +8,9 @@ from diffode.bench.cells import Cell, cells_of, own_steps
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import model_of, plan_of
 from diffode.bench.sets import datasets_of
-from diffode.bench.untrained import opened, taken
+from diffode.bench.untrained import guidances_of, opened, taken
 from diffode.data import Dataset
+from diffode.runs.guiding import Guidance
 from diffode.runs.run import untrained
 from diffode.tables import Table
 
@@ -25,13 +26,13 @@ def outline(config: BenchConfig, trust: bool = False) -> tuple[Table, str]:
         ValueError: a configuration that cannot be carried out.
     """
     rows, count = [], 0
-    targets = opened(config, trust)
+    targets, guided = opened(config, trust), guidances_of(config, trust)
     for name, dataset in datasets_of(config, {}).items():
-        every = [_cells(config, field, name, dataset) for field in config.fields]
+        every = [_cells(config, field, name, dataset, guided) for field in config.fields]
         for target in targets:
             model = taken(config, target, name, dataset, config.seeds[0], Path())
-            steps = own_steps(config, target.field, target.name)
-            every.append(list(cells_of(config, model, steps)))
+            steps = own_steps(config, target.field, target.name, guided, dataset)
+            every.append(list(cells_of(config, model, steps, guided)))
         for cells in every:
             by_solver: dict[str, list[Cell]] = {}
             for cell in cells:
@@ -46,11 +47,13 @@ def outline(config: BenchConfig, trust: bool = False) -> tuple[Table, str]:
     )
 
 
-def _cells(config: BenchConfig, field: str, name: str, dataset: Dataset) -> list[Cell]:
+def _cells(
+    config: BenchConfig, field: str, name: str, dataset: Dataset, guided: list[Guidance]
+) -> list[Cell]:
     """The cells of one training."""
     plan = plan_of(config, field, name, config.seeds[0])
-    steps = own_steps(config, untrained(plan, dataset).field, field)
-    return list(cells_of(config, model_of(plan, "", Path()), steps))
+    steps = own_steps(config, untrained(plan, dataset).field, field, guided, dataset)
+    return list(cells_of(config, model_of(plan, "", Path()), steps, guided))
 
 
 def _row(cells: list[Cell], seeds: list[int]) -> tuple[str, ...]:

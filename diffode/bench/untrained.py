@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from diffode.data import Dataset
 from diffode.doors import needs_labels
 from diffode.fields.base import Field
 from diffode.interop.folders import HUB, is_pipeline
+from diffode.runs.guiding import Guidance
 from diffode.runs.identity import identity
 from diffode.runs.keys import key_of
 from diffode.runs.plan import MEMORY
@@ -94,6 +95,21 @@ def opened(config: BenchConfig, trust: bool = False) -> list[Target]:
         )
         for name in names
     ]
+
+
+def guidances_of(config: BenchConfig, trust: bool = False) -> list[Guidance]:
+    """How the fields of a comparison are guided, one after the other.
+
+    Arguments:
+        config, trust: as for `opened`.
+
+    Raises:
+        ValueError, TypeError: as `diffode.runs.targets.resolve`.
+    """
+    if config.classifier is None:
+        return config.guidances
+    by = resolve(config.classifier, device=config.device, trust=trust)
+    return [replace(guidance, classifier=by) for guidance in config.guidances]
 
 
 def own_data(targets: Sequence[Target]) -> list[str]:

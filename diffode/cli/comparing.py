@@ -60,7 +60,7 @@ def command(asked: Bench) -> None:
             results = compare(config, asked.out, show, trust=asked.trust)
     except (KeyboardInterrupt, Ended):
         if begun:
-            code_too = any(place(name) for name in config.targets)
+            code_too = any(map(place, [*config.targets, config.classifier or ""]))
             more = ["--trust"] if asked.trust or code_too else []
             line = command_line("bench", asked.out / "config.yaml", "--out", asked.out, *more)
             typer.echo(f"stopped; what is measured is kept, go on with{line}")
@@ -104,7 +104,8 @@ def _given(asked: Bench, targets: list[str]) -> dict[str, Any]:
         "seeds": asked.seed, "steps": asked.steps, "seconds": asked.seconds,
         "samples": asked.samples, "budget": asked.budget,
         "features": asked.features, "metrics": asked.metric, "labels": asked.labels,
-        "guidance": asked.guidance, "interval": asked.interval, "null_label": asked.null_label,
+        "guidance": asked.guidance, "interval": asked.interval,
+        "classifier": asked.classifier, "null_label": asked.null_label,
         "device": asked.device,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}

@@ -115,6 +115,10 @@ class Bench:
         list[float] | None,
         typer.Option(metavar="W", help="guide to the labels; then --nfe counts network calls"),
     ] = None
+    classifier: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="guide by this classifier, not from no label"),
+    ] = None
     interval: Interval = None
     null_label: NullLabel = None
     assignments: Annotated[
