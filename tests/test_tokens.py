@@ -195,3 +195,18 @@ def test_the_command_line_bounds_the_likelihood(digits, tmp_path, capsys):
     assert "only the finite sum knows steps" in refused(
         capsys, "likelihood", digits, "--steps", "9"
     )
+
+
+def test_the_bound_of_bins_is_a_density_too(tmp_path, capsys):
+    """An untrained network gives each of the 64 bins of the data's range the same share."""
+    out = tmp_path / "run"
+    given = ["--field", "categorical", "--data", "moons", *TINY, "--set", "corruption=mask"]
+    assert run(["train", *given, "--out", str(out)]) == 0
+    files = ["--out", str(tmp_path / "a.json"), "--device", "cpu"]
+    assert run(["likelihood", str(out), "--points", "50", *files]) == 0
+    found = json.loads((tmp_path / "a.json").read_text())
+    options = json.loads((out / "config.json").read_text())["options"]
+    assert found["nats"] == pytest.approx(-2 * np.log(64), abs=0.05)
+    wide = options["high"] - options["low"]
+    assert found["density_nats"] == pytest.approx(-2 * np.log(wide), abs=0.05)
+    assert "as a density, uniform within the bins" in capsys.readouterr().out

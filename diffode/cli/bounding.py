@@ -56,10 +56,10 @@ def command(
             progress=bar.advance,
             **chosen,
         )
-    typer.echo(card(found, x, asked.steps))
+    typer.echo(card(found, x, field, asked.steps))
     if asked.out is not None:
         content = {"run": asked.target, "data": asked.data, "seed": asked.seed}
-        write_text(asked.out, json.dumps(content | figures(found, x), indent=2) + "\n")
+        write_text(asked.out, json.dumps(content | figures(found, x, field), indent=2) + "\n")
         typer.echo(f"wrote {asked.out}")
     if asked.values is not None:
         arrays = {"x": x, "nats": found.nats, "stderr": found.stderr, "y": y, "row": rows}
@@ -67,15 +67,21 @@ def command(
         typer.echo(f"wrote {asked.values} ({len(x)} points)")
 
 
-def figures(found: Elbo, x: Tensor) -> dict[str, float | int | bool | None]:
-    """The means over the samples, in nats where nothing else is said, for JSON."""
+def figures(found: Elbo, x: Tensor, field: TokenField) -> dict[str, float | int | bool | None]:
+    """The means over the samples, in nats where nothing else is said, for JSON.
+
+    Where tokens are bins of width w, N coordinates have the density
+    log P - N log w, in the units of the data.
+    """
     count, positions = len(x), x[0].numel()
     mean = float(found.nats.mean())
     spread = float(found.nats.std()) / math.sqrt(count) if count > 1 else math.inf
+    width = positions * math.log(field.levels.step) - field.log_volume
     numbers = {
         "nats": mean,
         "nats_stderr": spread,
         "bits_per_token": -mean / (positions * math.log(2)),
+        "density_nats": mean - width if field.levels.bins else math.nan,
         "estimator_error": float(found.stderr.square().sum().sqrt()) / count,
     }
     known: dict[str, float | int | bool | None] = {
@@ -90,9 +96,9 @@ def figures(found: Elbo, x: Tensor) -> dict[str, float | int | bool | None]:
     }
 
 
-def card(found: Elbo, x: Tensor, steps: int | None) -> str:
+def card(found: Elbo, x: Tensor, field: TokenField, steps: int | None) -> str:
     """The figures in lines: what, how much, and what it means."""
-    f, count, positions = figures(found, x), len(x), x[0].numel()
+    f, count, positions = figures(found, x, field), len(x), x[0].numel()
     how = f"the finite sum over {found.calls} sets of shown positions"
     if not found.closed:
         how = f"by {found.calls} corruptions of each; of the mean"
@@ -103,6 +109,9 @@ def card(found: Elbo, x: Tensor, steps: int | None) -> str:
         ("estimator error", _said(f["estimator_error"], 2), how),
         ("evaluations", str(found.calls), "of the network, for each sample"),
     ]
+    if field.levels.bins:
+        said = "as a density, uniform within the bins that the tokens are"
+        lines.insert(1, ("density", _said(f["density_nats"]), said))
     title = (
         f"a lower bound of the log-probability of {count} samples of {positions} tokens, where "
         f"{drawn} are taken: the true mean is this or more"
