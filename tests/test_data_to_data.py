@@ -67,6 +67,17 @@ def test_what_are_no_starting_points_is_refused(given, message):
         StartingPoints(*given)
 
 
+def test_a_label_without_starting_points_and_classes_that_differ_are_refused():
+    x, y = torch.arange(6.0)[:, None], torch.tensor([0, 1, 1] * 2)
+    start = StartingPoints(x, y, torch.tensor([1.0, 1.0, 0.0]))
+    field = diffode.build("interpolant", (1,), 3, starting=start, width=8, depth=1).field
+    assert diffode.sample(field, 2, steps=1, y=1).x.shape == (2, 1)
+    with pytest.raises(ValueError, match="label 2 has no starting points"):
+        diffode.sample(field, 2, steps=1, y=2)
+    with pytest.raises(ValueError, match="starting points of 3 classes for a network of 4"):
+        diffode.build("interpolant", (1,), 4, starting=start, width=8, depth=1)
+
+
 def test_pairs_for_training_have_one_class(tmp_path):
     data, start = points(tmp_path / "data.npz"), points(tmp_path / "start.npz", 100.0)
     options = {**SMALL, "labels": True, "prior_data": start}

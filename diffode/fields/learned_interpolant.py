@@ -80,6 +80,11 @@ class LearnedInterpolant(InterpolantField):
         interpolant.require_ends(self.mean[None].double(), self.other_mean[None].double())
         self.classes = getattr(network, "classes", None)
         self.unconditional = getattr(network, "classes", 0) is None
+        shares = None if starting is None else starting.shares
+        if shares is not None and len(shares) != self.classes:
+            raise ValueError(
+                f"got starting points of {len(shares)} classes for a network of {self.classes}"
+            )
 
     other_mean: Tensor
 
@@ -91,7 +96,14 @@ class LearnedInterpolant(InterpolantField):
         return self.prior.sample((n, *self.event_shape), rng, device=self.device)
 
     def start(self, n: int, rng: Rng, y: Tensor | None = None) -> Start:
-        """Draw n starting points, and the field that moves them."""
+        """Draw n starting points, and the field that moves them.
+
+        Raises:
+            ValueError: a label that has no starting points.
+        """
+        counts = None if self.starting is None else self.starting.counts
+        if counts is not None and y is not None and not bool((counts[y] > 0).all()):
+            raise ValueError(f"label {int(y[counts[y] == 0][0])} has no starting points")
         return Start(self.draw(n, rng, y), self)
 
     def velocity(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:

@@ -224,7 +224,7 @@ def density_at_start(
     if field.prior is None:
         raise ValueError(
             f"this {type(field).__name__} starts from points whose density is not known, so that "
-            "it gives none; pass terminal=, a log-density at t_prior"
+            "it gives none; in Python pass terminal=, a log-density at t_prior"
         )
     return field.prior.log_prob
 
