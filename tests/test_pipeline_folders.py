@@ -119,7 +119,12 @@ def test_a_name_on_the_hub_is_read_from_its_librarys_cache(folder, tmp_path, mon
         ("unet/config.json", {"num_class_embeds": "many"}, "num_class_embeds"),
         ("unet/config.json", {"block_out_channels": [8, 32]}, "cannot be loaded|do not fit"),
         ("unet/config.json", {"quantization_config": {"a": 1}}, "quantised"),
-        ("scheduler/scheduler_config.json", {"_class_name": "KarrasVeScheduler"}, "KarrasVe"),
+        (
+            "scheduler/scheduler_config.json",
+            {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+            "says 'FlowMatchEulerDiscreteScheduler'; make the two agree",
+        ),
+        ("model_index.json", {"scheduler": ["diffusers", "EDMEulerScheduler"]}, "make the two"),
         ("scheduler/scheduler_config.json", {"prediction_type": "x"}, "prediction_type 'x'"),
         ("model_index.json", {"unet": None}, "names none of unet, transformer"),
         ("model_index.json", {"vae": ["diffusers", "X"]}, "no such file"),
@@ -145,6 +150,18 @@ def test_what_is_no_path_is_refused(place):
     for opened in (from_diffusers, from_edm):
         with pytest.raises(TypeError, match=r"^got .*; wanted "):
             opened(place)
+
+
+def test_a_scheduler_of_the_same_path_or_of_none(folder):
+    """Those of one path differ in their solver alone, which is not read."""
+    now = denoised(folder)
+    config = folder / "scheduler/scheduler_config.json"
+    changed(config, _class_name="PNDMScheduler")
+    changed(folder / "model_index.json", scheduler=["diffusers", "UniPCMultistepScheduler"])
+    torch.testing.assert_close(denoised(folder), now)
+    changed(config, _class_name="KarrasVeScheduler")
+    changed(folder / "model_index.json", scheduler=["diffusers", "KarrasVeScheduler"])
+    assert "KarrasVeScheduler states no path that can be read" in refusal(folder)
 
 
 def test_moments_of_the_data_may_be_told(folder):

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffode.files import read_json
 from diffode.inputs import brief, parse_json, quoted, read_text, require_file
+from diffode.interop.configs import KNOWN
 
 INDEX = "model_index.json"
 NETWORKS, DECODERS = ("unet", "transformer", "model"), ("vae", "vqvae")
@@ -129,7 +130,14 @@ def read(folder: Path, variant: str | None = None) -> Pipeline:
     if not found:
         raise ValueError(f"{folder / INDEX} names none of {', '.join(NETWORKS)}")
     scheduler = _object(folder / "scheduler" / "scheduler_config.json")
-    scheduler.setdefault("_class_name", _class_of(index, "scheduler"))
+    named = _class_of(index, "scheduler")
+    scheduler.setdefault("_class_name", named)
+    stated = scheduler["_class_name"]
+    if named and stated != named and _row(stated) != _row(named):
+        raise ValueError(
+            f"{folder / INDEX} says that the scheduler is of class {quoted(named)}, and "
+            f"scheduler_config.json says {quoted(stated)}; make the two agree"
+        )
     decoders = [key for key in DECODERS if _class_of(index, key)]
     return Pipeline(
         str(index.get("_class_name")),
@@ -137,6 +145,11 @@ def read(folder: Path, variant: str | None = None) -> Pipeline:
         _part(folder, index, found[0], variant),
         _part(folder, index, decoders[0], variant) if decoders else None,
     )
+
+
+def _row(name: object) -> object:
+    """What decides the path of a scheduler's class: classes of one row differ in their solver."""
+    return KNOWN.get(name, name) if isinstance(name, str) else None
 
 
 def _object(path: Path) -> dict[str, Any]:
