@@ -178,6 +178,32 @@ def test_the_default_solver_has_the_law_of_the_data():
     assert against_the_data(blurred(blobs(), VP(), Heat((SIDE, SIDE), 2.0)), 0) > 0.01
 
 
+def energy_p_value(a, b, permutations=200):
+    """That of `p_value` for thousands of rows: an order is a row of signs."""
+    both, g = torch.cat((a, b)).float(), torch.Generator().manual_seed(0)
+    signs = torch.cat((torch.ones(len(a)), -torch.ones(len(b))))
+    orders = [signs[torch.randperm(len(both), generator=g)] for _ in range(permutations)]
+    rows = torch.stack([signs, *orders])
+    d = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist")
+    energy = -(rows * (rows @ d)).sum(1).double()
+    return float((energy[1:] >= energy[0]).double().mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_many_samples_have_the_law_of_the_data(eta):
+    field = blurred(blobs(), VP(), Heat((SIDE, SIDE), 2.0))
+
+    def against_fresh_draws(drawn, seed):
+        options = {"eta": eta, "steps": 200, "seed": seed, "final": "none"}
+        x = diffode.sample(drawn, 3000, "ddim", **options).x
+        law = field.corrupt(field.sample(3000, Rng(100 + seed)), field.span[1], Rng(seed))[0]
+        return energy_p_value(x.flatten(1), law.flatten(1))
+
+    assert min(against_fresh_draws(field, seed) for seed in range(3)) > 0.01
+    assert against_fresh_draws(Confused(field.inner), 0) < 0.01
+
+
 def test_a_likelihood_is_that_of_the_path():
     decay = Heat((2,), 1.0)
     data = points(20, event=(2,))
