@@ -4,11 +4,13 @@ from diffode.data.stats import Stats, data_stats
 from diffode.training.batches import Batch
 from diffode.training.coupling import Paired
 from diffode.training.denoising import Denoising, Logistic, LogNormal, PoissonDenoising, Uniform
+from diffode.training.interpolants import InterpolantRegression
 from diffode.training.objective import Objective, Phase
 
 __all__ = [
     "Batch",
     "Denoising",
+    "InterpolantRegression",
     "LogNormal",
     "Logistic",
     "Objective",
