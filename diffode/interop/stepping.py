@@ -8,8 +8,8 @@ of `diffode.solvers.Trig`. What a field would say of the data and of guidance is
 * the main axes' S is such that the grid's c is s, or 1.5 s where there is no guidance, unless S
   is told. A shift k of flow matching multiplies every :math:`\rho`, and so it does c: c = k s
   where k is larger;
-* a guidance weight that is not told is taken for 4, and each row's order is chosen at each time
-  (`diffode.solvers.variable_order`). Told, it is used; above 5 with orders chosen all the same.
+* a guidance weight that is not told is taken for 5, and each row's order is chosen at each time
+  (`diffode.solvers.variable_order`). Told, it is used.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from diffode.solvers.mixed import principal_of
 from diffode.solvers.multistep import Walk
 from diffode.solvers.trig import Trig
 
-ASSUMED_GUIDANCE = 4.0
-STRONG_GUIDANCE = 5.0
+ASSUMED_GUIDANCE = 5.0
 
 
 class StepwisePath:
@@ -56,8 +55,7 @@ class StepwisePath:
             balance = 1.0 if weight > 2 else 1.5
             principal_std = principal_of(max(balance, shift) * std, std)
         self.field.principal_std, self.field.guidance = principal_std, weight
-        chosen = guidance is None or guidance > STRONG_GUIDANCE
-        self.solver = Trig(order="variable" if chosen else "auto")
+        self.solver = Trig(order="variable" if guidance is None else "auto")
 
     def times(self, steps: int, start: float | None = None) -> Tensor:
         """The times of so many evaluations, of which the last step ends at the data itself.

@@ -16,8 +16,9 @@ overshoots where the pull changes from one field's to the other's. There the ord
 :math:`\kappa = 1 + 3 w \min(1, (5 / K)^4)` for K steps in the place of 3, and c is
 :math:`\sqrt w` times what it would be. Where the field jumps, as at the ends of
 an interval of guidance, the grid has a time just beyond each jump and no polynomial reaches
-across; the order is 2 in the whole solve then, with that corrector from 3 w steps on. Where each
-row's order is chosen (`diffode.solvers.variable_order`), the choice begins at 1 up to 10 steps.
+across; the order is 2 in the whole solve then, with that corrector from 3 w steps on. Above
+w = 5, where nothing jumps, each row's order is chosen at each time by its own slopes
+(`diffode.solvers.variable_order`). That choice begins at 1 up to 10 steps.
 
 Student-t noise is normal noise with a random scale for each sample. With few degrees of freedom D
 the scales differ widely, and the starting point in N dimensions shows the scale of its row:
@@ -53,6 +54,19 @@ from diffode.solvers.roughness import is_rough
 from diffode.solvers.variable_order import VariableOrder
 
 DAMPING = 3.0
+STRONG = 5.0  # the guidance weight above which each row's order is chosen
+
+
+def is_heavy(field: AffineField) -> bool:
+    """Whether the rows of its prior differ widely in scale, so that each has its own times."""
+    return is_student(field.noise) and field.noise.dof <= 8 and field.decay is None
+
+
+def is_strong(field: AffineField | None) -> bool:
+    """Whether a field is guided so strongly that the order of each row is chosen."""
+    if field is None or field.guidance <= STRONG:
+        return False
+    return field.jumps == () and field.decay is None and not is_heavy(field)
 
 
 class Trig(Multistep):
@@ -63,9 +77,10 @@ class Trig(Multistep):
 
     Arguments:
         order: of the method, 1 to 5, or "auto": 2 up to 6 steps, 3 up to 10, 4 up to 30, 5
-            beyond; less on fields that are guided strongly or jump and on rough networks.
-            "variable": each row's own at each time, for a field that is guided and does not say
-            how strongly (`diffode.solvers.variable_order`).
+            beyond; less on fields that are guided or jump and on rough networks; and "variable"
+            where the guidance weight is above 5. "variable": each row's own at each time, also
+            for a field that is guided and does not say how strongly
+            (`diffode.solvers.variable_order`).
         corrected: repeat each step with the new slope, at no further evaluation.
     """
 
@@ -87,11 +102,12 @@ class Trig(Multistep):
     def rule(self, steps: int, field: AffineField | None = None) -> MultistepRule:
         """The rule for this many steps, on a field of this kind."""
         guidance, jumps = (1.0, ()) if field is None else (field.guidance, field.jumps)
+        variable = self.order == "variable" or (self.order == "auto" and is_strong(field))
         auto = 2 if steps <= 6 else 3 if steps <= 10 else 4 if steps <= 30 else 5
         corrected, damping, own = self.corrected, DAMPING, None
         if guidance > 2 or jumps != ():
             auto = 2 if steps <= 12 + 1.5 * guidance or jumps != () else 3 if steps <= 50 else 4
-            auto = 1 if self.order == "variable" and steps <= 10 else auto
+            auto = 1 if variable and steps <= 10 else auto
             corrected &= jumps == () or (jumps is not None and steps >= 3 * guidance)
             damping = 1 + 3 * guidance * min(1, (5 / steps) ** 4)
         elif field is not None and steps > FEW and is_rough(field):
@@ -106,7 +122,7 @@ class Trig(Multistep):
             scale=1.0 if field is None else balance(field),
             warp=own,
             jumps=jumps or (),
-            variable_order=self.order == "variable",
+            variable_order=variable,
         )
 
     def walk(self, field: AffineField, x: Tensor, times: Tensor, to_zero_noise: bool) -> Walk:
@@ -121,8 +137,7 @@ class Trig(Multistep):
         """Yield the states at times[1:]."""
         field = f.field
         assert isinstance(field, AffineField)  # by Solver.check
-        heavy = is_student(field.noise) and field.noise.dof <= 8 and field.decay is None
-        if heavy and field.prior is not None and float(times[0]) == field.span[0]:
+        if is_heavy(field) and field.prior is not None and float(times[0]) == field.span[0]:
             yield from self._rows_apart(f, field, x, times)
         else:
             yield from super().states(f, x, times, rng)

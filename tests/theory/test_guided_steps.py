@@ -104,6 +104,19 @@ def test_in_an_interval_the_corrector_waits_for_enough_steps():
     assert [(r.order, r.corrected) for r in rules] == [(2, False), (2, True), (2, True)]
 
 
+def test_each_row_has_its_own_order_where_guidance_is_strong_and_steady():
+    """In an interval, and where rows have times of their own, orders are the rule's."""
+    solver, wide = get_solver("trig"), classifier_free(law(noise=StudentT(4.0)), 7.5)
+    fields = (
+        classifier_free(law(), 7.5),
+        classifier_free(law(), 4.0),
+        classifier_free(law(), 7.5, (0.2, 3.0)),
+        wide,
+    )
+    assert [solver.rule(12, f).variable_order for f in fields] == [True, False, False, False]
+    assert not get_solver("trig", order=2).rule(12, fields[0]).variable_order
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize(("weight", "steps"), [(4.0, 12), (7.5, 16)])
 def test_strong_guidance_is_followed_with_few_steps(schedule, weight, steps):
