@@ -1,6 +1,7 @@
 """Flows from one kind of data to another: `--prior-data`, kept with the run."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from diffode.runs.plan import Plan
 from diffode.runs.run import execute
 from diffode.training import Batch
 from tests.clouds import p_value
-from tests.runs import arrays, made, refused
+from tests.runs import arrays, edited, made, refused
 
 SMALL = {"steps": 6, "batch": 16, "width": 8, "depth": 1, "device": "cpu", "save_every": 3}
 PRIOR = {"prior_data": "eight-gaussians"}
@@ -199,3 +200,34 @@ def test_a_trained_flow_carries_each_law_to_the_other():
     assert p_value(diffode.sample(field, 1000).x, test) > 0.01
     back = diffode.encode(field, test, "heun", steps=20).x
     assert p_value(back, start) > 0.01
+
+
+WRONG = {
+    "starting points cannot be used: there is no tensor of the points, x": lambda t: t.pop(
+        "prior/x"
+    ),
+    "values that are not finite": lambda t: t["prior/x"].fill_(float("inf")),
+    "got starting points of shape (1,) for data of shape (2,)": lambda t: t.update(
+        {"prior/x": t["prior/x"][:, :1].clone()}
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_checkpoint_whose_starting_points_are_none_is_refused(tmp_path, message):
+    labelled = points(tmp_path / "data.npz"), points(tmp_path / "start.npz")
+    options = {**SMALL, "labels": True, "prior_data": labelled[1]}
+    objective = diffode.fit("interpolant", labelled[0], **options).objective
+    file = diffode.save(objective, tmp_path / "whole.safetensors")
+    wrong = edited(tmp_path / "wrong.safetensors", file, lambda header, t: WRONG[message](t))
+    assert diffode.load(file).starting.y is not None
+    with pytest.raises(ValueError, match=re.escape(message)):
+        diffode.load(wrong)
+
+
+def test_a_configuration_of_a_run_from_points_in_memory_is_refused(tmp_path, capsys):
+    start = Rng(0).normal("x", (50, 2))
+    diffode.fit("interpolant", "moons", prior_data=start, out=tmp_path / "run", **SMALL)
+    told = refused(capsys, "train", "--config", tmp_path / "run" / "config.json")
+    assert "starts from points in memory; begin such a run in Python" in told
+    assert diffode.load(tmp_path / "run").starting.x.shape == (45, 2)  # a tenth held out

@@ -98,7 +98,8 @@ class StartingPoints(Tables):
         """The points that `tensors` named.
 
         Raises:
-            KeyError: there are none.
             ValueError: what is no set of points.
         """
+        if "x" not in named:
+            raise ValueError("there is no tensor of the points, x")
         return cls(named["x"], named.get("y"), named.get("shares"))

@@ -290,7 +290,7 @@ def starting_of(tensors: Mapping[str, Tensor]) -> StartingPoints | None:
     found = part(tensors, "prior")
     try:
         return StartingPoints.from_tensors(found) if found else None
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"the checkpoint's starting points cannot be used: {error}") from None
 
 
