@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from scipy.stats import kstest
 
 from diffode import build, load, log_prob
-from diffode.data.stats import Stats
-from diffode.priors import Ball, Normal
+from diffode.data.stats import Stats, data_stats
+from diffode.fields import EmpiricalRadial, GaussianToStudent
+from diffode.priors import Ball, Normal, is_student
 from diffode.rng import Rng
 from diffode.training import Batch
 from tests.runs import made, refused
@@ -51,6 +53,30 @@ def test_a_run_keeps_its_law(tmp_path):
     assert isinstance(field.noise, Ball) and field.noise.width == pytest.approx(2.0)
     with pytest.raises(TypeError, match="makes a velocity jump"):
         log_prob(field, torch.zeros(1, 2))
+
+
+def test_of_one_point_the_untrained_field_is_the_radial_flow():
+    """The network adds nothing yet, and the data has no width: what is left is the path."""
+    x = 1e-4 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) + 2
+    field = build("morph", (3,), stats=data_stats(x), **SMALL, dof=4.0, sigma_min=0.1).field
+    exact = EmpiricalRadial(x.mean(0, keepdim=True), field.path)
+    assert is_student(field.prior) and field.prior.dof == 4.0
+    for t in (1.0, 0.6, 0.0):
+        there = exact.corrupt(exact.sample(20, Rng(0)), t, Rng(1))
+        torch.testing.assert_close(
+            field.velocity(there, t), exact.velocity(there, t), rtol=1e-3, atol=1e-3
+        )
+    t = torch.tensor([1.0, 0.3])
+    rows = torch.cat([field.velocity(there[k : k + 1], t[k]) for k in range(2)])
+    torch.testing.assert_close(field.velocity(there[:2], t), rows)
+
+
+def test_draws_at_many_times_follow_the_law_of_each():
+    path = GaussianToStudent(3.0, 0.1, 10.0)
+    for t in (0.0, 0.5, 1.0):
+        r = path.draw(torch.full((2000,), t), (2000, 3), Rng(2)).norm(dim=1)
+        u = [path.law(t, 3).radius_cdf(v, 3) for v in r.tolist()]
+        assert kstest(u, "uniform").pvalue > 0.01
 
 
 def test_an_exponent_belongs_to_the_generalised_normal_law(tmp_path, capsys):

@@ -58,6 +58,7 @@ def assert_same(one, two, tolerance=0.0):
         ("rectified", None, {"accumulate": 2, "weight_decay": 0.1, "ema": 0.5}),
         ("ddpm", 2, {"precision": "bf16"}),
         ("radial", 2, {}),
+        ("morph", None, {}),
     ],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, name, classes, options):

@@ -103,7 +103,7 @@ class EmpiricalRadial(Field):
         return pull.sum(1, keepdim=True) * x - pull @ self.points
 
     def _log_marginal(self, x: Tensor, t: Tensor) -> Tensor:
-        norm = self.path.rate(t, x.shape[1]).log_norm - math.log(len(self.points))
+        norm = self.path.rate(t, x.shape[1]).log_norm.to(x) - math.log(len(self.points))
         return torch.logsumexp(self._kernel(x, t)[1], 1) + norm
 
     def _kernel(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ https://kexue.fm/archives/9370, the solutions that are isotropic in space.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,41 +27,62 @@ from numpy.polynomial import legendre
 from torch import Tensor
 
 from diffode.doors import unwritten
+from diffode.fields.base import expand_like
 from diffode.priors import Normal, Radial, Spherical, StudentT
 from diffode.priors.radii import DEPTH, RANGE, Array, as_array, log_area, window
+from diffode.rng import Rng
 
 _CELLS, _ORDER = 512, 8
+_PLACES, _WEIGHTS = legendre.leggauss(_ORDER)
 _TRUSTED = DEPTH - 20  # nats under the top: the table's own ends lack what lies beyond them
+_RHO = 7  # of the widths' steps
+_NORMAL = 1e12  # degrees of freedom that are as many as infinitely many
 _SMALL = 1e-2  # below which log(1 + z) / z is taken from its series
 
 
 class RadialRate(NamedTuple):
-    """The rate of log r at one time, h(v) = f_r / r, and the density's constant.
+    """The rate of log r at one time, h(v) = f_r / r, and the density's constant; or at K times.
 
     Attributes:
-        first, step: the least tabled v and the distance of the next.
-        rate, slope: h and its derivative in v at each.
+        first, step: the least tabled v and the distance of the next, shape () or (K,).
+        rate, slope: h and its derivative in v at each v, shape (V,) or (K, V).
+        low, high: the first and the last place of the table that are used.
         log_norm: what makes exp(log_g) a density in N coordinates.
     """
 
-    first: float
-    step: float
+    first: Tensor
+    step: Tensor
     rate: Tensor
     slope: Tensor
-    log_norm: float
+    low: Tensor
+    high: Tensor
+    log_norm: Tensor
+
+    def at(self, index: Tensor) -> RadialRate:
+        """Those of K times that each of B rows is at."""
+        return RadialRate(*(part.to(index.device)[index] for part in self))
 
     def __call__(self, v: Tensor) -> Tensor:
-        """The rate at logarithms v of radii: cubic inside, going on straight outside."""
-        place = (v - self.first) / self.step
-        inside = place.clamp(0, len(self.rate) - 1)
-        k = inside.detach().floor().long().clamp_max(len(self.rate) - 2)
-        u = inside - k
-        rate, slope = self.rate.to(v), self.slope.to(v) * self.step
-        a, b, da, db = rate[k], rate[k + 1], slope[k], slope[k + 1]
+        """The rate at logarithms v of radii: cubic inside, going on straight outside.
+
+        Arguments:
+            v: of any shape for one time; of shape (B,) for the times of B rows.
+        """
+        first, step, rate, slope, low, high = (part.to(v) for part in self[:-1])
+        place = (v - first) / step
+        inside = torch.minimum(torch.maximum(place, low), high)
+        k = torch.minimum(inside.detach().floor(), high - 1).long()
+        u, slope = inside - k, slope * step[..., None]
+        a, b, da, db = (_picked(part, k + more) for part in (rate, slope) for more in (0, 1))
         rise = b - a
         cubic = a + u * (da + u * (3 * rise - 2 * da - db + u * (da + db - 2 * rise)))
-        end = torch.where(place > 0, slope[-1], slope[0])
+        end = torch.where(place > low, _picked(slope, high.long()), _picked(slope, low.long()))
         return cubic + (place - inside) * end
+
+
+def _picked(table: Tensor, k: Tensor) -> Tensor:
+    """The entries k of a table (V,), or of the row of each in a table (B, V)."""
+    return table[k] if table.ndim == 1 else table.gather(1, k[:, None])[:, 0]
 
 
 class RadialPath:
@@ -74,7 +95,13 @@ class RadialPath:
     span: tuple[float, float] = (1.0, 0.0)
 
     def log_g(self, r: Tensor, t: Tensor, dim: int) -> Tensor:
-        """The log-density at radii r and time t in ``dim`` coordinates, up to a constant of t."""
+        """The log-density at radii r in ``dim`` coordinates, up to a constant of t.
+
+        Arguments:
+            r: radii, of any shape; each answer depends on its own radius alone.
+            t: the time, of shape () or of that of r.
+            dim: N.
+        """
         raise unwritten(self, "log_g")
 
     def law(self, t: float, dim: int) -> Spherical:
@@ -91,36 +118,51 @@ class RadialPath:
 
         v = np.linspace(*window(log_density, -RANGE, RANGE, DEPTH), _CELLS + 1)
         step = float(v[1] - v[0])
-        places, weights = legendre.leggauss(_ORDER)
-        every = np.append(v, v[:-1, None] + step / 2 * (1 + places))
-        r, one = torch.from_numpy(every).exp(), torch.ones_like(t)
-        logs, changes = _slope(lambda s: self.log_g(r, s, dim), t, one)
-        log, change = as_array(logs) + dim * every, as_array(changes)
+        every = np.append(v, v[:-1, None] + step / 2 * (1 + _PLACES))
+        r = torch.from_numpy(every).exp()
+        logs, pull = torch.func.vjp(  # type: ignore[misc]
+            lambda s, x: self.log_g(x, s, dim), t.expand(len(r)), r
+        )
+        by_t, by_r = pull(torch.ones_like(r))
+        log, change = as_array(logs) + dim * every, as_array(by_t)
         top, inner, own = log.max(), log[len(v) :], change[len(v) :]
-        p = np.exp(inner - top).reshape(-1, _ORDER) * (weights * step / 2)
+        p = np.exp(inner - top).reshape(-1, _ORDER) * (_WEIGHTS * step / 2)
         own = own.reshape(p.shape)
         mean = float((p * own).sum() / p.sum())
         below, above = _both_ways(p.sum(1))
         gained, lost = _both_ways((p * (own - mean)).sum(1))
         log, change = log[: len(v)], change[: len(v)]
         rate = np.where(below < above, -gained, lost) * np.exp(top - log)
-        at = r[: len(v)]
-        steep = as_array(_slope(lambda x: self.log_g(x, t, dim), at, at)[1])
+        steep = as_array(r * by_r)[: len(v)]
         slope = mean - change - rate * (dim + steep)
         kept = np.flatnonzero(log > top - _TRUSTED)
-        part = slice(kept[0], kept[-1] + 1)
-        rates, slopes = (torch.from_numpy(u[part].copy()) for u in (rate, slope))
-        total = top + math.log(below[-1])
-        return RadialRate(float(v[kept[0]]), step, rates, slopes, -total - log_area(dim))
+        log_norm = -(top + math.log(below[-1])) - log_area(dim)
+        ends = float(v[0]), step, rate, slope, float(kept[0]), float(kept[-1]), log_norm
+        return RadialRate(*(torch.as_tensor(part, dtype=torch.float64) for part in ends))
+
+    def rates(self, times: Tensor, dim: int) -> RadialRate:
+        """The rates at K times, shape (K,)."""
+        parts = zip(*(self.rate(t, dim) for t in times), strict=True)
+        return RadialRate(*(torch.stack(part) for part in parts))
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The width of the law at time t, which a network is told; for training."""
+        raise unwritten(self, "sigma")
+
+    def draw(self, t: Tensor, shape: Sequence[int], rng: Rng) -> Tensor:
+        """Draws of the law, one at each of B times, in float64; for training."""
+        raise unwritten(self, "draw")
 
 
 class GaussianToStudent(RadialPath):
     r"""From a narrow normal law to a wide Student-t law, both width and shape changing.
 
     .. math:: \log g = -\frac{D + N}{2} \log\Big(1 + \frac{r^2}{D \sigma^2}\Big), \qquad
-              \sigma = \sigma_{min}^{1 - t} \sigma_{max}^t, \quad D = d / t^2.
+              \sigma^{1/7} = (1 - t) \sigma_{min}^{1/7} + t \, \sigma_{max}^{1/7}, \quad
+              D = d / t^2.
 
     At t = 0 it is :math:`N(0, \sigma_{min}^2)`, at t = 1 Student's law with d degrees of freedom.
+    Even steps of t are those of Karras et al. (2022), https://arxiv.org/abs/2206.00364, eq. 5.
 
     Arguments:
         dof: d.
@@ -142,14 +184,26 @@ class GaussianToStudent(RadialPath):
 
     def sigma(self, t: Tensor) -> Tensor:
         """The width of the law at time t."""
-        growth = math.log(self.sigma_max / self.sigma_min)
-        return self.sigma_min * torch.exp(growth * t)
+        low, high = self.sigma_min ** (1 / _RHO), self.sigma_max ** (1 / _RHO)
+        width: Tensor = (low + t * (high - low)) ** _RHO
+        return width
 
     def log_g(self, r: Tensor, t: Tensor, dim: int) -> Tensor:
         """The log-density at radii r and time t in ``dim`` coordinates, up to a constant of t."""
         square = (r / self.sigma(t)).square()
         z = t.square() / self.dof * square
         return -(square * _log1p_ratio(z) + dim * torch.log1p(z)) / 2
+
+    def draw(self, t: Tensor, shape: Sequence[int], rng: Rng) -> Tensor:
+        """Draws of the law, one at each of B times: normal ones over the root of a chi-square."""
+        from scipy.special import gammaincinv
+
+        n = rng.normal("noise", shape, torch.float64, t.device)
+        dof = (self.dof / t.double().square()).clamp_max(_NORMAL)
+        u = rng.uniform("noise/chi2", (len(t),))
+        half = torch.from_numpy(gammaincinv(dof.cpu().numpy() / 2, u.numpy())).to(dof)
+        size = self.sigma(t.double()) * (dof / (2 * half)).sqrt()
+        return expand_like(size, n) * n
 
     def law(self, t: float, dim: int) -> Spherical:
         """The law at a time, about 0."""
@@ -169,14 +223,6 @@ def _log1p_ratio(z: Tensor) -> Tensor:
         1 / 2 - low * (1 / 3 - low * (1 / 4 - low * (1 / 5 - low * (1 / 6 - low / 7))))
     )
     return torch.where(small, series, torch.log1p(high) / high)
-
-
-def _slope(
-    function: Callable[[Tensor], Tensor], x: Tensor, along: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The values of a function, and their rate of change where x changes along a tangent."""
-    out = torch.func.jvp(function, (x,), (along,))
-    return out[0], out[1]
 
 
 def _both_ways(parts: Array) -> tuple[Array, Array]:

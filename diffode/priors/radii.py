@@ -23,7 +23,7 @@ from diffode.doors import transformed
 
 Array = NDArray[np.float64]
 
-RANGE = 350.0  # of v in both directions, so that e^(2 v) is a number
+RANGE = 300.0  # of v in both directions, so that squares of radii in other units are numbers
 DEPTH, _PEAK = 60.0, 1.0  # of the tails and of the peak, in nats under the top
 _SCAN, _ZOOMS = 1001, 7
 _CELLS, _ORDER = 350, 8  # of the peak and of each tail

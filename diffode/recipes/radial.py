@@ -66,3 +66,40 @@ def _law(given: Given, law: str, exponent: float | None) -> Radial:
     if exponent is not None:
         raise ValueError(f"got exponent={exponent:g} with law={law}; it is for law=generalised")
     return Ball() if law == "ball" else RadialLogistic()
+
+
+@recipe(
+    "morph",
+    about="noise that changes its shape: normal at the data, Student-t at the prior",
+    reference="Su (2022), https://kexue.fm/archives/9370",
+)
+def morph(
+    given: Given,
+    *,
+    dof: Positive = 3.0,
+    sigma_min: Positive = 0.005,
+    sigma_max: Positive = 80.0,
+    level_mean: Finite = -0.5,
+    level_std: Positive = 1.2,
+) -> Objective:
+    """The radial flow from a normal law to Student's, regressed about each data point.
+
+    Arguments:
+        given: the data and the network.
+        dof: degrees of freedom of Student's law, at the prior.
+        sigma_min, sigma_max: the width of the noise at the data and at the prior.
+        level_mean, level_std: mean and standard deviation of log(width / std) in training, with
+            std that of the data.
+    """
+    from diffode.fields.learned_radial import LearnedRadial
+    from diffode.fields.precond import KarrasPrediction
+    from diffode.fields.radial_path import GaussianToStudent
+    from diffode.fields.schedules import Karras
+    from diffode.training.denoising import LogNormal
+    from diffode.training.radial import RadialRegression
+
+    path = GaussianToStudent(dof, sigma_min, sigma_max)
+    inner = given.learned(Karras(sigma_min, sigma_max), KarrasPrediction(given.stats.std))
+    levels = LogNormal(level_mean + math.log(given.stats.std), level_std)
+    field = LearnedRadial(inner, path)
+    return RadialRegression(field, levels, given.classes, given.label_drop)

@@ -104,8 +104,8 @@ def apart(a, b):
 
 def test_its_flow_has_the_marginals_of_its_path():
     """10,000 draws; the law of another time and that of another path are told apart."""
-    field = EmpiricalRadial(POINTS, PATH)
-    other = EmpiricalRadial(POINTS, GaussianToStudent(3.0, 0.45, 20.0))
+    field = EmpiricalRadial(POINTS[:8], PATH)
+    other = EmpiricalRadial(POINTS[:8], GaussianToStudent(3.0, 0.45, 20.0))
     for seed in range(3):
         made = sample(field, 10_000, "heun", nfe=40, seed=seed).x.double()
         want, wide = (
