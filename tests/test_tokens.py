@@ -210,3 +210,7 @@ def test_the_bound_of_bins_is_a_density_too(tmp_path, capsys):
     wide = options["high"] - options["low"]
     assert found["density_nats"] == pytest.approx(-2 * np.log(wide), abs=0.05)
     assert "as a density, uniform within the bins" in capsys.readouterr().out
+    np.savez(tmp_path / "far.npz", x=np.array([[0.0, 0.0], [9.0, 0.0]], np.float32))
+    assert run(["likelihood", str(out), "--data", str(tmp_path / "far.npz"), *files]) == 0
+    assert json.loads((tmp_path / "a.json").read_text())["density_nats"] is None
+    assert "some samples lie beyond the bins" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from diffode.cli.commands import Likelihood
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.points import write_arrays
+from diffode.data.scaling import model_units
 from diffode.fields.tokens import TokenField
 from diffode.files import write_text
 from diffode.likelihood.bounds import DRAWS, Elbo, elbo
@@ -76,12 +77,13 @@ def figures(found: Elbo, x: Tensor, field: TokenField) -> dict[str, float | int 
     count, positions = len(x), x[0].numel()
     mean = float(found.nats.mean())
     spread = float(found.nats.std()) / math.sqrt(count) if count > 1 else math.inf
+    dense = field.levels.bins and field.levels.within(model_units(x, field.scaling))
     width = positions * math.log(field.levels.step) - field.log_volume
     numbers = {
         "nats": mean,
         "nats_stderr": spread,
         "bits_per_token": -mean / (positions * math.log(2)),
-        "density_nats": mean - width if field.levels.bins else math.nan,
+        "density_nats": mean - width if dense else math.nan,
         "estimator_error": float(found.stderr.square().sum().sqrt()) / count,
     }
     known: dict[str, float | int | bool | None] = {
@@ -111,6 +113,8 @@ def card(found: Elbo, x: Tensor, field: TokenField, steps: int | None) -> str:
     ]
     if field.levels.bins:
         said = "as a density, uniform within the bins that the tokens are"
+        if f["density_nats"] is None:
+            said = "none: some samples lie beyond the bins, of which the last have no end"
         lines.insert(1, ("density", _said(f["density_nats"]), said))
     title = (
         f"a lower bound of the log-probability of {count} samples of {positions} tokens, where "

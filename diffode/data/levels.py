@@ -98,6 +98,11 @@ class Levels:
             )
         return nearest.long()
 
+    def within(self, values: Tensor) -> bool:
+        """Whether all values lie within half a step of a level: none is beyond the last bins."""
+        place = (values.double() - self.low) / self.step
+        return bool(((place > -0.5 - _NEAR) & (place < self.count - 0.5 + _NEAR)).all())
+
     def values(self, tokens: Tensor) -> Tensor:
         """The values of tokens: int64 where they are whole numbers, else float32."""
         if self.whole:
