@@ -44,7 +44,8 @@ def main(out: Path = Path("."), steps: int = 600) -> Path:
         second = fit("rectified", DATA, pairs=Path(folder) / PAIRS, **small)
     runs = {"independent pairs": first, "optimal transport": near, "reflow": second}
     test = load(DATA).test[:1000]
-    figure = canvas.figure(1500, 620)
+    figure = canvas.figure(1500, 600)
+    figure.set_layout_engine("constrained")
     for ax, (name, run) in zip(figure.subplots(1, 3), runs.items(), strict=True):
         field = run.field.eval().requires_grad_(False)
         x = field.start(1000, Rng(3)).x
