@@ -43,6 +43,7 @@ def test_the_card_of_a_run(edm, tmp_path, capsys):
     expected = card.figures()
     got = figures(out)
     assert (got.pop("run"), got.pop("data"), got.pop("seed")) == (str(edm), "test", 3)
+    assert (got.pop("latents"), got.pop("moments_taken")) == (False, "")
     for name in ("trace", "products", "solver"):
         assert got.pop(name) == expected.pop(name)
     assert got == pytest.approx(expected, rel=1e-4)

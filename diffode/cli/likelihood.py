@@ -89,7 +89,7 @@ def command(asked: Likelihood) -> None:
     if target.latent:
         typer.echo(f"the points are {LATENTS}: this is no likelihood of images")
     if asked.out is not None:
-        figures = _figures(card, asked) | {"latents": target.latent}
+        figures = _figures(card, asked) | {"latents": target.latent, "moments_taken": card.taken}
         write_text(asked.out, json.dumps(figures, indent=2) + "\n")
         typer.echo(f"wrote {asked.out}")
     if asked.values is not None:

@@ -81,7 +81,6 @@ class LikelihoodCard:
             "units": r.units,
             "prior_mismatch": mismatch,
             "signal_at_prior": self.signal,
-            "moments_taken": self.taken,
             "tolerance_effect": float(effect.mean()),
             "tolerance_effect_max": float(effect.max()) if len(effect) else math.nan,
             "estimator_error": float(r.stderr.square().sum().sqrt() / count),
