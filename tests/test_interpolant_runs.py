@@ -80,6 +80,16 @@ def test_a_learned_field_wants_noise_that_is_0_at_the_ends():
         LearnedInterpolant(Interpolant(gamma=0.5), network, None, torch.zeros(2), 1.0)
 
 
+def test_the_score_is_minus_the_noise_over_its_level_and_refused_at_the_ends():
+    field = diffode.build("interpolant", (2,), width=8, depth=1, gamma=0.4).field
+    x = load("moons").train[:4]
+    level = field.interpolant.level(torch.tensor(0.3))[0]
+    assert torch.allclose(field.score(x, 0.3), -field.noise_part(x, 0.3) / level.float())
+    for t in (0.0, 1.0):
+        with pytest.raises(ValueError, match="0 at this time, where it tells no score"):
+            field.score(x, t)
+
+
 def test_the_commands_train_sample_and_encode_an_interpolant(tmp_path):
     options = ["--set", "path=trigonometric", "--set", "gamma=.3"]
     folder, out = made(tmp_path, "interpolant", "moons", *options), tmp_path / "x.npz"

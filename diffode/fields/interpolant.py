@@ -25,7 +25,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffode.doors import as_state, as_time, unwritten
+from diffode.doors import as_state, as_time, transformed, unwritten
 from diffode.fields.base import Field, expand_like
 from diffode.fields.curves import CURVES, Curve, Gamma, Sine
 from diffode.inputs import quoted
@@ -135,9 +135,19 @@ class InterpolantField(Field):
         raise unwritten(self, "noise_part")
 
     def score(self, x: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
-        r"""The gradient of the log-density of x_t, :math:`-E[z | x] / \gamma`."""
+        r"""The gradient of the log-density of x_t, :math:`-E[z | x] / \gamma`.
+
+        Raises:
+            ValueError: a time without noise, as the ends are.
+        """
         x = as_state(x, self.event_shape)
-        return -self.noise_part(x, t, y) / expand_like(self.spread(t, x), x)
+        noise, spread = self.noise_part(x, t, y), self.spread(t, x)
+        if not transformed() and not bool((spread > 0).all()):
+            raise ValueError(
+                "the noise of this interpolant is 0 at this time, where it tells no score; stay "
+                "between the ends"
+            )
+        return -noise / expand_like(spread, x)
 
     def _describe(self) -> list[str]:
         return [f"curve {self.interpolant}"]
