@@ -36,7 +36,8 @@ from diffode.runs.paths import Drawing, saved_paths
 from diffode.runs.run import execute, fit
 from diffode.runs.targets import Target, resolve
 from diffode.tables import Table
-from diffode.training.flowmaps import MapLearning, Teacher
+from diffode.training.flowmaps import MapLearning
+from diffode.training.jumps import Teacher
 from diffode.training.trainer import train
 
 NFE = (1, 2, 4)

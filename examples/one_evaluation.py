@@ -27,7 +27,7 @@ from diffode.data.toys import TOYS
 from diffode.fields import Karras, Mixture
 from diffode.rng import Rng
 from diffode.runs.paths import Drawing, saved_paths
-from diffode.training.flowmaps import Teacher
+from diffode.training.jumps import Teacher
 from diffode.viz import canvas
 
 LAW = TOYS["eight-gaussians"].law

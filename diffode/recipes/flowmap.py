@@ -38,8 +38,7 @@ def flowmap(
 
     Arguments:
         given: the data and the network.
-        objective: how it learns: progressive, meanflow or consistency from data alone or from a
-            run, pairs or lagrangian from a run.
+        objective: how it learns: pairs from a run, the others from a run or from data alone.
         of: the recipe whose path, noise and prior it has.
         settings: that recipe's options as JSON, where they are not the usual ones.
         warm: whether the network is read as that recipe reads its own, to begin with its weights.

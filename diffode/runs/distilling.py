@@ -31,7 +31,8 @@ from diffode.runs.run import Lesson
 from diffode.runs.suited import FEW
 from diffode.runs.targets import Target
 from diffode.training import checkpoint
-from diffode.training.flowmaps import MapLearning, Teacher
+from diffode.training.flowmaps import MapLearning
+from diffode.training.jumps import Teacher
 from diffode.training.objective import Objective
 from diffode.training.warm import copy_wider
 
@@ -118,10 +119,10 @@ class Distillation:
         """
         if nfe not in COUNTS:
             raise ValueError(f"got --nfe {nfe}; a flow map is made for 1, 2 or 4 evaluations")
-        if self.from_data and (objective in ("pairs", "lagrangian") or self.guidance is not None):
+        if self.from_data and (objective == "pairs" or self.guidance is not None):
             raise ValueError(
-                "got --from-data for an objective that follows the run itself, or a guided run; "
-                "it goes with --objective progressive, meanflow or consistency, without guidance"
+                "got --from-data for --objective pairs, which follows the run itself, or for a "
+                "guided run; it goes with the other objectives, without guidance"
             )
         taught = self.teacher.plan
         assert taught is not None

@@ -20,7 +20,7 @@ from diffode.priors import is_student
 from diffode.rng import Rng
 from diffode.sampling.drawing import sample
 from diffode.solvers.status import refusal
-from diffode.training.flowmaps import Paths
+from diffode.training.jumps import Paths
 
 PART = 1000  # paths in a file
 _ABOUT = "paths.json"

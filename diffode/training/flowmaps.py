@@ -4,9 +4,10 @@ Each draws a jump from the angle s to a smaller one, t, with d = s - t, and a st
 and noise n of unit scale make z = cos s X + sin s n, unless z lies on a saved path.
 
 * pairs: the chord of a path of the field that is distilled, :math:`(z_t - z_s \cos d) / \sin d`.
-* lagrangian: that field carries on the map's own point, :math:`Z_{s \to t}` being regressed on a
-  step of Heun's method from :math:`Z_{s \to t + h}`, with h falling from .3 to .03.
-* progressive: the chord of the map's own two half steps, and on the diagonal s = t the velocity,
+* lagrangian: the map's own points are carried on by that field, or by its own velocity:
+  :math:`Z_{s \to t}` is regressed on a step of Heun's method from :math:`Z_{s \to t + h}`, h
+  falling from .3 to .03.
+* progressive: the chord of the map's averaged half steps, and on the diagonal s = t the velocity,
   the field's or the data's :math:`\cos s \, n - \sin s \, X` (shortcut models).
 * meanflow: :math:`d Z_{s \to t}(z_s) / ds = 0` along the flow, by forward mode.
 * consistency: :math:`Z_{s \to 0}` regressed on :math:`Z_{s' \to 0}`, s' a little below s.
@@ -19,12 +20,12 @@ https://arxiv.org/abs/2303.01469 (consistency).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffode.fields.affine import AffineField
 from diffode.fields.base import expand_like
@@ -33,54 +34,12 @@ from diffode.rng import Rng
 from diffode.training.batches import Batch
 from diffode.training.denoising import drop_labels
 from diffode.training.eulerian import Jumps, consistency_loss, mean_flow_loss
+from diffode.training.jumps import Drawn, Paths, Teacher, chord, squared_error
 from diffode.training.objective import Objective, Phase
 
 Kind = Literal["pairs", "lagrangian", "progressive", "meanflow", "consistency"]
 LEAST = 1e-3  # of a jump: below it is the diagonal
-
-
-@dataclass(frozen=True)
-class Paths(Batch):
-    r"""Saved paths of a field: x are their ends.
-
-    Attributes:
-        path: the states z at the angles of `MapLearning.follow`, shape (B, K, \*event).
-        told: which rows were drawn with their label, shape (B,), bool; None for all.
-        q: the augmented radius of each row of a Poisson flow, shape (B,), or None.
-    """
-
-    path: Tensor = field(default_factory=lambda: torch.empty(0))
-    told: Tensor | None = None
-    q: Tensor | None = None
-
-
-class Teacher(NamedTuple):
-    """The field that is distilled, and the angles of its saved paths.
-
-    Attributes:
-        field: on the path of the map.
-        angles: from the prior's to 0, float64, shape (K,); None where none are saved.
-    """
-
-    field: AffineField
-    angles: Tensor | None = None
-
-
-class Drawn(NamedTuple):
-    """Data and noise of unit scale, the map of these rows, and their labels."""
-
-    x: Tensor
-    n: Tensor
-    map: LearnedMap
-    y: Tensor | None
-
-    def at(self, s: Tensor) -> Tensor:
-        """The states at angles s, shape (B,)."""
-        return expand_like(s.cos(), self.x) * self.x + expand_like(s.sin(), self.x) * self.n
-
-    def rate(self, s: Tensor) -> Tensor:
-        """How these states change with s."""
-        return expand_like(s.cos(), self.x) * self.n - expand_like(s.sin(), self.x) * self.x
+SLOW = 0.998  # the decay of the average whose half steps are learned
 
 
 class MapLearning(Objective):
@@ -104,6 +63,9 @@ class MapLearning(Objective):
         super().__init__(field)
         self.map, self.kind, self.full = field, kind, full
         self.classes, self.label_drop = classes, label_drop
+        self.slow: nn.Module | None = None  # the average whose half steps are learned
+        if kind == "progressive":
+            self.slow = copy.deepcopy(field.network).requires_grad_(False)
         self._teacher: tuple[Teacher, ...] = ()  # in a tuple: no part of the module
         self._steps = 1
 
@@ -121,6 +83,18 @@ class MapLearning(Objective):
         self._steps = steps
         if self.teacher is not None:
             self.teacher.field.to(self.map.device).eval().requires_grad_(False)
+        if self.slow is not None:  # the weights to begin with may have come since
+            self.slow.load_state_dict(self.map.network.state_dict())
+
+    @torch.no_grad()
+    def advance(self, step: int, rng: Rng) -> None:
+        """Let the average whose half steps are learned follow the weights."""
+        if self.slow is not None:
+            decay = min(SLOW, (1 + step) / (10 + step))
+            for slow, now in zip(
+                self.slow.parameters(), self.map.network.parameters(), strict=True
+            ):
+                slow.lerp_(now, 1 - decay)
 
     def phases(self) -> list[Phase]:
         """The one phase of it.
@@ -128,13 +102,13 @@ class MapLearning(Objective):
         Raises:
             ValueError: an objective that distils, with nothing to distil.
         """
-        if self.teacher is None and self.kind in ("pairs", "lagrangian"):
+        if self.teacher is None and self.kind == "pairs":
             raise ValueError(
                 f"got objective={self.kind}, which distils a run: diffode distil RUN; a run of it "
                 "goes on with diffode distil RUN --resume OUT, and from data alone a flow map "
                 "learns with objective=progressive"
             )
-        return [Phase("map", self.parameters(), betas=(0.9, 0.99))]
+        return [Phase("map", self.map.parameters(), betas=(0.9, 0.99))]
 
     def forward(self, phase: str, batch: Batch, rng: Rng) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error of F."""
@@ -164,11 +138,11 @@ class MapLearning(Objective):
         y = batch.y
         if y is not None and batch.told is not None and self.classes is not None:
             y = torch.where(batch.told, y, self.classes)
-        return _error(map_, z, s, t, y, _chord(z, end, s - t))
+        return squared_error(map_, z, s, t, y, chord(z, end, s - t))
 
     def _lagrangian(self, batch: Batch, rng: Rng) -> Tensor:
         drawn = self._drawn(batch, rng)
-        s, t = self._angles(len(batch), rng)
+        s, t = self._angles(len(batch), rng, diagonal=0.0 if self.teacher is not None else 0.4)
         h = 0.3 * 0.1 ** self._done(rng)
         wide = h * (0.5 + rng.uniform("step", (len(batch),), s.device))
         before = torch.minimum(s, t + wide)
@@ -180,9 +154,10 @@ class MapLearning(Objective):
             end = here + gap / 2 * (first + self._velocity(drawn, here + gap * first, t))
         f, gain = drawn.map.turn(z, s, t, drawn.y)
         d = expand_like(s - t, z)
-        reached = torch.cos(d) * z + torch.sin(d) * f
-        scale = torch.sin(d).clamp_min(0.05) * expand_like(gain.clamp_min(1), z)
-        return ((reached - end) / scale).square().mean()
+        sine = torch.sin(d)
+        far = (torch.cos(d) * z + sine * f - end) / sine.clamp_min(0.05)
+        error = far if self.teacher is not None else torch.where(d < LEAST, f + drawn.rate(s), far)
+        return (error / expand_like(gain.clamp_min(1), z)).square().mean()
 
     def _progressive(self, batch: Batch, rng: Rng) -> Tensor:
         drawn = self._drawn(batch, rng)
@@ -191,11 +166,12 @@ class MapLearning(Objective):
         rate = self._rate(drawn, z, s)
         with torch.no_grad():
             half = (s + t) / 2
-            there = drawn.map.turned(z, s, half, drawn.y)
-            end = drawn.map.turned(there, half, t, drawn.y)
+            slow = drawn.map.copied()
+            slow.network = drawn.map.network if self.slow is None else self.slow
+            end = slow.turned(slow.turned(z, s, half, drawn.y), half, t, drawn.y)
             short = expand_like(s - t, z) < LEAST
-            target = torch.where(short, -rate, _chord(z, end, (s - t).clamp_min(LEAST)))
-        return _error(drawn.map, z, s, t, drawn.y, target)
+            target = torch.where(short, -rate, chord(z, end, (s - t).clamp_min(LEAST)))
+        return squared_error(drawn.map, z, s, t, drawn.y, target)
 
     def _mean_flow(self, batch: Batch, rng: Rng) -> Tensor:
         drawn = self._drawn(batch, rng)
@@ -254,8 +230,10 @@ class MapLearning(Objective):
         return high * s, high * torch.where(short, s, t)
 
     def _velocity(self, drawn: Drawn, z: Tensor, angle: Tensor) -> Tensor:
-        """The teacher's dz/d(angle) at states z, no gradient."""
-        assert self.teacher is not None
+        """The teacher's dz/d(angle) at states z, or without one the map's own; no gradient."""
+        if self.teacher is None:
+            with torch.no_grad():
+                return -drawn.map.direction(z, angle, angle, drawn.y)
         field = self.teacher.field
         q = drawn.map.latent(drawn.x).q
         field = field if q is None else _affine(field.bind(q))
@@ -268,20 +246,6 @@ class MapLearning(Objective):
         mean, std = self.map.moments
         sine, cosine = expand_like(angle.sin(), z), expand_like(angle.cos(), z)
         return cosine * n - sine * (x0 - mean.to(x0)) / std
-
-
-def _error(
-    map_: LearnedMap, z: Tensor, s: Tensor, t: Tensor, y: Tensor | None, target: Tensor
-) -> Tensor:
-    """The mean squared error of F, where its gain is above 1 that of the network's output."""
-    f, gain = map_.turn(z, s, t, y)
-    return ((f - target) / expand_like(gain.clamp_min(1), f)).square().mean()
-
-
-def _chord(z: Tensor, end: Tensor, gap: Tensor) -> Tensor:
-    """The F of a jump over an angle from states z to others."""
-    d = expand_like(gap, z)
-    return (end - torch.cos(d) * z) / torch.sin(d)
 
 
 def _affine(field: object) -> AffineField:
