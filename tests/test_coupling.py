@@ -167,6 +167,19 @@ def test_two_processes_pair_what_one_does(tmp_path):
         assert a["loss"]["field"] == pytest.approx(b["loss"]["field"], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_batches_that_workers_read_are_paired_as_others(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8), np.uint8)
+    np.save(tmp_path / "images.npy", levels)
+    images = data(tmp_path / "images.npy").train
+
+    def losses(workers):
+        objective = build("rectified", (1, 8, 8), width=16, depth=1, coupling="ot")
+        return [s.losses for s in go(objective, images, accumulate=2, workers=workers)]
+
+    assert losses(2) == losses(0)
+
+
 def test_a_resumed_run_has_the_same_pairs(tmp_path):
     straight = go(make(classes=2), (X, Y), out=tmp_path / "a")
     options = {"steps": 4, "batch": 16, "device": "cpu", "warmup": 2}
