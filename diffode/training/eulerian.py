@@ -5,7 +5,7 @@ F' the derivative of :math:`F(z_s, s, t)` along the flow,
 
 .. math:: g = \cos d \, (F + \dot z) + \sin d \, (F' - z) = 0 .
 
-References: Lu and Song (2024), https://arxiv.org/abs/2410.11081 (g, and its normalisation); Geng
+References: Lu and Song (2024), https://arxiv.org/abs/2410.11081 (g); Geng
 et al. (2025), https://arxiv.org/abs/2505.13447 (mean flows); Geng et al. (2024),
 https://arxiv.org/abs/2406.14548 (the gap of consistency in proportion to s).
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from diffode.fields.base import expand_like
 from diffode.fields.learnedmap import LearnedMap
 
-_SMALL = 0.1  # a g of this size is halved by its normalisation
+_LARGE = 4.0  # a g of this size is halved; one of unit size at all times learned less
 
 
 class Jumps(NamedTuple):
@@ -57,7 +57,7 @@ def mean_flow_loss(jumps: Jumps, along: Tensor | None, reach: float) -> Tensor:
         d = expand_like(s - t, z)
         g = torch.cos(d) * (f + rate) + reach * torch.sin(d) * (slope - z)
         size = g.flatten(1).square().mean(1).sqrt()
-        far = g / expand_like(size + _SMALL, g)
+        far = g / expand_like(1 + size / _LARGE, g)
         g = torch.where(d > 0, far, g)
     return (f - (f - g).detach()).square().mean()
 
