@@ -57,12 +57,12 @@ from diffode.fields.affine import AffineField
 from diffode.fields.answers import answer, known_to, require_fit, require_known
 from diffode.fields.base import Field, expand_like
 from diffode.fields.critics import is_smooth
-from diffode.fields.guidance import as_weight, in_words, require_affine
+from diffode.fields.guidance import as_weight, require_affine
 from diffode.fields.guided import MAX_RHO, Led
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.noise import require_independent
 from diffode.fields.poisson import around_plane_form
-from diffode.fields.strength import edges, reach
+from diffode.fields.strength import edges, in_words, reach
 from diffode.fields.wrapped import Wrapped
 from diffode.priors import is_student
 

@@ -22,6 +22,8 @@ https://arxiv.org/abs/2410.14398 (negative weights).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
@@ -29,12 +31,15 @@ from torch import Tensor
 
 from diffode.data.scaling import require_units
 from diffode.doors import Numbers, as_number, as_time, needs_labels, transformed
-from diffode.fields.affine import AffineField
+from diffode.fields.affine import AffineField, PosteriorAt
+from diffode.fields.along import posterior_along
 from diffode.fields.base import Field, expand_like
 from diffode.fields.intervals import as_interval, inside, require_met
 from diffode.fields.poisson import PoissonField, around_plane_form
-from diffode.fields.strength import edges, reach
+from diffode.fields.strength import edges, in_words, reach
 from diffode.fields.wrapped import Wrapped
+
+_ByLabel = Callable[[Tensor | None], tuple[Tensor, Tensor]]
 
 
 class ClassifierFree(Wrapped):
@@ -102,8 +107,8 @@ class ClassifierFree(Wrapped):
     def calls_per_evaluation(self) -> int:  # type: ignore[override]
         """The most network calls that an evaluation takes."""
         told = self.weight != 0 or self.interval is not None
-        most, other = self.inner.calls_per_evaluation, (self.weak or self.inner)
-        return most * told + other.calls_per_evaluation * (self.weight != 1)
+        most, other = self.inner.calls_per_evaluation, self._other.calls_per_evaluation
+        return most * told + other * (self.weight != 1)
 
     @property
     def guidance(self) -> float:  # type: ignore[override]
@@ -118,7 +123,7 @@ class ClassifierFree(Wrapped):
     def calls_at(self, t: Tensor) -> int:
         """The network calls of an evaluation at time t."""
         told, reference = self._needs(self.guided_at(t))
-        return self.inner.calls_at(t) * told + (self.weak or self.inner).calls_at(t) * reference
+        return self.inner.calls_at(t) * told + self._other.calls_at(t) * reference
 
     def _needs(self, on: Tensor) -> tuple[bool, bool]:
         """Whether the field that is told y is needed, and the reference."""
@@ -140,32 +145,47 @@ class ClassifierFree(Wrapped):
         """The conditional means E[x_0 | x_t = x] and E[n | x_t = x], both guided."""
         x = self.as_state(x)
         t = as_time(t, x)
+        told, reference = (partial(f.posterior, x, t) for f in (self.inner, self._other))
+        return self._combined(self.guided_at(t), x, y, told, reference)
+
+    def prepared(self, times: Tensor, like: Tensor) -> PosteriorAt:
+        """The posterior at known times, of what the fields inside prepare."""
+        told = posterior_along(self.inner, times, like)
+        reference = told if self.weak is None else posterior_along(self.weak, times, like)
+        on = self.guided_at(times).unbind()
+
+        def posterior(k: int, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self._combined(on[k], x, y, partial(told, k, x), partial(reference, k, x))
+
+        return posterior
+
+    @property
+    def _other(self) -> AffineField:
+        return self.weak or self.inner
+
+    def _combined(
+        self, on: Tensor, x: Tensor, y: Tensor | None, told: _ByLabel, reference: _ByLabel
+    ) -> tuple[Tensor, Tensor]:
         if y is None and self.needs_labels:
             raise ValueError(
                 "got no labels y for a field with classifier-free guidance; pass the class to "
                 "guide to, or take the field without guidance"
             )
-        on = self.guided_at(t)
+        inner, weak = (
+            None if f is None or f.unconditional else y for f in (self.inner, self.weak)
+        )
         needs_told, needs_reference = self._needs(on)
         if not needs_reference:
-            return self._told(x, t, y)
-        reference = self._reference(x, t, y)
+            return told(inner)
+        low = reference(weak)
         if not needs_told:
-            return reference
-        told, on = self._told(x, t, y), expand_like(on, x).bool()
+            return low
+        on = expand_like(on, x).bool()
         x0, n = (
             torch.where(on, r + self.weight * (v - r), v)
-            for v, r in zip(told, reference, strict=True)
+            for v, r in zip(told(inner), low, strict=True)
         )
         return x0, n
-
-    def _told(self, x: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.inner.posterior(x, t, None if self.inner.unconditional else y)
-
-    def _reference(self, x: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.weak is None:
-            return self.inner.posterior(x, t)
-        return self.weak.posterior(x, t, None if self.weak.unconditional else y)
 
     def rows(self, index: Tensor) -> Self:
         """The field of these rows of the batch, its reference too."""
@@ -220,31 +240,6 @@ def classifier_free(
     require_met(interval, field.levels)
     weak = _plane(weak) if isinstance(field, PoissonField) else weak
     return around_plane_form(field, lambda inner: ClassifierFree(inner, weight, interval, weak))
-
-
-def in_words(
-    weight: float,
-    interval: tuple[float, float] | None,
-    weak: str | None,
-    classifier: str | None = None,
-) -> str:
-    """Guidance in words, as pictures and tables name it.
-
-    Arguments:
-        weight, interval: as for `classifier_free`.
-        weak, classifier: what the weaker field or the classifier is called, if there is one.
-    """
-    parts = [f"guidance {_number(weight)}"]
-    parts += [] if classifier is None else [f"by {classifier}"]
-    parts += [] if weak is None else [f"away from {weak}"]
-    parts += [] if interval is None else ["at rho " + " to ".join(map(_number, interval))]
-    return " ".join(parts)
-
-
-def _number(value: float | str) -> str:
-    """A number in as few digits as tell it from all others."""
-    short = f"{float(value):g}"
-    return short if float(short) == float(value) else repr(float(value))
 
 
 def require_affine(field: object) -> None:

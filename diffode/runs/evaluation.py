@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffode.fields.guidance import in_words
+from diffode.fields.strength import in_words
 from diffode.files import write_text
 from diffode.inputs import brief
 from diffode.interop.pipelines import LATENTS

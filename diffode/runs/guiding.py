@@ -16,8 +16,9 @@ from diffode.data.fingerprint import Fingerprint
 from diffode.doors import needs_labels
 from diffode.fields import AffineField, Field, Wrapped, classifier_free, classifier_guided
 from diffode.fields.classified import classifier_of
-from diffode.fields.guidance import as_weight, in_words, require_affine
+from diffode.fields.guidance import as_weight, require_affine
 from diffode.fields.intervals import as_interval
+from diffode.fields.strength import in_words
 from diffode.runs.keys import key_of_values
 from diffode.runs.targets import Target, resolve
 
