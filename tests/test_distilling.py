@@ -200,8 +200,9 @@ def test_what_cannot_be_distilled_is_refused(teacher, student, tmp_path, capsys)
     )
     message = refused(capsys, "distil", teacher("monoflow"))
     assert "is a run of monoflow, which is no path" in message
-    assert "got --from-data for an objective that follows the run" in refused(
-        capsys, "distil", edm, "--from-data"
+    assert "got --from-data for --objective pairs" in refused(capsys, "distil", edm, "--from-data")
+    assert "which draws no paths" in refused(
+        capsys, "distil", edm, "--objective", "lagrangian", "--pairs", "40"
     )
     out = student("--steps", "2")
     assert "is a flow map already" in refused(capsys, "distil", out)

@@ -40,6 +40,11 @@ def command(asked: Distil) -> None:
         raise ValueError(f"got --set {key}; diffode distil states it itself")
     if asked.resume is None:
         folder = asked.out or _fresh(asked)
+        if asked.objective not in (None, "pairs") and (asked.pairs or asked.pairs_nfe):
+            raise ValueError(
+                f"got --pairs for --objective {asked.objective}, which draws no paths; leave "
+                "--pairs and --pairs-nfe away"
+            )
         plan = distillation.plan(
             asked.nfe or 1, asked.objective or "pairs", asked.seed or 0, options
         )
