@@ -18,7 +18,8 @@ from diffode.training.warm import copy_wider
 from tests.runs import arrays, beside, figures, refused
 
 SMALL = {"steps": 40, "batch": 64, "width": 24, "depth": 1, "device": "cpu"}
-TINY = ["--device", "cpu", "--pairs", "40", "--pairs-nfe", "4", "--samples", "20"]
+TINY = ["--device", "cpu", "--samples", "20"]
+PATHS = ["--pairs", "40", "--pairs-nfe", "4"]
 TINY += ["--set", "batch=16", "--set", "save_every=4"]
 
 
@@ -48,7 +49,8 @@ def student(teacher, tmp_path, monkeypatch):
 
     def get(*given, name="edm", data="moons", out="student", **options):
         target = teacher(name, data, **options)
-        assert run(["distil", str(target), *given, *beside(given, TINY), "--out", out]) == 0
+        tiny = beside(given, TINY + ([] if "--objective" in given else PATHS))
+        assert run(["distil", str(target), *given, *tiny, "--out", out]) == 0
         return tmp_path / out
 
     return get
@@ -145,7 +147,7 @@ def test_paths_that_are_there_are_read(student, teacher, tmp_path, capsys):
     shutil.copy(out / "teacher.json", again / "teacher.json")
     part = next((again / "paths").glob("*.npz"))
     before = part.stat().st_mtime_ns
-    given = ["distil", str(teacher("edm")), *TINY, "--steps", "2", "--out", str(again)]
+    given = ["distil", str(teacher("edm")), *PATHS, *TINY, "--steps", "2", "--out", str(again)]
     assert run(given) == 0 and part.stat().st_mtime_ns == before
     assert arrays(again / "samples.npz")["x"].tolist() == arrays(out / "samples.npz")["x"].tolist()
     other = tmp_path / "other"
