@@ -20,7 +20,7 @@ from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
 from diffode.fields.schedules import VP
 from diffode.solvers.mixed import FEW, Mixed, balance
-from diffode.solvers.roughness import is_rough
+from diffode.solvers.roughness import VERY, is_rough
 
 _RHO_CAP = 999.0
 _BESIDE = 1e-6  # of a jump: a time there is beyond it in any rounding
@@ -96,7 +96,8 @@ def warp(field: AffineField, steps: int) -> Mixed:
     rho = field.schedule.rho(_ends(field, None)).tolist()
     finest, highest = max(rho[1], _FINEST * field.moments[1]), min(rho[0], _RHO_CAP)
     guided, rough = field.guidance > 2, steps > FEW and is_rough(field)
-    return Mixed.of(steps, finest, highest, balance(field), guided, rough)
+    very = rough and is_rough(field, VERY)
+    return Mixed.of(steps, finest, highest, balance(field), guided, rough, very)
 
 
 registry.register("grid", "native", native)

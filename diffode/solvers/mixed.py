@@ -17,7 +17,16 @@ limit it. On a rough one (`diffode.solvers.roughness`) more of the steps are uni
 logarithm from 10 steps on: :math:`a = (K - 10) / 30`, but not below .3 or above .5, from 40 steps
 on :math:`a = (K - 10) / 60` up to .9. The logarithm is linear below :math:`\rho_0`: where that is
 :math:`\rho_{data}`, the last steps are up to twice as long in log rho as those before. That is
-what limits a rough network from 50 steps on, and there :math:`\rho_0 = \rho_{data} / 10`.
+what limits a rough network from 50 steps on, and there :math:`\rho_0 = \rho_{data} / 10`. Between
+50 and 100 steps the two ends of the logarithm are not worth the same: the error is largest in the
+last steps and smallest in the first, above c. There it is
+
+.. math:: L(\rho) = \log(1 + \rho / \rho_0) - b \log(1 + \rho / c), \qquad
+          b = \frac{100 - K}{50} \min\Big(\frac12, \frac{50 \, \rho_{data}}{c}\Big),
+
+again relative to its value at :math:`\rho_{max}`; :math:`1 - b` is the part of the steps that is
+left above c. A field that goes on to a small :math:`\rho_{data}` has enough steps below, and one
+that is very rough at the prior needs those above: there b is 0.
 """
 
 from __future__ import annotations
@@ -35,6 +44,7 @@ _MOST, _PER_STEP = 0.2, 1 / 400
 _GUIDED = 0.15  # the least a, where guidance is above 2
 _BALANCE = 0.9
 FEW, MANY = 9, 50
+_LESS, _PER_RHO, _EVEN = 0.5, 50.0, 100  # the most b, its rate, and the steps from which it is 0
 
 
 @dataclass(frozen=True)
@@ -46,12 +56,14 @@ class Mixed:
         knee: rho_0, above 0.
         rho_max: sigma / alpha at t_prior, finite.
         scale: c.
+        less: b, the part of the logarithm that is left out above c; below 1.
     """
 
     part: float
     knee: float
     rho_max: float
     scale: float = 1.0
+    less: float = 0.0
 
     @classmethod
     def of(
@@ -62,25 +74,31 @@ class Mixed:
         scale: float = 1.0,
         guided: bool = False,
         rough: bool = False,
+        very_rough: bool = False,
     ) -> Mixed:
         """That of so many steps from one finite sigma / alpha to another."""
-        part, knee = min(_MOST, steps * _PER_STEP), rho_data
+        part, knee, less = min(_MOST, steps * _PER_STEP), rho_data, 0.0
         if guided:
             part = max(part, _GUIDED)
         elif rough:
             part = max(0.3, min(0.5, (steps - 10) / 30), min(0.9, (steps - 10) / 60))
-            knee = rho_data / 10 if steps >= MANY else rho_data
-        return cls(part, knee, rho_max, scale)
+            if steps >= MANY:
+                knee = rho_data / 10
+                most = 0.0 if very_rough else min(_LESS, _PER_RHO * rho_data / scale)
+                less = most * max(0, _EVEN - steps) / (_EVEN - MANY)
+        return cls(part, knee, rho_max, scale, less)
 
     @property
     def slope(self) -> float:
         """The factor of the logarithm."""
-        return self.part / math.log1p(self.rho_max / self.knee)
+        above = self.less * math.log1p(self.rho_max / self.scale)
+        return self.part / (math.log1p(self.rho_max / self.knee) - above)
 
     def warp(self, rho: Tensor) -> Tensor:
         """w at rho."""
         balanced = (rho / (self.scale + rho)) ** (2 / 3)
-        return (1 - self.part) * balanced + self.slope * torch.log1p(rho / self.knee)
+        log = torch.log1p(rho / self.knee) - self.less * torch.log1p(rho / self.scale)
+        return (1 - self.part) * balanced + self.slope * log
 
     def inverse(self, w: Tensor) -> Tensor:
         """The rho of each w, shape (K,) or of rows; those of shape (K,) are kept."""
@@ -111,7 +129,8 @@ class Mixed:
         """The derivative of w with respect to log rho."""
         balanced = (rho / (self.scale + rho)) ** (2 / 3)
         rate = (1 - self.part) * (2 / 3) * balanced * self.scale / (self.scale + rho)
-        return rate + self.slope * rho / (rho + self.knee)
+        log = rho / (rho + self.knee) - self.less * rho / (rho + self.scale)
+        return rate + self.slope * log
 
 
 def balance(field: AffineField) -> float:

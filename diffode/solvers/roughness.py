@@ -6,7 +6,8 @@ At the prior a field is all but that of one Gaussian, whose slope in the angle i
 
 Exact fields have an rms of H of .002 to .01 there; a network's error is its H. Those above .14
 are called rough: on them a solve of 10 steps or more gains by more steps at both ends and by order
-3 (4 from 50 steps on), see docs/solvers.md, and on the smoothest networks it loses. The first
+3 (4 from 50 steps on), see docs/solvers.md, and on the smoothest networks it loses. Those above 1
+are very rough: they need their steps at the prior more than others. The first
 solve of a network looks at 32 fixed points for it, and what was found stays while its weights do.
 No row of a solve has a part in it.
 """
@@ -24,14 +25,14 @@ from diffode.fields.base import expand_like
 from diffode.fields.wrapped import Wrapped
 from diffode.rng import Rng
 
-THRESHOLD, POINTS = 0.14, 32
+THRESHOLD, VERY, POINTS = 0.14, 1.0, 32
 
 _Weights = tuple[tuple[int, int], ...]
 _found: WeakKeyDictionary[nn.Module, tuple[_Weights, float]] = WeakKeyDictionary()
 
 
-def is_rough(field: AffineField) -> bool:
-    """Whether a field is a rough network; wrappers are looked through."""
+def is_rough(field: AffineField, least: float = THRESHOLD) -> bool:
+    """Whether a field is a network with more roughness than this; wrappers are looked through."""
     while isinstance(field, Wrapped):
         field = field.inner
     if next(field.parameters(), None) is None:
@@ -42,7 +43,7 @@ def is_rough(field: AffineField) -> bool:
         if field.prior is None:
             return False
         known = _found[field] = weights, roughness(field)
-    return known[1] > THRESHOLD
+    return known[1] > least
 
 
 def roughness(field: AffineField, points: int = POINTS) -> float:

@@ -1,6 +1,7 @@
 """Which networks are rough at the prior, and what the default does on them."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from diffode.priors import Normal
 from diffode.solvers import get_solver, grid
 from diffode.solvers.forms import Nodes
 from diffode.solvers.grids import warp
-from diffode.solvers.roughness import THRESHOLD, is_rough, roughness
+from diffode.solvers.mixed import Mixed
+from diffode.solvers.roughness import THRESHOLD, VERY, is_rough, roughness
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
 
@@ -80,6 +82,27 @@ def test_more_steps_are_at_both_ends_of_a_rough_network():
     rough, smooth = (grid(network(scale=s), 40, "mixed").log() for s in (1.0, 0.0))
     most = max(abs(rough.diff())), max(abs(smooth.diff()))
     assert most[0] < 0.7 * most[1]
+
+
+def test_steps_above_the_balance_go_to_the_end_where_t_data_is_coarse():
+    """Far above c a step in log rho is 1 / (1 - b) times as long as far below it."""
+
+    def ends(field):
+        step = -grid(field, 50, "mixed").log().diff()
+        return float(step[0]), float(step[-1])
+
+    rough, very = (network(scale=scale, sigma_min=0.02) for scale in (0.1, 1.0))
+    assert THRESHOLD < roughness(rough) < VERY < roughness(very)
+    assert [warp(rough, n).less for n in (49, 50, 75, 100, 150)] == [0, 0.5, 0.25, 0, 0]
+    assert 0 < warp(network(scale=0.1, sigma_min=0.002), 50).less < 0.2
+    assert warp(very, 50).less == 0
+    assert ends(rough)[0] > 1.2 * ends(very)[0] and ends(rough)[1] < ends(very)[1]
+    rho = torch.tensor([1e4, 1e4 * math.e, 1e9], dtype=torch.float64)
+    made = Mixed(1.0, 1e-3, 1e9, 1.0, 0.5)
+    w = made.warp(rho)
+    assert float((w[1] - w[0]) / made.slope) == pytest.approx(0.5, rel=1e-3)
+    assert float(w[2]) == pytest.approx(1)
+    torch.testing.assert_close(made.found(w), rho, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("steps", [50, 100])
