@@ -11,7 +11,7 @@ from diffode.fields.curves import CURVES, BrownianBridge, bridge
 from diffode.rng import Rng
 from diffode.sampling import interpolate
 from diffode.solvers import get_solver
-from tests.clouds import p_value
+from tests.clouds import apart, p_value
 
 FORMS = [("linear", BrownianBridge(0.5)), ("trigonometric", 0.5), ("bridge", BrownianBridge(0.5))]
 IDS = [name for name, _ in FORMS]
@@ -82,6 +82,22 @@ def test_the_flow_has_the_law_of_the_interpolant_on_its_way_and_at_its_end(form)
         assert p_value(middle, field.sample(700, Rng(seed + 50), t=0.5)) > 0.01
     assert p_value(end, field.sample(700, Rng(9), t=0.15)) < 0.01
     assert p_value(middle, other.sample(700, Rng(9), t=0.5)) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_many_points_have_the_laws_of_the_interpolant(form):
+    """10,000 draws half way and at the end; another time and another curve are told apart."""
+    field = between(form)
+    other = between(FORMS[1] if form[0] == "linear" else FORMS[0])
+    for seed in range(3):
+        path = diffode.sample(field, 10_000, "heun", steps=30, seed=seed, path=True)
+        end, middle = path.x, path.path[15]
+        assert apart(end, field.sample(10_000, Rng(seed + 50))) > 0.01
+        assert apart(middle, field.sample(10_000, Rng(seed + 50), t=0.5)) > 0.01
+    assert apart(end, field.sample(10_000, Rng(9), t=0.05)) < 1e-4
+    assert apart(middle, field.sample(10_000, Rng(9), t=0.45)) < 1e-4
+    assert apart(middle, other.sample(10_000, Rng(9), t=0.5)) < 1e-4
 
 
 def test_the_flow_carries_the_data_back_to_the_starting_points():

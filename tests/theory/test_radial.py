@@ -13,6 +13,7 @@ from diffode.fields.schedules import Schedule
 from diffode.priors import Ball, GeneralisedNormal, Normal, Radial, RadialLogistic, StudentT
 from diffode.rng import Rng
 from diffode.solvers import get_solver, grid
+from tests.clouds import apart
 
 U = torch.tensor([1e-6, 0.01, 0.3, 0.5, 0.9, 0.999, 1 - 1e-6], dtype=torch.float64)
 LAWS = [GeneralisedNormal(1.0), GeneralisedNormal(4.0), RadialLogistic(), Ball()]
@@ -184,14 +185,6 @@ class Late(Schedule):
 
     def sigma(self, t):
         return 1.3 * t
-
-
-def apart(a, b):
-    """The least p-value of Kolmogorov-Smirnov tests along eight directions, times eight."""
-    angles = torch.arange(8) * math.pi / 8
-    ways = torch.stack((angles.cos(), angles.sin())).double()
-    pairs = zip((a @ ways).T.numpy(), (b @ ways).T.numpy(), strict=True)
-    return min(8 * stats.ks_2samp(one, two).pvalue for one, two in pairs)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from diffode.priors import Normal, StudentT
 from diffode.rng import Rng
 from diffode.solvers import get_solver
 from diffode.testing import check_field
+from tests.clouds import apart
 
 POINTS = load("moons").train[:20].double()
 PATH = GaussianToStudent(3.0, 0.3, 20.0)
@@ -92,14 +93,6 @@ def test_the_exact_field_moves_its_density(path):
     along = (field.velocity(x, t) * slope).sum(1)
     rest = change + jacobian.diagonal(dim1=1, dim2=2).sum(1) + along
     assert float(rest.abs().max()) < 1e-5 * float(change.abs().max())
-
-
-def apart(a, b):
-    """The least p-value of Kolmogorov-Smirnov tests along eight directions, times eight."""
-    angles = torch.arange(8) * math.pi / 8
-    ways = torch.stack((angles.cos(), angles.sin())).double()
-    pairs = zip((a @ ways).T.numpy(), (b @ ways).T.numpy(), strict=True)
-    return min(8 * stats.ks_2samp(one, two).pvalue for one, two in pairs)
 
 
 def test_its_flow_has_the_marginals_of_its_path():
