@@ -12,11 +12,13 @@ from diffode.cli.app import run
 from diffode.data import load
 from diffode.fields import StartingPoints
 from diffode.rng import Rng
+from diffode.runs.pairs import read_pairs
 from diffode.runs.plan import Plan
 from diffode.runs.run import execute
-from diffode.training import Batch
+from diffode.training import Batch, Paired
+from diffode.training.trainer import train
 from tests.clouds import p_value
-from tests.runs import arrays, edited, made, refused
+from tests.runs import TINY, arrays, edited, made, refused
 
 SMALL = {"steps": 6, "batch": 16, "width": 8, "depth": 1, "device": "cpu", "save_every": 3}
 PRIOR = {"prior_data": "eight-gaussians"}
@@ -111,6 +113,49 @@ def test_coupled_pairs_have_one_class_too(tmp_path):
     batch, _ = objective.couple(Batch(torch.zeros(40, 2), y), Rng(0))
     for row, label in zip(batch.n, y, strict=True):
         assert (kept.x[kept.y == label] == row).all(1).any()
+
+
+def test_pairs_of_a_user_join_two_sets_and_stay_with_the_run(tmp_path):
+    """In the units of the data, in a file and in memory; other starts are warned of."""
+    x = 50 + 9 * Rng(0).normal("x", (40, 2))
+    start = 20 + 4 * Rng(1).normal("start", (40, 2))
+    for name, held in {"data": {"x": x}, "start": {"x": start}}.items():
+        np.savez(tmp_path / f"{name}.npz", **{k: v.numpy() for k, v in held.items()})
+    np.savez(tmp_path / "pairs.npz", x=x.numpy(), n=start.numpy())
+    given = ["train", "interpolant", tmp_path / "data.npz", "--prior-data", tmp_path / "start.npz"]
+    given += ["--scale", "standard", *TINY, "--out", tmp_path / "run"]
+    assert run([*map(str, given), "--pairs", str(tmp_path / "pairs.npz")]) == 0
+    (tmp_path / "pairs.npz").unlink()
+    more = ["train", "--resume", str(tmp_path / "run"), "--steps", "4", "--samples", "20"]
+    assert run(more) == 0, "the run has them"
+    field, kept = diffode.load(tmp_path / "run").field, tmp_path / "run" / "pairs.npz"
+    pairs = read_pairs(kept, field, None, field.starting)
+    torch.testing.assert_close(field.scaling.to_data(pairs.n), start)
+    torch.testing.assert_close(field.scaling.to_data(pairs.x), x)
+    options = {"prior_data": tmp_path / "start.npz", "reading": {"scale": "standard"}, **SMALL}
+    one = diffode.fit("interpolant", tmp_path / "data.npz", pairs=kept, **options)
+    out = tmp_path / "api"
+    two = diffode.fit("interpolant", tmp_path / "data.npz", pairs=pairs, out=out, **options)
+    losses = [[row["field"] for row in made.losses] for made in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    torch.testing.assert_close(
+        read_pairs(out / "pairs.npz", field, None, field.starting).n, pairs.n
+    )
+    with pytest.warns(UserWarning, match="the start n has a mean square of"):
+        np.savez(kept, x=x.numpy(), n=start.numpy() + 10)
+        read_pairs(kept, field, None, field.starting)
+
+
+def test_pairs_of_a_user_are_the_ends_of_the_curves():
+    """Two points, each with a start of its own far from the other's: the flow takes it there."""
+    x, start = torch.tensor([[0.5, 1.0], [-0.5, -1.0]]), torch.tensor([[-3.0, 0.5], [3.0, -0.5]])
+    given = {"coupling": "pairs", "width": 32, "depth": 2, "starting": StartingPoints(start)}
+    objective = diffode.build("interpolant", (2,), **given)
+    pairs = Paired(x.repeat(8, 1), n=start.repeat(8, 1))
+    fast = {"steps": 200, "batch": 16, "lr": 5e-3, "ema": 0.9, "warmup": 2, "device": "cpu"}
+    field = list(train(objective, pairs, **fast))[-1].averaged
+    end = start - field.velocity(start, 1.0)
+    torch.testing.assert_close(end, x, atol=0.2, rtol=0)
 
 
 def test_a_run_goes_on_exactly_and_samples_without_the_file(tmp_path):

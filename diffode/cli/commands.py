@@ -93,7 +93,9 @@ class Train:
     label: LabelColumn = None
     pairs: Annotated[
         Path | None,
-        typer.Option(help="a .npz of samples x, the noise n of each, and labels y to train on"),
+        typer.Option(
+            help="a .npz of samples x, the noise or start n of each, and labels y to train on"
+        ),
     ] = None
     solver: Annotated[
         str | None,

@@ -22,7 +22,7 @@ def interpolant(
     *,
     path: Literal["linear", "trigonometric", "bridge"] = "linear",
     gamma: NonNegative = 0.0,
-    coupling: Literal["independent", "ot", "sinkhorn"] = "independent",
+    coupling: Literal["independent", "ot", "sinkhorn", "pairs"] = "independent",
     regularisation: Positive = 0.05,
 ) -> Objective:
     """Stochastic interpolant: the rate of x_t = I(t, x_0, x_1) + gamma(t) z, and z, regressed.
@@ -34,7 +34,8 @@ def interpolant(
             network learns the score, and the solver sde-interpolant runs.
         coupling: which start meets which sample: independent; the nearest of the batch by exact
             (ot) or entropic (sinkhorn) optimal transport, within a label where labels are trained
-            on (Tong et al., 2023, https://arxiv.org/abs/2302.00482).
+            on (Tong et al., 2023, https://arxiv.org/abs/2302.00482); or pairs, which the data
+            bring.
         regularisation: of coupling=sinkhorn, epsilon over the mean squared distance of a batch.
     """
     from diffode.fields.interpolant import Interpolant

@@ -88,14 +88,14 @@ def test_the_flow_has_the_law_of_the_interpolant_on_its_way_and_at_its_end(form)
 @pytest.mark.parametrize("form", FORMS, ids=IDS)
 def test_many_points_have_the_laws_of_the_interpolant(form):
     """10,000 draws half way and at the end; another time and another curve are told apart."""
-    field = between(form)
-    other = between(FORMS[1] if form[0] == "linear" else FORMS[0])
+    another = FORMS[(FORMS.index(form) + 1) % len(FORMS)]
+    field, other = (EmpiricalInterpolant(*sets(10), Interpolant(*f), 0.1) for f in (form, another))
     for seed in range(3):
         path = diffode.sample(field, 10_000, "heun", steps=30, seed=seed, path=True)
         end, middle = path.x, path.path[15]
         assert apart(end, field.sample(10_000, Rng(seed + 50))) > 0.01
         assert apart(middle, field.sample(10_000, Rng(seed + 50), t=0.5)) > 0.01
-    assert apart(end, field.sample(10_000, Rng(9), t=0.05)) < 1e-4
+    assert apart(end, field.sample(10_000, Rng(9), t=0.15)) < 1e-4
     assert apart(middle, field.sample(10_000, Rng(9), t=0.45)) < 1e-4
     assert apart(middle, other.sample(10_000, Rng(9), t=0.5)) < 1e-4
 
