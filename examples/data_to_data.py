@@ -13,12 +13,12 @@ Reference: Albergo, Boffi and Vanden-Eijnden (2023), https://arxiv.org/abs/2303.
 
 from pathlib import Path
 
+import torch
 import typer
 
 import diffode
 from diffode.data import load
 from diffode.fields import EmpiricalInterpolant, Field, Interpolant
-from diffode.solvers import Solution
 from diffode.viz import canvas
 
 STARTS, POINTS = "eight-gaussians", "moons"
@@ -45,18 +45,24 @@ def main(out: Path = Path("."), steps: int = 50) -> Path:
     """Write a picture into the folder OUT."""
     fields = {title: exact(curve) for curve, title in CURVES.items()}
     fields[f"Straight lines, learned in {20 * steps} steps"] = learned(20 * steps)
-    figure = canvas.figure(1600, 460)
-    figure.set_layout_engine("constrained")
-    for ax, (title, field) in zip(figure.subplots(1, 4), fields.items(), strict=True):
-        flow: Solution = diffode.sample(field, 250, "heun", steps=steps, path=True)
+    flows = {}
+    for title, field in fields.items():
+        flows[title] = flow = diffode.sample(field, 250, "heun", steps=steps, path=True)
         back = diffode.encode(field, flow.x, "heun", steps=steps).x
         error = float((back - flow.latent.x).square().mean().sqrt())
         print(f"{title}: back at the start to {error:.1e}")
+    shown = torch.cat([flow.path[:, :60].reshape(-1, 2) for flow in flows.values()])
+    shown = torch.cat([shown, *(torch.cat([flow.path[0], flow.x]) for flow in flows.values())])
+    (left, bottom), (right, top) = shown.amin(0).tolist(), shown.amax(0).tolist()
+    figure = canvas.figure(1600, round(380 * (top - bottom) / (right - left)) + 50)
+    figure.set_layout_engine("constrained")
+    for ax, (title, flow) in zip(figure.subplots(1, 4), flows.items(), strict=True):
         for k in range(60):
             ax.plot(*flow.path[:, k].T, color=canvas.INK, linewidth=0.4, alpha=0.5)
         ax.scatter(*flow.path[0].T, s=6, color=canvas.BLUE, zorder=3)
         ax.scatter(*flow.x.T, s=6, color=canvas.ORANGE, zorder=3)
         ax.set(title=title, aspect="equal", xticks=[], yticks=[])
+        ax.set(xlim=(left - 0.1, right + 0.1), ylim=(bottom - 0.1, top + 0.1))
         ax.spines[:].set_visible(False)
     canvas.save(figure, file := out / "data_to_data.png")
     print(f"wrote {file}")

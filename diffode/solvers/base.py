@@ -98,7 +98,7 @@ class Solver:
     name = ""
     needs: type[Field] = Field
     normal_only = False
-    normal_advice = "use eta=0, or a field with Normal() noise"
+    normal_advice = "use eta=0 where it has that, heun or ddim, or a field with Normal() noise"
     per_coordinate = False
     batch_coupled = False
     adaptive = False
