@@ -43,7 +43,14 @@ from diffode.training.trainer import train
 NFE = (1, 2, 4)
 ROWS = 4096
 OBJECTIVES = ("pairs", "lagrangian", "progressive", "progressive from data")
-DIGITS = ("pairs 1", "pairs 2", "lagrangian 1", "progressive 1 from data", "progressive from data")
+DIGITS = (
+    "pairs 1",
+    "pairs 2",
+    "lagrangian 1",
+    "lagrangian 1 from data",
+    "progressive 1 from data",
+    "progressive from data",
+)
 FROM_DATA = {"steps": 800, "batch": 256, "lr": 1e-3, "ema": 0.998, "full": 0.4}
 
 

@@ -4,9 +4,10 @@ Each draws a jump from the angle s to a smaller one, t, with d = s - t, and a st
 and noise n of unit scale make z = cos s X + sin s n, unless z lies on a saved path.
 
 * pairs: the chord of a path of the field that is distilled, :math:`(z_t - z_s \cos d) / \sin d`.
-* lagrangian: the map's own points are carried on by that field, or by its own velocity:
-  :math:`Z_{s \to t}` is regressed on a step of Heun's method from :math:`Z_{s \to t + h}`, h
-  falling from .3 to .03.
+* lagrangian: the map's own points are carried on by that field, or by the velocity of the map's
+  average: :math:`Z_{s \to t}` is regressed on a step of Heun's method from
+  :math:`Z_{s \to t + h}`, h falling from .4 to .1, or from .5 to .2 with its own velocity, whose
+  diagonal learns that of the data. Half of the jumps begin at the prior, as those of sampling do.
 * progressive: the chord of the map's averaged half steps, and on the diagonal s = t the velocity,
   the field's or the data's :math:`\cos s \, n - \sin s \, X` (shortcut models).
 * meanflow: :math:`d Z_{s \to t}(z_s) / ds = 0` along the flow, by forward mode.
@@ -39,7 +40,7 @@ from diffode.training.objective import Objective, Phase
 
 Kind = Literal["pairs", "lagrangian", "progressive", "meanflow", "consistency"]
 LEAST = 1e-3  # of a jump: below it is the diagonal
-SLOW = 0.998  # the decay of the average whose half steps are learned
+SLOW = 0.998  # the decay of the average that targets are made of
 
 
 class MapLearning(Objective):
@@ -63,8 +64,8 @@ class MapLearning(Objective):
         super().__init__(field)
         self.map, self.kind, self.full = field, kind, full
         self.classes, self.label_drop = classes, label_drop
-        self.slow: nn.Module | None = None  # the average whose half steps are learned
-        if kind == "progressive":
+        self.slow: nn.Module | None = None  # the average that targets are made of
+        if kind in ("progressive", "lagrangian"):
             self.slow = copy.deepcopy(field.network).requires_grad_(False)
         self._teacher: tuple[Teacher, ...] = ()  # in a tuple: no part of the module
         self._steps = 1
@@ -88,7 +89,7 @@ class MapLearning(Objective):
 
     @torch.no_grad()
     def advance(self, step: int, rng: Rng) -> None:
-        """Let the average whose half steps are learned follow the weights."""
+        """Let the average that targets are made of follow the weights."""
         if self.slow is not None:
             decay = min(SLOW, (1 + step) / (10 + step))
             for slow, now in zip(
@@ -142,21 +143,24 @@ class MapLearning(Objective):
 
     def _lagrangian(self, batch: Batch, rng: Rng) -> Tensor:
         drawn = self._drawn(batch, rng)
-        s, t = self._angles(len(batch), rng, diagonal=0.0 if self.teacher is not None else 0.4)
-        h = 0.3 * 0.1 ** self._done(rng)
+        alone = self.teacher is None
+        s, t = self._angles(len(batch), rng, diagonal=0.25 if alone else 0.0)
+        s, t = self._from_prior(s, t, rng)
+        first, last = (0.5, 0.2) if alone else (0.4, 0.1)
+        h = first * (last / first) ** self._done(rng)
         wide = h * (0.5 + rng.uniform("step", (len(batch),), s.device))
         before = torch.minimum(s, t + wide)
         z = drawn.at(s)
         with torch.no_grad():
             here = drawn.map.turned(z, s, before, drawn.y)
             gap = expand_like(t - before, z)
-            first = self._velocity(drawn, here, before)
-            end = here + gap / 2 * (first + self._velocity(drawn, here + gap * first, t))
+            rate = self._velocity(drawn, here, before)
+            end = here + gap / 2 * (rate + self._velocity(drawn, here + gap * rate, t))
         f, gain = drawn.map.turn(z, s, t, drawn.y)
         d = expand_like(s - t, z)
         sine = torch.sin(d)
         far = (torch.cos(d) * z + sine * f - end) / sine.clamp_min(0.05)
-        error = far if self.teacher is not None else torch.where(d < LEAST, f + drawn.rate(s), far)
+        error = torch.where(d < LEAST, f + drawn.rate(s), far) if alone else far
         return (error / expand_like(gain.clamp_min(1), z)).square().mean()
 
     def _progressive(self, batch: Batch, rng: Rng) -> Tensor:
@@ -166,8 +170,7 @@ class MapLearning(Objective):
         rate = self._rate(drawn, z, s)
         with torch.no_grad():
             half = (s + t) / 2
-            slow = drawn.map.copied()
-            slow.network = drawn.map.network if self.slow is None else self.slow
+            slow = self._averaged(drawn)
             end = slow.turned(slow.turned(z, s, half, drawn.y), half, t, drawn.y)
             short = expand_like(s - t, z) < LEAST
             target = torch.where(short, -rate, chord(z, end, (s - t).clamp_min(LEAST)))
@@ -216,6 +219,14 @@ class MapLearning(Objective):
         n = (start.x.to(x.device).double() - alpha * mean.double()) / sigma
         return Drawn((x - mean.to(x)) / std, n.to(x), moved, y)
 
+    def _averaged(self, drawn: Drawn) -> LearnedMap:
+        """The map with the weights that targets are made of."""
+        if self.slow is None:
+            return drawn.map
+        slow = drawn.map.copied()
+        slow.network = self.slow
+        return slow
+
     def _angles(self, rows: int, rng: Rng, diagonal: float = 0.0) -> tuple[Tensor, Tensor]:
         """Angles s > t, uniform on the triangle; shares start at the prior and end at the data."""
         mean = self.map.moments[0]
@@ -229,11 +240,18 @@ class MapLearning(Objective):
         s = torch.where(prior, 1.0, s)
         return high * s, high * torch.where(short, s, t)
 
+    def _from_prior(self, s: Tensor, t: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Half of these jumps from the prior instead, to the data as before or to anywhere."""
+        high = self.map.angle(self.map.span[0], self.map.moments[0][None])
+        u = rng.uniform("prior", (len(s), 2), s.device)
+        begun = (u[:, 0] < 0.5) & (t < s)
+        return torch.where(begun, high, s), torch.where(begun & (t > 0), high * u[:, 1], t)
+
     def _velocity(self, drawn: Drawn, z: Tensor, angle: Tensor) -> Tensor:
-        """The teacher's dz/d(angle) at states z, or without one the map's own; no gradient."""
+        """The teacher's dz/d(angle) at states z, or without one the average's; no gradient."""
         if self.teacher is None:
             with torch.no_grad():
-                return -drawn.map.direction(z, angle, angle, drawn.y)
+                return -self._averaged(drawn).direction(z, angle, angle, drawn.y)
         field = self.teacher.field
         q = drawn.map.latent(drawn.x).q
         field = field if q is None else _affine(field.bind(q))
