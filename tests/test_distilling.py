@@ -33,7 +33,7 @@ def teacher(home):
     made = {}
 
     def get(name, data="moons", **options):
-        key = f"{name}-{data}"
+        key = f"{name}-{data}" + options.get("coupling", "")
         if key not in made:
             made[key] = home / key
             fit(name, data, out=made[key], **SMALL, **options)
@@ -181,6 +181,20 @@ def test_a_guided_run_with_labels(student, teacher, capsys):
     assert "distilled from another field" in message
     go_on = ["distil", target, "--guidance", "2", "--resume", str(out), "--steps", "3"]
     assert run([*go_on, "--samples", "20", "--device", "cpu"]) == 0
+
+
+def test_a_student_of_coupled_pairs_has_no_score(student, capsys):
+    out = student("--steps", "2", name="rectified", coupling="ot")
+    target, given = str(out), ("--device", "cpu", "--out", out.parent / "x.npz")
+    assert "coupled pairs" in refused(capsys, "sample", target, "--solver", "ancestral", *given)
+    given = ("--operator", "mask:random:.5", "--noise", ".1", *given)
+    assert "coupled pairs" in refused(capsys, "restore", target, "test", *given)
+    assert not (out.parent / "x.npz").exists()
+
+
+def test_a_student_of_data_alone_is_not_coupled(student):
+    given = ("--objective", "progressive", "--from-data", "--steps", "2")
+    assert not load(student(*given, name="rectified", coupling="ot")).field.coupled
 
 
 def test_a_labelled_student_also_knows_no_label(student, teacher):

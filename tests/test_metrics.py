@@ -21,7 +21,7 @@ from diffode.metrics import (
     sliced_wasserstein2,
     wasserstein2,
 )
-from diffode.priors import Normal, StudentT
+from diffode.priors import Normal, Radial, StudentT
 from diffode.rng import Rng
 from tests.draws import Quick
 
@@ -238,6 +238,11 @@ def test_second_moments_are_asked_for():
     require_second_moment(StudentT(3), "W2")
     with pytest.raises(ValueError, match=r"W2 needs second moments, and StudentT\(dof=1\) has"):
         require_second_moment(StudentT(1), "W2")
+    heavy = Radial(lambda r: -2 * torch.log1p(r.square()))  # r^-4, whose mean square needs N < 2
+    require_second_moment(heavy, "W2", 1)
+    for distance in (frechet, sliced_wasserstein2, wasserstein2):
+        with pytest.raises(ValueError, match=r"second moments; Radial.* finite mean square"):
+            distance(torch.zeros(3, 2), torch.ones(3, 2), law=heavy)
 
 
 def test_distances_without_pot_name_the_extra(monkeypatch):

@@ -85,3 +85,10 @@ def test_an_exponent_belongs_to_the_generalised_normal_law(tmp_path, capsys):
         "--out", tmp_path / "run",
     )  # fmt: skip
     assert "got exponent=3 with law=ball; it is for law=generalised" in line
+
+
+def test_a_likelihood_of_noise_with_an_edge_is_refused_in_one_line(tmp_path, capsys):
+    out = made(tmp_path, "radial", "moons", "--set", "law=ball")
+    assert "noise with an edge" in refused(
+        capsys, "likelihood", out, "--device", "cpu", "--n", "2"
+    )

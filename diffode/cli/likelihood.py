@@ -60,6 +60,7 @@ def command(asked: Likelihood) -> None:
             "samples that it draws in a few jumps"
         )
     told = None if asked.levels is None else Quantisation.parse(asked.levels, field.scaling)
+    check(cast(Trace, asked.trace), field)
     chosen.check(Transport(field, None))
     density_at_start(field)
     dataset = _dataset(target, asked.data)

@@ -13,7 +13,7 @@ from diffode.doors import as_state
 from diffode.fields.affine import AffineField
 from diffode.fields.base import expand_like
 from diffode.fields.corruption import Corrupting, Corruption
-from diffode.fields.noise import require_score
+from diffode.fields.noise import require_independent, require_score
 from diffode.rng import Rng
 
 
@@ -31,7 +31,8 @@ class AffineCorruption(Corruption):
 
     Raises:
         ValueError: eta outside of [0, 1].
-        TypeError: eta above 0 for other noise than normal, or a field without a prior.
+        TypeError: eta above 0 for other noise than normal, or noise coupled with the data; a field
+            without a prior.
     """
 
     def __init__(self, field: AffineField, eta: float = 0.0) -> None:
@@ -39,6 +40,7 @@ class AffineCorruption(Corruption):
             raise ValueError(f"got eta {eta}; wanted a number from 0 to 1")
         if eta:
             require_score(field.noise)
+            require_independent(field.coupled, "eta above 0, which adds noise,")
         if field.prior is None:
             raise TypeError(f"{type(field).__name__} has no prior that its path could start from")
         self.field, self.prior, self.eta = field, field.prior, float(eta)

@@ -41,8 +41,8 @@ def frechet(x: Tensor, y: Tensor, law: object = None) -> Estimate:
         ValueError: sets that cannot be compared, a law without a second moment, or more than
             2,048 coordinates.
     """
-    require_second_moment(law, "a Frechet distance")
     a, b = pair(x, y)
+    require_second_moment(law, "a Frechet distance", a.shape[1])
     if a.shape[1] > MOST_COORDINATES:
         raise ValueError(
             f"got points of {a.shape[1]} coordinates; a Frechet distance takes at most "
@@ -74,17 +74,27 @@ def _moved(x: Tensor, own: Tensor, other: Tensor, shift: Tensor) -> tuple[float,
     return float(inner.sum()), quadratic + 2 * centred @ shift
 
 
-def require_second_moment(law: object, what: str) -> None:
+def require_second_moment(law: object, what: str, dim: int = 1) -> None:
     """Refuse a law without a second moment to a measure that needs one.
 
     Arguments:
-        law: a noise or prior such as `diffode.priors.StudentT`, or anything with its ``dof``; a
-            law without one is taken to have all its moments.
+        law: a noise or prior such as `diffode.priors.StudentT`, or anything with its ``dof``, or
+            with the ``rms`` of `diffode.priors.Radial`; a law without either is taken to have all
+            its moments.
         what: the measure's name.
+        dim: the number N of coordinates, on which those of a radial law depend.
 
     Raises:
-        ValueError: a Student-t law of two degrees of freedom or less.
+        ValueError: a Student-t law of two degrees of freedom or less, or a radial law whose mean
+            square is infinite.
     """
+    if (rms := getattr(law, "rms", None)) is not None:
+        try:
+            rms(dim)
+        except NotImplementedError:  # a law that states no density
+            pass
+        except ValueError as error:
+            raise ValueError(f"{what} needs second moments; {error}") from None
     dof = getattr(law, "dof", None)
     if dof is not None and dof <= 2:
         raise ValueError(

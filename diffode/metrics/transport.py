@@ -50,7 +50,7 @@ def sliced_wasserstein2(
     Raises:
         ValueError: sets that cannot be compared, a law without a second moment, or no projection.
     """
-    require_second_moment(law, "the sliced W2")
+    require_second_moment(law, "the sliced W2", x[:1].numel())
     square, phi, psi = sliced_potentials(x, y, projections, seed)
     variance = phi.var() / len(phi) + psi.var() / len(psi)
     return root(square, float(variance.sqrt()), len(phi), len(psi))
@@ -100,8 +100,8 @@ def wasserstein2(x: Tensor, y: Tensor, law: object = None) -> Estimate:
         ValueError: sets that cannot be compared, or a law without a second moment.
         ImportError: POT is not installed.
     """
-    require_second_moment(law, "W2")
     a, b = centred(x, y)
+    require_second_moment(law, "W2", a.shape[1])
     try:
         from ot import emd
     except ImportError:

@@ -174,7 +174,7 @@ class Normal(Spherical):
         """The radius that a draw in ``dim`` coordinates stays below with probability ``u``."""
         from scipy.special import gammaincinv
 
-        return self.scale * torch.from_numpy(2 * gammaincinv(dim / 2, probabilities(u))).sqrt()
+        return self.scale * torch.as_tensor(2 * gammaincinv(dim / 2, probabilities(u))).sqrt()
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""
@@ -249,7 +249,7 @@ class StudentT(Spherical):
         p = probabilities(u)
         beta = betaincinv(dim / 2, self.dof / 2, p)
         rest = betainccinv(self.dof / 2, dim / 2, p)  # 1 - beta, without the cancellation
-        return self.scale * torch.from_numpy(self.dof * beta / rest).sqrt()
+        return self.scale * torch.as_tensor(self.dof * beta / rest).sqrt()
 
     def radius_cdf(self, radius: float, dim: int) -> float:
         """The probability that a draw in ``dim`` coordinates has at most this radius."""

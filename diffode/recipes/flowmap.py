@@ -96,6 +96,7 @@ def _of(given: Given, of: str, settings: str) -> tuple[Learned, AffineField]:
         )
     path: AffineField = Path(learned.schedule, learned.noise, *learned.moments)
     path.principal_std, path.classes = learned.principal_std, given.classes
+    path.coupled = learned.coupled
     if isinstance(made, PoissonField):
         path = PoissonField(path, radius=made.radius, max_radius=made.max_radius)
     return learned, path

@@ -128,6 +128,8 @@ class Distillation:
         assert taught is not None
         recipe = find(taught.field)
         stated = {k: taught.options[k] for k in options_of(recipe.function).model_fields}
+        if self.from_data and "coupling" in stated:
+            stated["coupling"] = "independent"  # as its pairs of data and noise are
         given = {k: taught.options[k] for k in options_of(make_given).model_fields}
         if self.guidance is not None:
             given["label_drop"] = 0.0  # it is guided to a label, and so always told one

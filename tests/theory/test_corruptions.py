@@ -211,3 +211,11 @@ def test_levels_and_bins_come_back():
     with pytest.raises(ValueError, match=r"got the value 0\.1; wanted 17 levels: -1 to 1"):
         levels.tokens(torch.tensor([0.0, 0.1]))
     assert Levels(4).values(k[:4]).dtype == torch.int64
+
+
+def test_fresh_noise_is_refused_where_noise_and_data_are_coupled():
+    field = Empirical(torch.randn(3, 2), VP(), bandwidth=0.3)
+    field.coupled = True
+    Denoised(field)
+    with pytest.raises(TypeError, match="coupled pairs"):
+        Denoised(field, eta=1.0)

@@ -253,3 +253,9 @@ def test_a_law_with_an_edge_has_no_likelihood():
     for moved, y in ((field, None), (classifier_free(field, 2.0), labels[:2])):
         with pytest.raises(TypeError, match="noise with an edge"):
             log_prob(moved, POINTS[:2], y=y)
+
+
+@pytest.mark.parametrize("law", [Normal(), StudentT(3.0), RadialLogistic()])
+def test_a_quantile_of_one_probability_is_one_number(law):
+    one, many = law.radius_icdf(torch.tensor(0.5), 2), law.radius_icdf(torch.tensor([0.5]), 2)
+    assert one.shape == () and float(one) == float(many)
