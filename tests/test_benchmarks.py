@@ -1,5 +1,7 @@
 """Benchmarks that only print: without results they say what is missing, and what makes it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -35,7 +37,7 @@ def test_the_standing_comparison_before_its_runs(more, tmp_path, monkeypatch, ca
     assert [line[0] for line in lines] == ["bench", "bench"]
     told = [BENCH.make_context("bench", line[1:]).params for line in lines]
     assert [t["out"] for t in told] == [runs / "planar", runs / "images"]
-    assert all((standing.CONFIGS / t["first"].name).exists() for t in told)
+    assert all((standing.CONFIGS / Path(*t["what"]).name).exists() for t in told)
 
 
 def test_the_table_of_digits_before_its_cells(tmp_path, monkeypatch, capsys):

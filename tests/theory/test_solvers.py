@@ -241,7 +241,7 @@ def test_ddim_gives_a_gaussian_its_variance(eta):
 def test_the_names_of_all_solvers_are_tested_here():
     elsewhere = {name for name, *_ in MULTISTEP} | {"dpm-single"}
     elsewhere |= {"ancestral", "euler-maruyama", "pc", "churn", "sde-dpm++", "sde-trig"}
-    elsewhere |= {"dopri5-rows", "tsit5-rows", "jump", "revise"}
+    elsewhere |= {"dopri5-rows", "tsit5-rows", "jump", "revise", "sde-interpolant"}
     assert {*AFFINE_ORDERS, *TOLERANT, "implicit_adams", *elsewhere} == set(names())
 
 
