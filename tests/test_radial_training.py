@@ -92,3 +92,9 @@ def test_a_likelihood_of_noise_with_an_edge_is_refused_in_one_line(tmp_path, cap
     assert "noise with an edge" in refused(
         capsys, "likelihood", out, "--device", "cpu", "--n", "2"
     )
+
+
+def test_guidance_names_morph_among_what_it_cannot_guide(tmp_path, capsys):
+    out = made(tmp_path, "morph", "moons")
+    line = refused(capsys, "sample", out, "--guidance", "2", "--device", "cpu")
+    assert "gan, morph, the MonoFlows, interpolants and fields of tokens cannot be guided" in line

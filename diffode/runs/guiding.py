@@ -76,8 +76,8 @@ class Guidance:
         if not isinstance(field, AffineField):
             raise TypeError(
                 f"got --guidance, but {name} does not estimate the data from a noisy point "
-                "(E[x_0 | x]), which is what guidance changes; gan, the MonoFlows, interpolants "
-                "and fields of tokens cannot be guided, all other recipes can"
+                "(E[x_0 | x]), which is what guidance changes; gan, morph, the MonoFlows, "
+                "interpolants and fields of tokens cannot be guided, all other recipes can"
             )
         guided = self._around(field, name, given)
         for other in self.others:  # what does not fit at all has been refused by its reason
