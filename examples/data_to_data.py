@@ -54,7 +54,7 @@ def main(out: Path = Path("."), steps: int = 50) -> Path:
     shown = torch.cat([flow.path[:, :60].reshape(-1, 2) for flow in flows.values()])
     shown = torch.cat([shown, *(torch.cat([flow.path[0], flow.x]) for flow in flows.values())])
     (left, bottom), (right, top) = shown.amin(0).tolist(), shown.amax(0).tolist()
-    figure = canvas.figure(1600, round(380 * (top - bottom) / (right - left)) + 50)
+    figure = canvas.figure(2000, round(475 * (top - bottom) / (right - left)) + 50)
     figure.set_layout_engine("constrained")
     for ax, (title, flow) in zip(figure.subplots(1, 4), flows.items(), strict=True):
         for k in range(60):
