@@ -6,12 +6,12 @@ the root mean square 1, which for these laws depends on their number N.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from diffode.priors.radial import Radial
+
+_STEEPEST = 1e4  # beyond, rounding of a radius changes its density
 
 
 class GeneralisedNormal(Radial):
@@ -27,7 +27,7 @@ class GeneralisedNormal(Radial):
     exponential family of distributions, https://doi.org/10.1080/03610929808832115.
 
     Arguments:
-        exponent: b.
+        exponent: b, at most 10,000.
         width, scale, loc: as for `Radial`.
     """
 
@@ -39,8 +39,11 @@ class GeneralisedNormal(Radial):
         scale: float = 1.0,
         loc: Tensor | float = 0.0,
     ) -> None:
-        if not 0 < exponent < math.inf:
-            raise ValueError(f"got exponent {exponent}; wanted a finite one above 0")
+        if not 0 < exponent <= _STEEPEST:
+            raise ValueError(
+                f"got exponent {exponent:g}; wanted one above 0, up to {_STEEPEST:g}: beyond it "
+                "the law is a Ball"
+            )
         super().__init__(width=width, scale=scale, loc=loc)
         self.exponent = float(exponent)
 

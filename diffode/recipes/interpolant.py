@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from diffode.options import NonNegative, Positive
+from diffode.recipes.coupled import REGULARISATION, require_used
 from diffode.recipes.registry import recipe
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def interpolant(
     path: Literal["linear", "trigonometric", "bridge"] = "linear",
     gamma: NonNegative = 0.0,
     coupling: Literal["independent", "ot", "sinkhorn", "pairs"] = "independent",
-    regularisation: Positive = 0.05,
+    regularisation: Positive = REGULARISATION,
 ) -> Objective:
     """Stochastic interpolant: the rate of x_t = I(t, x_0, x_1) + gamma(t) z, and z, regressed.
 
@@ -42,6 +43,7 @@ def interpolant(
     from diffode.fields.learned_interpolant import LearnedInterpolant
     from diffode.training.interpolants import InterpolantRegression
 
+    require_used(coupling, regularisation)
     curve, stats = Interpolant(path, gamma), given.stats
     told = 1 + given.flip_label
     rate = given.net(told)

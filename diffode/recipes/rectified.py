@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from diffode.options import Positive
+from diffode.recipes.coupled import REGULARISATION, require_used
 from diffode.recipes.registry import recipe
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def rectified(
     *,
     schedule: str = "rectified",
     coupling: Literal["independent", "ot", "sinkhorn", "pairs"] = "independent",
-    regularisation: Positive = 0.05,
+    regularisation: Positive = REGULARISATION,
     kappa: Annotated[float, Ge(0), Le(1)] = 0.0,
 ) -> Objective:
     """Rectified flow: n - x_0 regressed at uniform times.
@@ -47,6 +48,7 @@ def rectified(
     from diffode.training.denoising import Denoising, Uniform
     from diffode.training.filtered import Filtered
 
+    require_used(coupling, regularisation)
     path = named_schedule(schedule)
     field = given.learned(path, VelocityPrediction())
     low, high = (0.0, 1.0) if isinstance(path, Rectified) else sorted(path.span)

@@ -140,6 +140,7 @@ def test_a_law_of_quantiles_alone_can_be_drawn_and_says_what_else_it_lacks():
     ("make", "message"),
     [
         (lambda: GeneralisedNormal(0.0), "got exponent 0"),
+        (lambda: GeneralisedNormal(1e9), "beyond it the law is a Ball"),
         (lambda: Ball(width=-1.0), "got width -1"),
         (lambda: Radial(lambda r: -r, edge=0.0), "got edge 0"),
         (lambda: Radial(lambda r: r).log_norm(2), "is no law in 2 coordinates: its integral"),
