@@ -15,6 +15,7 @@ from benchmarks.gpu_checks import Bench, Wrong, relative
 from diffode import recipes, solvers
 from diffode.cli.app import run
 from diffode.data import load
+from diffode.fields import AffineField, Field
 
 CLOSE = 1e-3  # the differences allowed, as a share of the largest value
 TINY = ["--steps", "5", "--batch", "32", "--samples", "20", "--set", "width=32"]
@@ -71,7 +72,8 @@ def every_solver(bench: Bench) -> str:
         budget = ["--steps", "8"] if iterated else LOOSE if adaptive else FEW
         return _apart(bench, ["sample", "edm", "--solver", name, *budget])
 
-    usual = [name for name in solvers.names() if name != "jump"]  # for flow maps alone
+    needs = {name: solvers.get_solver(name).needs for name in solvers.names()}
+    usual = [name for name, kind in needs.items() if kind in (Field, AffineField)]
     return _each(usual, both, "solvers")
 
 

@@ -29,10 +29,7 @@ NETWORK = ["--set", "width=16", "--set", "depth=1"]
 SMALL = {
     "train": [*NETWORK, "--batch", "16", "--samples", "20", "--device", "cpu"],
     "sample": ["--device", "cpu"],
-    "distil": [
-        *("--pairs", "20", "--pairs-nfe", "4"),
-        *("--set", "batch=16", "--samples", "20", "--device", "cpu"),
-    ],
+    "distil": ["--set", "batch=16", "--samples", "20", "--device", "cpu"],
     "fit-grid": ["--pilot", "8", "--device", "cpu"],
     "eval": ["--nfe", "3", "--device", "cpu"],
     "likelihood": ["--points", "2", "--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"],
@@ -163,6 +160,10 @@ def small(arguments):
         usual = [text for text in usual if text not in ("--steps", fewer["--steps"])]
     if "--per-class" in given:  # it says how many
         usual = [*SMALL[command]]
+    if command == "distil" and "--objective" not in given:  # then it learns from paths
+        usual += ["--pairs", "20", "--pairs-nfe", "4"]
+    if command == "encode" and "--solver" in given:  # one with steps, without a tolerance
+        usual = ["--device", "cpu"]
     if command == "likelihood" and "--solver" in given:  # one with steps, without a tolerance
         usual = ["--points", "2", "--device", "cpu"]
     if "--merge" in given:

@@ -216,6 +216,8 @@ def _incomparable(field: Field) -> str:
         return "the schedule is not the whole path"
     if isinstance(field, AffineField) and field.coupled:
         return "its noise is coupled to the data, and that of the exact field is not"
+    if not isinstance(field, PoissonField) and field.start(1, Rng(7)).field.is_bound:
+        return "each of its points has an augmented radius q of its own"
     return ""
 
 

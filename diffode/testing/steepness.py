@@ -75,12 +75,13 @@ def steepness(
         near: points of the path at a time, (t, n) -> (n, *event); None for those of the field.
     """
     rows = []
+    moved = field.start(_ROWS, Rng(7)).field if near is None else field
     for t in _times(field, schedule):
         x = points(field, t, _ROWS) if near is None else near(t, _ROWS).to(field.device)
 
         def velocity(z: Tensor, t: float = t) -> Tensor:
             with differentiable():
-                return field.velocity(z, torch.tensor(t, dtype=torch.float64, device=z.device))
+                return moved.velocity(z, torch.tensor(t, dtype=torch.float64, device=z.device))
 
         try:
             lipschitz, trace = largest(velocity, x)
