@@ -22,7 +22,15 @@ from diffode.cli.app import run
 from tests.runs import beside
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")))
+TRANSLATED = ROOT / "docs/zh"  # its code is that of the pages it translates
+PAGES = (
+    "README.md",
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "docs").rglob("*.md")
+        if TRANSLATED not in path.parents
+    ),
+)
 PROGRAMS = ("diffode", "python", "python3", "make", "torchrun", "source", "pre-commit", "pip")
 NETWORK = ["--set", "width=16", "--set", "depth=1"]
 

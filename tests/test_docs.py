@@ -221,7 +221,7 @@ def test_links_of_the_pages_lead_somewhere():
 
 def test_the_guide_leads_to_every_page():
     text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
-    others = {Path(page).name for page in PAGES} - {"README.md", "guide.md"}
+    others = {page.removeprefix("docs/") for page in PAGES} - {"README.md", "guide.md"}
     assert others <= set(re.findall(r"\]\(([^)#]+)", text))
 
 
