@@ -4,7 +4,7 @@ VENV ?= .venv
 FIELD ?= poisson
 READY := $(VENV)/.ready
 
-.PHONY: train test test-all check clean
+.PHONY: train test test-all check docs clean
 
 # Set up, then train FIELD on real digits and end with a picture and a report.
 train: $(READY)
@@ -24,6 +24,10 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# The documentation site, in site/: open site/index.html.
+docs: $(READY)
+	$(VENV)/bin/python -m scripts.site
+
 # torch comes first, so that the pinned version and no newer one is taken.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "diffode needs Python 3.11 or newer; set PYTHON=...")'
@@ -33,4 +37,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build site .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,59 @@
+"""Build the site: `python -m scripts.site`, or `make docs`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from scripts.site import ROOT, assemble, check, mathml, offline
+
+
+def build(pages: Path, site: Path) -> str:
+    """Assemble the pages, build the site of them, and check it; what was made, in a line.
+
+    Raises:
+        SystemExit: what is wrong with the site, a line for each thing.
+    """
+    from mkdocs.commands.build import build as build_pages
+    from mkdocs.config import load_config
+
+    assemble.assemble(pages)
+    log, seen = logging.getLogger("mkdocs"), _Seen(logging.WARNING)
+    log.addHandler(seen)
+    config = load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(pages), site_dir=str(site))
+    build_pages(config)
+    _stop(seen.lines)
+    formulas, problems = mathml.convert_site(site)
+    offline.finish(site)
+    _stop([*problems, *check.problems(site)])
+    return f"{len(list(site.rglob('*.html')))} pages and {formulas} formulas in {site}"
+
+
+class _Seen(logging.Handler):
+    """Warnings and errors of the build, all of which are mistakes here."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(record.getMessage())
+
+
+def _stop(problems: list[str]) -> None:
+    if problems:
+        raise SystemExit("\n".join([*problems, f"the site has {len(problems)} mistakes"]))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.site", description=__doc__)
+    parser.add_argument("--pages", type=Path, default=ROOT / "build/pages", help="assembled here")
+    parser.add_argument("--out", type=Path, default=ROOT / "site", help="the site's folder")
+    given = parser.parse_args()
+    sys.stdout.write(build(given.pages.resolve(), given.out.resolve()) + "\n")
+
+
+if __name__ == "__main__":
+    main()

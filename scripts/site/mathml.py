@@ -1,0 +1,148 @@
+"""Formulas become MathML, which browsers show without a script, a font or a network."""
+
+import html
+import re
+import unicodedata
+from pathlib import Path
+from xml.etree import ElementTree
+
+from latex2mathml.converter import convert
+
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+_SPACE = "http://www.w3.org/1998/Math/MathML"
+_PARTS = {"mfrac": 2, "mover": 2, "msub": 2, "msubsup": 3, "msup": 2, "munder": 2, "munderover": 3}
+_ACCENTS = {
+    "\u02d9",
+    "\u00a8",
+    "^",
+    "~",
+    "\u00af",
+    "\u2192",
+}  # dot, two dots, hat, tilde, bar, arrow
+_BELOW = {"argmax", "argmin", "inf", "lim", "max", "min", "sup"}  # names with limits below
+
+ElementTree.register_namespace("", _SPACE)
+
+
+def convert_site(site: Path) -> tuple[int, list[str]]:
+    """Convert the pages of a folder; how many formulas there are, and what is wrong with some."""
+    count, problems = 0, []
+    for page in sorted(site.rglob("*.html")):
+        text, made, wrong = convert_page(page.read_text(encoding="utf-8"))
+        count += made
+        problems += [f"{page.relative_to(site)}: {line}" for line in wrong]
+        if made:
+            page.write_text(text, encoding="utf-8")
+    return count, problems
+
+
+def convert_page(text: str) -> tuple[str, int, list[str]]:
+    """The text of a page with MathML, the number of formulas, and what is wrong with some."""
+    problems: list[str] = []
+
+    def shown(match: re.Match[str]) -> str:
+        formula = html.unescape(match[2]).strip()
+        try:
+            made = mathml(formula[2:-2].strip(), block=formula.startswith("\\["))
+        except ValueError as error:
+            problems.append(str(error))
+            return match[0]
+        return f'<{match[1]} class="math">{made}</{match[1]}>'
+
+    text, count = _FORMULA.subn(shown, text)
+    return text, count, problems
+
+
+def mathml(formula: str, block: bool = False) -> str:
+    r"""A formula of LaTeX as MathML, with what browsers do not know said as they know it.
+
+    Raises:
+        ValueError: it cannot be read, or has a command that would be shown as it is written.
+    """
+    plain = re.sub(r"\{aligned\}", "{align*}", formula)
+    try:
+        made = convert(plain, display="block" if block else "inline")
+        made = re.sub(r"<mi>(&#x000\w\w;)</mi>", r'<mi mathvariant="normal">\1</mi>', made)
+        tree = ElementTree.fromstring(made)
+    except Exception as error:  # of many kinds, without a common one
+        kind = type(error).__name__
+        raise ValueError(f"a formula cannot be read: {formula} ({kind})") from error
+    for element in tree.iter():
+        name = _name(element)
+        if "\\" in (element.text or ""):
+            raise ValueError(f"a formula has {element.text}, which is not known: {formula}")
+        if len(element) != _PARTS.get(name, len(element)):
+            raise ValueError(f"a formula lacks a part: {formula}")
+        _mend(element, name)
+    for element in [*tree.iter()]:
+        _join(element)
+    return ElementTree.tostring(tree, encoding="unicode")
+
+
+def _name(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _mend(element: ElementTree.Element, name: str) -> None:
+    """Say an element as browsers know it: they read few of the attributes of older MathML."""
+    text = element.text or ""
+    if name == "mi" and (style := element.get("mathvariant", "")).startswith("bold"):
+        element.text = "".join(_styled(letter, style) for letter in text)
+        del element.attrib["mathvariant"]
+    elif name == "mi" and text in ("\u27e8", "\u27e9"):
+        element.tag = f"{{{_SPACE}}}mo"
+        element.set("stretchy", "false")
+    elif name == "mo" and text.isalpha() and text.isascii() and text not in _BELOW:
+        element.tag = f"{{{_SPACE}}}mi"
+        if len(text) == 1:
+            element.set("mathvariant", "normal")
+    elif name == "mspace" and element.get("width") == "negativethinmathspace":
+        element.set("width", "-0.167em")
+    elif name == "mover" and element[1].text in _ACCENTS:
+        element.set("accent", "true")
+        element[1].attrib.pop("stretchy", None)
+        element[1].set("stretchy", "true" if len(list(element[0].iter())) > 2 else "false")
+    elif name == "mtd" and (side := element.attrib.pop("columnalign", "")):
+        element.set("style", f"text-align: {side}")
+    elif name == "mtable" and element.get("columnspacing", "").startswith("0em"):
+        element.set("class", "aligned")
+    elif name == "msub" and (element[0].text or "") in _BELOW:
+        element.tag = f"{{{_SPACE}}}munder"
+        element[0].set("movablelimits", "true")
+
+
+def _styled(letter: str, style: str) -> str:
+    """A letter in bold: a sign of its own, as browsers know no styles of letters."""
+    kind = "BOLD ITALIC" if style == "bold-italic" else "BOLD"
+    name = unicodedata.name(letter, "").replace("GREEK ", "").replace("LATIN ", "")
+    name = name.replace("CAPITAL LETTER", "CAPITAL").replace("SMALL LETTER", "SMALL")
+    try:
+        return unicodedata.lookup(f"MATHEMATICAL {kind} {name}")
+    except KeyError:
+        return letter
+
+
+def _join(row: ElementTree.Element) -> None:
+    """Letters of a word are one word; a name as log stands apart from what follows."""
+    made: list[ElementTree.Element] = []
+    for element in row:
+        upright = element.get("mathvariant") == "normal" and _name(row) in ("mrow", "mtd", "math")
+        if upright and made and made[-1].get("mathvariant") == "normal":
+            made[-1].text = (made[-1].text or "") + (element.text or "")
+        else:
+            made.append(element)
+    if _name(row) not in _PARTS:
+        row[:] = []
+        for k, element in enumerate(made):
+            row.append(element)
+            follows = made[k + 1] if k + 1 < len(made) else None
+            if _is_function(element) and follows is not None and _name(follows) != "mo":
+                row.append(ElementTree.Element(f"{{{_SPACE}}}mspace", width="0.167em"))
+
+
+def _is_function(element: ElementTree.Element) -> bool:
+    """Whether an element is a name of several letters, perhaps with an index or a power."""
+    while _name(element) in ("msub", "msup", "msubsup", "munder") and len(element):
+        element = element[0]
+    text = element.text or ""
+    return _name(element) in ("mi", "mo") and len(text) > 1 and text.isascii() and text.isalpha()

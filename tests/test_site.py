@@ -1,0 +1,125 @@
+"""The documentation site: it builds, every page is in it, and it asks for nothing of a network."""
+
+import subprocess
+import sys
+
+import pytest
+from mkdocs.utils import yaml_load
+
+from scripts.site import check
+from scripts.site.assemble import OUTSIDE
+from scripts.site.equations import written
+from scripts.site.mathml import convert_page, mathml
+from tests.pages import ROOT
+
+
+def pages(navigation):
+    """The pages of a navigation, in order."""
+    if isinstance(navigation, str):
+        yield navigation
+    else:
+        for part in navigation.values() if isinstance(navigation, dict) else navigation:
+            yield from pages(part)
+
+
+def test_every_page_is_in_the_navigation_once():
+    listed = list(pages(yaml_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    docs = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    assert not (docs | set(OUTSIDE.values())) ^ set(listed), "add it to the nav of mkdocs.yml"
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_keeps_its_promises(tmp_path):
+    command = ["-m", "scripts.site", "--pages", tmp_path / "pages", "--out", tmp_path / "site"]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "site"
+    assert len(list(made.rglob("*.html"))) >= len(list(ROOT.glob("docs/**/*.md")))
+    assert not check.problems(made)
+    assert (made / "search/search_index.js").read_text(encoding="utf-8").startswith("var __index")
+
+
+def test_formulas_become_mathml_with_their_parts():
+    inline = r'<p><span class="arithmatex">\(x_t &lt; \frac{1}{2}\)</span>'
+    rows = r"\begin{aligned}a &amp;= b \\ c &amp;= d\end{aligned}"
+    text, count, problems = convert_page(f'{inline}<div class="arithmatex">\\[{rows}\\]</div>')
+    assert (count, problems) == (2, []) and "arithmatex" not in text
+    assert text.count("<math") == 2 and text.count('display="block"') == 1
+    assert "<mfrac>" in text and text.count("<mtr>") == 2 and "<mo>&lt;</mo>" in text
+
+
+@pytest.mark.parametrize(
+    "formula", [r"\frac{1}", r"\left( x", r"\nosuch{x}", r"\begin{what}a & b\end{what}"]
+)
+def test_a_formula_that_cannot_be_shown_is_a_mistake(formula):
+    with pytest.raises(ValueError, match="a formula"):
+        mathml(formula)
+    _, _, problems = convert_page(f'<span class="arithmatex">\\({formula}\\)</span>')
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("formula", "part"),
+    [
+        (r"\mathrm{d}x", '<mi mathvariant="normal">d</mi><mi>x</mi>'),
+        (r"p_{\mathrm{data}}", '<mi mathvariant="normal">data</mi>'),
+        (r"\log p", '<mi>log</mi><mspace width="0.167em" /><mi>p</mi>'),
+        (r"\log(p)", '<mi>log</mi><mo stretchy="false">(</mo>'),
+        (r"\operatorname{tr} A", '<mi>tr</mi><mspace width="0.167em" /><mi>A</mi>'),
+        (r"\boldsymbol{x}", "<mi>\U0001d499</mi>"),
+        (r"\mathbf{xy}", "<mi>\U0001d431</mi><mi>\U0001d432</mi>"),
+        (r"\max_x f", '<munder><mo movablelimits="true">max</mo><mi>x</mi></munder>'),
+        (r"\dot{x}", '<mover accent="true">'),
+    ],
+)
+def test_what_browsers_do_not_know_is_said_as_they_know_it(formula, part):
+    assert part in mathml(formula)
+
+
+def test_docstrings_are_written_with_the_signs_of_pages():
+    text = """A path :math:`x_t
+    = y`.
+
+    .. math:: a = b
+
+    In ``code``:
+
+    .. math::
+
+        c = d \\\\
+        e
+
+    End."""
+    made = written(text)
+    assert "$x_t = y$" in made and "`code`" in made and ".. math" not in made
+    assert "\n    $$\n    a = b\n    $$\n" in made
+    assert "$$\n    c = d \\\\\n    e\n    $$\n" in made and made.endswith("\n\n    End.")
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ('<a href="other.html#there">', ""),
+        ('<a href="https://arxiv.org/abs/2206.00364">', ""),
+        ('<a href="none.html">', "a dead link: none.html"),
+        ('<a href="other.html#nowhere">', "a dead anchor: other.html#nowhere"),
+        ('<a href="#nowhere">', "a dead anchor: #nowhere"),
+        ('<a href="/other.html">', "a link of an unknown kind: /other.html"),
+        ('<a href="javascript:alert()">', "a link of an unknown kind: javascript:alert()"),
+        ('<img src="none.png">', "a dead link: none.png"),
+        ('<script src="https://a.org/b.js"></script>', "a request to another place"),
+        ('<link rel="stylesheet" href="//a.org/b.css">', "a request to another place"),
+        ('<span class="arithmatex">x</span>', "a formula is left as it was written"),
+    ],
+)
+def test_what_is_wrong_with_a_page_is_seen(tmp_path, body, wrong):
+    (tmp_path / "page.html").write_text(body)
+    (tmp_path / "other.html").write_text('<h1 id="there">')
+    found = check.problems(tmp_path)
+    assert len(found) == bool(wrong) and all(wrong in line for line in found)
+
+
+def test_a_style_that_asks_for_a_font_is_seen(tmp_path):
+    (tmp_path / "a.css").write_text("@font-face { src: url(https://a.org/font.woff2) }")
+    assert len(check.problems(tmp_path)) == 1
