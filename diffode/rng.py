@@ -7,7 +7,7 @@ what one does, and a resumed run needs no stored generator state.
 
 Philox is integer arithmetic. The normals are made from its words with +, -, times, / and sqrt in
 float64 only, which IEEE 754 rounds the same way everywhere: draws are bit-equal on every device.
-(On a CPU the square root is numpy's: torch's may be a vector library's, off by a last bit.)
+(On a CPU numpy does them: torch's square root may be a vector library's, off by a last bit.)
 
 Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
 """
@@ -15,8 +15,11 @@ Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from collections.abc import Sequence
+from itertools import product
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,63 +34,80 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ATANH = [1 / (2 * k + 1) for k in range(12)]
 _SIN = [(-1) ** k / math.factorial(2 * k + 1) for k in range(9)]
 _COS = [(-1) ** k / math.factorial(2 * k) for k in range(9)]
+_SQRT_HALF = struct.unpack("<q", struct.pack("<d", math.sqrt(0.5)))[0]  # the bits of the number
+_AT_ONCE = {"cpu": 2**14}  # counters whose normals are made at a time, and stay in the cache
+_LAUNCH = 2**22  # so many on other devices
+
+Array: TypeAlias = (
+    Any  # of numpy on a CPU, where it takes half of torch's time; elsewhere a tensor
+)
 
 
-def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> list[Tensor]:
+def philox(counter: Sequence[Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
     """Four random 32-bit words (held in int64) for each four-word counter: Philox4x32, ten rounds.
 
     Arguments:
-        counter: four int64 tensors of words in [0, 2^32), shapes that broadcast.
+        counter: four int64 arrays of words in [0, 2^32), shapes that broadcast.
         key: two words.
     """
-    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)  # type: ignore[no-untyped-call]
+    c0, c1, c2, c3 = counter
     k0, k1 = key
-    for _ in range(10):
+    for _ in range(10):  # c1 and c3 carry bits above the 32 of their words until they are used
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]  # wrap modulo 2^64
-        c0, c1, c2, c3 = (
-            ((p1 >> 32) & _WORD) ^ c1 ^ k0,
-            p1 & _WORD,
-            ((p0 >> 32) & _WORD) ^ c3 ^ k1,
-            p0 & _WORD,
-        )
+        c0, c2 = (p1 >> 32) ^ (c1 ^ k0), (p0 >> 32) ^ (c3 ^ k1)
+        c0 &= _WORD
+        c2 &= _WORD
+        c1, c3 = p1, p0
         k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
-    return [c0, c1, c2, c3]
+    return c0, c1 & _WORD, c2, c3 & _WORD
 
 
-def _polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
-    value = torch.full_like(x, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        value = value.mul_(x).add_(c)
+def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
+    value = x * coefficients[-1]
+    for c in reversed(coefficients[1:-1]):
+        value += c
+        value *= x
+    value += coefficients[0]
     return value
 
 
-def _log(u: Tensor) -> Tensor:
-    """Natural logarithm from exactly rounded operations: 2 atanh((m - 1) / (m + 1)) + e log 2."""
-    mantissa, exponent = torch.frexp(u)
-    low = mantissa < math.sqrt(0.5)
-    mantissa = torch.where(low, mantissa * 2, mantissa)
+def _log(u: Array) -> Array:
+    """Natural logarithm from exactly rounded operations: 2 atanh((m - 1) / (m + 1)) + e log 2.
+
+    u = m 2^e with m from sqrt(1/2) to sqrt(2); both are read from the bits of u.
+    """
+    xp = _library(u)
+    bits = u.view(xp.int64)
+    exponent = (bits - _SQRT_HALF) >> 52
+    mantissa = (bits - (exponent << 52)).view(xp.float64)
     s = (mantissa - 1) / (mantissa + 1)
-    series = _polynomial(s * s, _ATANH) * s * 2
-    return series + (exponent - low.to(exponent.dtype)).to(u.dtype) * math.log(2)
+    log = _polynomial(s * s, _ATANH)
+    log *= s
+    log *= 2
+    log += xp.asarray(exponent, dtype=xp.float64) * math.log(2)
+    return log
 
 
-def _sqrt(x: Tensor) -> Tensor:
-    """The square root, exactly rounded."""
-    return torch.sqrt(x) if x.is_cuda else torch.from_numpy(np.sqrt(x.numpy()))
-
-
-def _box_muller(radius_word: Tensor, angle_word: Tensor) -> tuple[Tensor, Tensor]:
+def _box_muller(radius_word: Array, angle_word: Array) -> tuple[Array, Array]:
     """Two independent standard normals from two words: sqrt(-2 log u) (cos, sin)(angle)."""
-    u = (radius_word.double() + 0.5) / 2.0**32
-    radius = _sqrt(_log(u) * -2)
-    quadrant = angle_word >> 30
-    x = ((angle_word & 0x3FFFFFFF).double() / 2.0**30 - 0.5) * (math.pi / 2)
-    sine, cosine = _polynomial(x * x, _SIN) * x, _polynomial(x * x, _COS)
-    odd = (quadrant & 1).bool()
-    first = torch.where(odd, -sine, cosine) * radius
-    second = torch.where(odd, cosine, sine) * radius
-    flip = quadrant >= 2
-    return torch.where(flip, -first, first), torch.where(flip, -second, second)
+    xp = _library(angle_word)
+    u = xp.asarray(radius_word, dtype=xp.float64) + 0.5
+    u /= 2.0**32
+    radius = xp.sqrt(_log(u) * -2)
+    radius = xp.where(angle_word >= 2**31, -radius, radius)  # the lower quadrants
+    x = xp.asarray(angle_word & 0x3FFFFFFF, dtype=xp.float64)
+    x /= 2.0**30
+    x -= 0.5
+    x *= math.pi / 2
+    square = x * x
+    sine, cosine = _polynomial(square, _SIN) * x, _polynomial(square, _COS)
+    odd = (angle_word & 2**30) != 0
+    return xp.where(odd, -sine, cosine) * radius, xp.where(odd, cosine, sine) * radius
+
+
+def _library(x: Array) -> Any:  # noqa: ANN401
+    """numpy or torch, of which only what both have is used here."""
+    return torch if isinstance(x, Tensor) else np
 
 
 class Rng:
@@ -137,6 +157,14 @@ class Rng:
 
     def bits(self, name: str, n: int, words: int, device: torch.device | str = "cpu") -> Tensor:
         """Random 32-bit words in an int64 tensor of shape (n, words)."""
+        places, blocks = self._counters(n, words, device)
+        out = torch.empty(len(places), len(blocks), 4, dtype=torch.int64, device=device)
+        for k, word in enumerate(self._words(name, places, blocks)):
+            out[..., k] = torch.as_tensor(word)
+        return out.flatten(1)[:, :words]
+
+    def _counters(self, n: int, words: int, device: torch.device | str) -> tuple[Array, Array]:
+        """The places of n rows in the global batch, and the blocks of so many words each."""
         n = as_count(n, "n")
         if n < 0:
             raise ValueError(f"got n={n}; a draw has 0 rows or more")
@@ -144,10 +172,13 @@ class Rng:
         if len(rows) != n:
             raise ValueError(f"{n} rows were asked of a generator of {len(rows)} rows")
         blocks = torch.arange((words + 3) // 4, device=device)
-        fixed = [torch.tensor(w, device=device) for w in (self.step, zlib.crc32(name.encode()))]
-        counter = (blocks[None, :], rows[:, None], *fixed)
-        out = torch.stack(philox(counter, (self.seed & _WORD, self.seed >> 32)), dim=-1)
-        return out.flatten(1)[:, :words]
+        return (rows.numpy(), blocks.numpy()) if rows.device.type == "cpu" else (rows, blocks)
+
+    def _words(self, name: str, places: Array, blocks: Array) -> tuple[Array, ...]:
+        """The four words of each row and block, shapes (rows, blocks)."""
+        step, which = (blocks[:1, None] * 0 + w for w in (self.step, zlib.crc32(name.encode())))
+        counter = (blocks[None, :], places[:, None], step, which)
+        return philox(counter, (self.seed & _WORD, self.seed >> 32))
 
     def uniform(
         self, name: str, shape: Sequence[int], device: torch.device | str = "cpu"
@@ -181,10 +212,17 @@ class Rng:
         """Standard normal draws of the given shape, rows first."""
         shape = as_shape(shape)
         size = math.prod(shape[1:])
-        half = (size + 1) // 2
-        words = self.bits(name, shape[0], 2 * half, device)
-        pair = _box_muller(words[:, 0::2], words[:, 1::2])
-        return torch.stack(pair, dim=-1).flatten(1)[:, :size].to(dtype).reshape(*shape)
+        places, blocks = self._counters(shape[0], size, device)
+        out = torch.empty(len(places), len(blocks), 4, dtype=dtype, device=device)
+        at_once = _AT_ONCE.get(out.device.type, _LAUNCH)
+        wide = max(1, min(len(blocks), at_once))
+        tall = at_once // wide
+        for i, j in product(range(0, len(places), tall), range(0, len(blocks), wide)):
+            w = self._words(name, places[i : i + tall], blocks[j : j + wide])
+            pairs = [(w[0], w[1]), (w[2], w[3])][: (size + 1) // 2]
+            for k, normals in enumerate(n for pair in pairs for n in _box_muller(*pair)):
+                out[i : i + tall, j : j + wide, k] = torch.as_tensor(normals)
+        return out.flatten(1)[:, :size].reshape(*shape)
 
     def chi2(self, name: str, n: int, dof: float, device: torch.device | str = "cpu") -> Tensor:
         """Chi-squared draws with any real dof > 0, shape (n,), float64, by the inverse CDF.

@@ -1,13 +1,16 @@
 """Random numbers: Philox's published answers, the laws of the draws, independence of the batch."""
 
 import math
+import zlib
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from diffode import rng
 from diffode.priors import Normal, StudentT
-from diffode.rng import Rng, _sqrt, philox
+from diffode.rng import Rng, philox
 
 COUNT = 40_000
 
@@ -68,9 +71,25 @@ def test_box_muller_without_library_functions_is_box_muller():
 
 
 def test_the_radius_is_exactly_rounded_whatever_library_takes_roots():
-    """Torch's square root on a CPU may be off by a last bit, and a GPU's is not."""
-    x = 45 * Rng(4).uniform("x", (20_000,))
-    assert _sqrt(x).tolist() == [math.sqrt(value) for value in x.tolist()]
+    """Torch's on a CPU may be off by a last bit. Where the angle is 0, the draw is the radius."""
+    words = Rng(4).bits("x", 20_000, 1)[:, 0].numpy()
+    ahead = np.full_like(words, 2**29)  # the middle of the first quadrant, where sine is 0
+    radius, none = rng._box_muller(words, ahead)
+    square = -2 * rng._log((words + 0.5) / 2.0**32)
+    assert radius.tolist() == [math.sqrt(value) for value in square.tolist()]
+    assert not none.any()
+
+
+def test_normals_are_the_same_numbers_on_every_machine():
+    x = Rng(5, step=3).normal("x", (1000, 7), torch.float64)
+    assert zlib.crc32(x.numpy().tobytes()) == 0xF973E286
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (5, 41), (1, 100), (9, 1)])
+def test_a_draw_that_is_made_in_pieces_is_the_same(monkeypatch, shape):
+    whole = Rng(6).normal("x", shape)
+    monkeypatch.setattr(rng, "_AT_ONCE", {"cpu": 7})
+    assert torch.equal(Rng(6).normal("x", shape), whole)
 
 
 @pytest.mark.parametrize("power", [1, 2])
