@@ -83,7 +83,7 @@ def test_means_of_images_are_those_of_the_exact_field(js, dof):
     x = Rng(2).normal("x", (30, 64), torch.float64)
     y = x[:5] + 0.5 * Rng(3).normal("y", (5, 64), torch.float64)
     out = js(
-        "const out = new Float64Array(ys.length); means(cloud(64, xs), ys, 0.7, D, out); return out;",
+        "const out = ys.slice(); means(cloud(64, xs), ys, 0.7, D, out); return out;",
         xs=x, ys=y, D=dof,
     )  # fmt: skip
     assert (rows(out, 64) - Empirical(x, WIDE, law(dof)).denoise(y, 0.7)).abs().max() < 1e-9
@@ -92,7 +92,9 @@ def test_means_of_images_are_those_of_the_exact_field(js, dof):
 @pytest.mark.parametrize("name", tables.SCHEDULES)
 def test_schedules_have_the_levels_and_the_clock_of_python(js, name):
     schedule = tables.SCHEDULES[name]
-    first, last = (float(schedule.rho(torch.tensor(t, dtype=torch.float64))) for t in schedule.span)
+    first, last = (
+        float(schedule.rho(torch.tensor(t, dtype=torch.float64))) for t in schedule.span
+    )
     found = js(
         """
         const s = SCHEDULES[name], rhos = rhoLevels(name, 48), t = rhos.map(s.time);
@@ -182,7 +184,8 @@ def test_those_who_follow_go_where_the_crowd_goes(js):
     x, start = unit()[0], 1.3 * Rng(9).normal("q", (80, 2), torch.float64)
     found = js(
         """
-        const sigmas = stageSigmas(20), data = cloud(2, xs), states = march(data, q, sigmas, "logit", 1);
+        const sigmas = stageSigmas(20), data = cloud(2, xs);
+        const states = march(data, q, sigmas, "logit", 1);
         const others = follow(data, states, q.slice(0, 10), sigmas, "logit", 1);
         return {end: states[20], others: others[20], sigmas};
         """,

@@ -27,7 +27,7 @@ FLOORS = [
     "metrics",
     "analysis, interop",
     "runs",
-    "testing, bench, export",
+    "testing, bench, explore, export",
     "cli",
 ]  # from the ground up; rooms of one floor do not import each other
 FLOOR = {room: k for k, rooms in enumerate(FLOORS) for room in rooms.split(", ")}

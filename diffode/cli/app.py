@@ -13,6 +13,7 @@ from diffode import __version__
 from diffode.cli import (  # they register themselves
     commands,  # noqa: F401
     comparisons,  # noqa: F401
+    exploration,  # noqa: F401
     handing,  # noqa: F401
     lists,  # noqa: F401
     maps,  # noqa: F401

@@ -15,12 +15,12 @@ MATHEMATICS = (
     "likelihood.js",
 )  # what is tested against Python
 WORKER = ("worker.js",)  # runs beside the page, with the mathematics in front
-PAGE = ("drawing.js", "settings.js", "main.js")
+PAGE = ("images.js", "drawing.js", "data.js", "view.js", "main.js")  # the page itself
 
 
 def script(name: str) -> str:
     """The text of a file of the page."""
-    return (files("diffode.explore.page") / name).read_text(encoding="utf-8")
+    return (files("diffode.explore") / "web" / name).read_text(encoding="utf-8")
 
 
 def joined(names: tuple[str, ...]) -> str:

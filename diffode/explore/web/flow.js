@@ -4,6 +4,8 @@
 // There a Gaussian stands still, and both ends are smooth. Steps are Runge and Kutta's of order 4.
 "use strict";
 
+const LEVELS = 48; // between which a path is drawn as straight
+
 // The radius, at scale 1, of the point of the noise's law in the plane that lies further out than
 // the fraction 1 - u of all: P(R > r) = (1 + r^2 / D)^(-D / 2), exp(-r^2 / 2) for normal noise.
 function radius(u, D) {
