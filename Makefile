@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FIELD ?= poisson
+LESSONS ?= full
 READY := $(VENV)/.ready
 
 .PHONY: train test test-all check docs clean
@@ -24,9 +25,9 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# The documentation site, in site/: open site/index.html.
+# The documentation site: open site/index.html. LESSONS=small runs the lessons with little work.
 docs: $(READY)
-	$(VENV)/bin/python -m scripts.site
+	$(VENV)/bin/python -m scripts.site --lessons $(LESSONS)
 
 # torch comes first, so that the pinned version and no newer one is taken.
 $(READY): pyproject.toml constraints.txt

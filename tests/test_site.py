@@ -1,13 +1,19 @@
 """The documentation site: it builds, every page is in it, and it asks for nothing of a network."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 from mkdocs.utils import yaml_load
+from typer.main import get_command
 
-from scripts.site import check
-from scripts.site.assemble import OUTSIDE
+from diffode import registry
+from diffode.cli.app import app
+from diffode.meanings import described
+from lessons.cells import lessons
+from scripts.site import api, check, commands, settings
+from scripts.site.assemble import GALLERY, GENERATED, OUTSIDE
 from scripts.site.equations import written
 from scripts.site.mathml import convert_page, mathml
 from tests.pages import ROOT
@@ -25,19 +31,55 @@ def pages(navigation):
 def test_every_page_is_in_the_navigation_once():
     listed = list(pages(yaml_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
     docs = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
-    assert not (docs | set(OUTSIDE.values())) ^ set(listed), "add it to the nav of mkdocs.yml"
+    told = {f"lessons/{path.stem}.md" for path in lessons()} | {GALLERY, *GENERATED}
+    wanted = docs | told | set(OUTSIDE.values())
+    assert not wanted ^ set(listed), "add it to the nav of mkdocs.yml"
     assert len(listed) == len(set(listed))
 
 
 @pytest.mark.slow
 def test_the_site_builds_and_keeps_its_promises(tmp_path):
-    command = ["-m", "scripts.site", "--pages", tmp_path / "pages", "--out", tmp_path / "site"]
+    command = ["-m", "scripts.site", "--work", tmp_path, "--out", tmp_path / "site"]
+    command += ["--lessons", "text"]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = tmp_path / "site"
     assert len(list(made.rglob("*.html"))) >= len(list(ROOT.glob("docs/**/*.md")))
     assert not check.problems(made)
+    above = {place for _, place in api.documented("diffode")}
+    for package in api.packages():
+        known = check.Page((made / f"reference/{package}.html").read_text(encoding="utf-8")).ids
+        own = {place for _, place in api.documented(package)}
+        assert own - (set() if package == "diffode" else above) <= known
     assert (made / "search/search_index.js").read_text(encoding="utf-8").startswith("var __index")
+
+
+def test_the_reference_has_every_option_of_everything_that_has_a_name():
+    fields, solvers, parts = (
+        settings.field_options(),
+        settings.solver_options(),
+        settings.part_options(),
+    )
+    for kind, text in (
+        ("recipe", fields),
+        ("solver", solvers),
+        ("schedule", parts),
+        ("network", parts),
+    ):
+        assert {f"# {name}\n" for name in registry.names(kind)} <= set(re.findall(r"# .*\n", text))
+    for recipe in registry.names("recipe"):
+        section = fields.partition(f"## {recipe}\n")[2].partition("\n## ")[0]
+        for option in described(registry.find("recipe", recipe).value):
+            assert f"| `{option.name}` |" in section
+    assert "| `dof` | number, above 0 | `128` |" in fields and "`sigma_max`" in parts
+
+
+def test_the_reference_has_every_command_with_its_options():
+    text = commands.commands()
+    for name, command in get_command(app).commands.items():
+        section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        for option in (o for p in command.params for o in p.opts if o.startswith("-")):
+            assert f"`{option}`" in section or option == "--help"
 
 
 def test_formulas_become_mathml_with_their_parts():
@@ -70,6 +112,7 @@ def test_a_formula_that_cannot_be_shown_is_a_mistake(formula):
         (r"\boldsymbol{x}", "<mi>\U0001d499</mi>"),
         (r"\mathbf{xy}", "<mi>\U0001d431</mi><mi>\U0001d432</mi>"),
         (r"\max_x f", '<munder><mo movablelimits="true">max</mo><mi>x</mi></munder>'),
+        (r"|x|", '<mo stretchy="false" lspace="0" rspace="0">|</mo><mi>x</mi>'),
         (r"\dot{x}", '<mover accent="true">'),
     ],
 )

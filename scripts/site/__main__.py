@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.site import ROOT, assemble, check, mathml, offline
 
 
-def build(pages: Path, site: Path) -> str:
+def build(work: Path, site: Path, length: str = "full") -> str:
     """Assemble the pages, build the site of them, and check it; what was made, in a line.
 
     Raises:
@@ -17,12 +17,16 @@ def build(pages: Path, site: Path) -> str:
     from mkdocs.commands.build import build as build_pages
     from mkdocs.config import load_config
 
-    assemble.assemble(pages)
+    pages = work / "pages"
+    assemble.assemble(pages, work, length)
     log, seen = logging.getLogger("mkdocs"), _Seen(logging.WARNING)
     log.addHandler(seen)
     config = load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(pages), site_dir=str(site))
-    build_pages(config)
-    _stop(seen.lines)
+    try:
+        build_pages(config)
+    finally:  # a build that gives up says why in the same lines
+        log.removeHandler(seen)
+        _stop(seen.lines)
     formulas, problems = mathml.convert_site(site)
     offline.finish(site)
     _stop([*problems, *check.problems(site)])
@@ -49,10 +53,14 @@ def _stop(problems: list[str]) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.site", description=__doc__)
-    parser.add_argument("--pages", type=Path, default=ROOT / "build/pages", help="assembled here")
     parser.add_argument("--out", type=Path, default=ROOT / "site", help="the site's folder")
+    parser.add_argument("--work", type=Path, default=ROOT / "build", help="what it is made from")
+    parser.add_argument(
+        "--lessons", choices=("full", "small", "text"), default="full", help="how they are run"
+    )
     given = parser.parse_args()
-    sys.stdout.write(build(given.pages.resolve(), given.out.resolve()) + "\n")
+    done = build(given.work.resolve(), given.out.resolve(), given.lessons)
+    sys.stdout.write(done + "\n")
 
 
 if __name__ == "__main__":

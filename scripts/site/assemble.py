@@ -3,17 +3,33 @@
 import os
 import re
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from scripts.site import ROOT
+from scripts.site import ROOT, api, commands, examples, lessons, settings
 
 DOCS = ROOT / "docs"
 OUTSIDE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}  # pages that are not in docs/
+GALLERY = "gallery.md"
+GENERATED: dict[str, Callable[[], str]] = {
+    **{f"reference/{package}.md": partial(api.api, package) for package in api.packages()},
+    "reference/commands.md": commands.commands,
+    "reference/fields.md": settings.field_options,
+    "reference/solvers.md": settings.solver_options,
+    "reference/parts.md": settings.part_options,
+}  # pages that are made from code
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 
 
-def assemble(pages: Path) -> None:
-    """Make the tree anew."""
+def assemble(pages: Path, made: Path, length: str = "full") -> None:
+    """Make the tree anew.
+
+    Arguments:
+        pages: its folder.
+        made: a folder with what was drawn before: `examples`, and `lessons`.
+        length: of the lessons, see `lessons.write`.
+    """
     shutil.rmtree(pages, ignore_errors=True)
     shutil.copytree(DOCS, pages)
     shutil.copytree(Path(__file__).parent / "assets", pages / "assets")
@@ -21,6 +37,12 @@ def assemble(pages: Path) -> None:
         _put(page, page.relative_to(DOCS).as_posix(), pages)
     for name, page in OUTSIDE.items():
         _put(ROOT / name, page, pages)
+    lessons.write(made / "lessons", pages / "lessons", length)
+    for name, make in GENERATED.items():
+        (pages / name).parent.mkdir(parents=True, exist_ok=True)
+        (pages / name).write_text(make(), encoding="utf-8")
+    gallery = examples.gallery(made / "examples", pages)
+    (pages / GALLERY).write_text(gallery, encoding="utf-8")
 
 
 def _put(source: Path, page: str, pages: Path) -> None:

@@ -19,6 +19,7 @@ _ACCENTS = {
     "\u00af",
     "\u2192",
 }  # dot, two dots, hat, tilde, bar, arrow
+_BARS = {"|", "\u2016"}  # around a norm
 _BELOW = {"argmax", "argmin", "inf", "lim", "max", "min", "sup"}  # names with limits below
 
 ElementTree.register_namespace("", _SPACE)
@@ -89,6 +90,8 @@ def _mend(element: ElementTree.Element, name: str) -> None:
     if name == "mi" and (style := element.get("mathvariant", "")).startswith("bold"):
         element.text = "".join(_styled(letter, style) for letter in text)
         del element.attrib["mathvariant"]
+    elif name == "mi" and "\u0391" <= text <= "\u03a9":  # capital Greek letters are upright
+        element.set("mathvariant", "normal")
     elif name == "mi" and text in ("\u27e8", "\u27e9"):
         element.tag = f"{{{_SPACE}}}mo"
         element.set("stretchy", "false")
@@ -96,6 +99,11 @@ def _mend(element: ElementTree.Element, name: str) -> None:
         element.tag = f"{{{_SPACE}}}mi"
         if len(text) == 1:
             element.set("mathvariant", "normal")
+    elif name == "mo" and text in _BARS and element.get("fence") != "true":
+        element.set("stretchy", "false")
+        if text == "|":
+            element.set("lspace", "0")
+            element.set("rspace", "0")
     elif name == "mspace" and element.get("width") == "negativethinmathspace":
         element.set("width", "-0.167em")
     elif name == "mover" and element[1].text in _ACCENTS:
@@ -126,8 +134,8 @@ def _join(row: ElementTree.Element) -> None:
     """Letters of a word are one word; a name as log stands apart from what follows."""
     made: list[ElementTree.Element] = []
     for element in row:
-        upright = element.get("mathvariant") == "normal" and _name(row) in ("mrow", "mtd", "math")
-        if upright and made and made[-1].get("mathvariant") == "normal":
+        upright = _is_upright(element) and _name(row) in ("mrow", "mtd", "math")
+        if upright and made and _is_upright(made[-1]):
             made[-1].text = (made[-1].text or "") + (element.text or "")
         else:
             made.append(element)
@@ -138,6 +146,10 @@ def _join(row: ElementTree.Element) -> None:
             follows = made[k + 1] if k + 1 < len(made) else None
             if _is_function(element) and follows is not None and _name(follows) != "mo":
                 row.append(ElementTree.Element(f"{{{_SPACE}}}mspace", width="0.167em"))
+
+
+def _is_upright(element: ElementTree.Element) -> bool:
+    return element.get("mathvariant") == "normal" and (element.text or "").isascii()
 
 
 def _is_function(element: ElementTree.Element) -> bool:
