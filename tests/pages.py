@@ -37,6 +37,7 @@ NETWORK = ["--set", "width=16", "--set", "depth=1"]
 SMALL = {
     "train": [*NETWORK, "--batch", "16", "--samples", "20", "--device", "cpu"],
     "sample": ["--device", "cpu"],
+    "plot": ["--device", "cpu"],
     "distil": ["--set", "batch=16", "--samples", "20", "--device", "cpu"],
     "fit-grid": ["--pilot", "8", "--device", "cpu"],
     "eval": ["--nfe", "3", "--device", "cpu"],

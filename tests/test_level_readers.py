@@ -40,6 +40,7 @@ ALLOWED = {
     "training/suitability.py": SCALAR,
     "viz/trajectories.py": SCALAR,
     "viz/tour.py": SCALAR,
+    "viz/clocks.py": SCALAR,
     "analysis/bound.py": REFUSES,
     "bench/models.py": SCALAR,
     "interop/adapters.py": REFUSES,

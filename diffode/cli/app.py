@@ -18,6 +18,7 @@ from diffode.cli import (  # they register themselves
     lists,  # noqa: F401
     maps,  # noqa: F401
     moves,  # noqa: F401
+    picturing,  # noqa: F401
     reflows,  # noqa: F401
     restorations,  # noqa: F401
 )

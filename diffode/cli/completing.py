@@ -24,5 +24,12 @@ def data(incomplete: str) -> list[str]:
     return _beginning(incomplete, names())
 
 
+def pictures(incomplete: str) -> list[str]:
+    """Kinds of pictures that begin so."""
+    from diffode.viz.kinds import KINDS
+
+    return _beginning(incomplete, list(KINDS))
+
+
 def _beginning(start: str, names: list[str]) -> list[str]:
     return [name for name in names if name.startswith(start)]

@@ -8,6 +8,7 @@ from functools import cache
 
 from PIL import ImageFont
 
+SIGMA, ALPHA = "\u03c3", "\u03b1"  # that the fonts of matplotlib have
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 

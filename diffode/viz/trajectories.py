@@ -32,9 +32,14 @@ def shown(field: AffineField, states: Tensor, times: Tensor) -> Tensor:
         states: shape (T, B, *event).
         times: of the states, shape (T,).
     """
-    alpha, sigma = field.schedule.alpha(times), field.schedule.sigma(times)
-    scale = (alpha.square() + (sigma / field.moments[1]).square()).sqrt()
+    scale = view_scale(field, times)
     return states / scale.to(states).view(-1, *[1] * (states.ndim - 1))
+
+
+def view_scale(field: AffineField, times: Tensor) -> Tensor:
+    r"""How many times as wide as the data states are, :math:`\sqrt{\alpha^2 + (\sigma / s)^2}`."""
+    alpha, sigma = field.schedule.alpha(times), field.schedule.sigma(times)
+    return (alpha.square() + (sigma / field.moments[1]).square()).sqrt()
 
 
 def plot_lines(

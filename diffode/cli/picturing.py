@@ -1,0 +1,76 @@
+"""The commands that draw: pictures, films, and the tour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffode.cli import completing
+from diffode.cli.shared import SEEDS, Nfe, OnWeights, SolverOptions, Steps
+from diffode.cli.stated import command
+
+
+@command("plot", "plotting:command")
+class Plot(OnWeights):
+    """Draw a picture of a field, for a page or a slide.
+
+    The field is a TARGET's, or the exact one of a data set: a name of diffode fields and --data,
+    as in diffode plot poisson --data moons --kind field-lines. Nothing is trained.
+
+    The kinds: samples, paths (from prior to data), field-lines (along the velocity), density (at
+    several times), strip (samples at several times), section (a cut through the field), loss (of
+    a run) and interpolation. One that does not apply to a field says so.
+    """
+
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET|FIELD",
+            help=(
+                "a run, a checkpoint, also of EDM or PFGM++, a folder of diffusers or "
+                "hf:owner/name, code, which is run: file.py:name or package.module:name; or a "
+                "name of diffode fields, for the exact field of --data"
+            ),
+            autocompletion=completing.fields,
+        ),
+    ]
+    kind: Annotated[
+        str, typer.Option(help="what is drawn", autocompletion=completing.pictures)
+    ] = "samples"
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="drawn behind [the run's own], or what the exact field is of [moons]",
+            autocompletion=completing.data,
+        ),
+    ] = None
+    n: Annotated[
+        int | None, typer.Option("--samples", "--n", help="how many, or pairs [by kind]", min=1)
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="the class, by number or name; several as 0,1,2, or all [any]"),
+    ] = None
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", help="how many of each class [10]", min=1)
+    ] = None
+    times: Annotated[
+        str | None,
+        typer.Option(metavar="T,T,...", help="of the field's clock, from prior to data"),
+    ] = None
+    axes: Annotated[
+        str | None,
+        typer.Option(metavar="I,J", help="coordinates to draw, from 0 [principal axes]"),
+    ] = None
+    solver: Annotated[
+        str | None, typer.Option(help="see diffode solvers", autocompletion=completing.solvers)
+    ] = None
+    nfe: Nfe = None
+    steps: Steps = None
+    seed: Annotated[int, typer.Option(help="of the samples", **SEEDS)] = 0
+    title: Annotated[str | None, typer.Option(help="above the picture")] = None
+    dark: Annotated[bool, typer.Option("--dark", help="light on dark")] = False
+    assignments: SolverOptions = None
+    out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")] = Path("plot.png")
