@@ -77,14 +77,18 @@ class Drawing {
     this.drawCross(now, colours);
   }
 
+  // Two levels are mixed while they are small, and the mixture is stretched over the picture.
   drawDensity(place, colours) {
-    const [a, b, u] = between(place), c = this.context;
-    c.imageSmoothingEnabled = true;
-    for (const [k, part] of [[a, 1 - u], [b, u]]) {
-      c.globalAlpha = part;
-      if (part) c.drawImage(this.tile(k, colours.density), 0, 0, this.canvas.width, this.canvas.height);
-    }
-    c.globalAlpha = 1;
+    const [a, b, u] = between(place), mixed = this.mixed || (this.mixed = document.createElement("canvas"));
+    mixed.width = mixed.height = this.grid;
+    const small = mixed.getContext("2d");
+    small.globalAlpha = 1 - u;
+    small.drawImage(this.tile(a, colours.density), 0, 0);
+    small.globalCompositeOperation = "lighter";
+    small.globalAlpha = u;
+    small.drawImage(this.tile(b, colours.density), 0, 0);
+    this.context.imageSmoothingEnabled = true;
+    this.context.drawImage(mixed, 0, 0, this.canvas.width, this.canvas.height);
   }
 
   tile(k, colour) {
@@ -155,7 +159,8 @@ class Drawing {
     for (let i = 0; i < xs.length / 2; i++) {
       const colour = labels ? colours.classes[labels[i] % colours.classes.length] : colours.data;
       if (colour !== last) { c.fillStyle = colour; last = colour; }
-      c.fillRect(this.x(xs[2 * i] / factor) - half, this.y(xs[2 * i + 1] / factor) - half, size, size);
+      const x = Math.round(this.x(xs[2 * i] / factor) - half);
+      c.fillRect(x, Math.round(this.y(xs[2 * i + 1] / factor) - half), size, size);
     }
   }
 
@@ -163,10 +168,10 @@ class Drawing {
     const [a, b, u] = between(place), c = this.context, A = this.states[a], B = this.states[b];
     const size = Math.max(2, Math.round(this.canvas.width / 260)), scale = this.canvas.width / 2;
     const unit = scale / this.reach, corner = scale - size / 2, most = this.canvas.width;
-    c.fillStyle = colours.particles;
+    c.fillStyle = colours.particles; // whole pixels need no smoothing, which costs most
     for (let j = 0; j < 2 * this.known; j += 2) {
-      const x = corner + unit * (A[j] + u * (B[j] - A[j]));
-      const y = corner - unit * (A[j + 1] + u * (B[j + 1] - A[j + 1]));
+      const x = Math.round(corner + unit * (A[j] + u * (B[j] - A[j])));
+      const y = Math.round(corner - unit * (A[j + 1] + u * (B[j + 1] - A[j + 1])));
       if (x > -size && y > -size && x < most && y < most) c.fillRect(x, y, size, size);
     }
   }

@@ -95,7 +95,7 @@ class View {
     const table = this.schedule && !reason ? TABLES[this.schedule][this.solver.value][nfe] : null;
     this.drawing.clear(job.count, job.set.n);
     this.job = { ...job, id: this.id, family: this.field.value, schedule: this.schedule, D: this.dof,
-      h: this.h.value, table, grid: 48, arrows: 17 };
+      h: this.h.value, table, grid: 48, arrows: 13 };
     if (job.set.xs.length) this.worker.postMessage(this.job);
     this.busy = job.set.xs.length > 0;
     this.root.setAttribute("aria-busy", String(this.busy));
