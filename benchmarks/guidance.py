@@ -1,4 +1,4 @@
-"""What guidance samples: the tables and the figure of docs/guidance.md.
+"""What guidance samples: the tables and the figure of docs/appendix/guidance.md.
 
     python -m benchmarks.guidance --out runs/guidance            # six minutes of one core
     python -m benchmarks.guidance --out runs/guidance --only solvers

@@ -1,4 +1,4 @@
-"""What the weight of guidance trades on digits: the table and the picture in docs/guidance.md.
+"""What the weight of guidance trades on digits: table and picture of docs/appendix/guidance.md.
 
     python -m benchmarks.guidance_digits --out runs/guidance-digits
 
