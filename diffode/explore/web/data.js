@@ -44,3 +44,24 @@ function normalised({ n, xs, labels }) {
   const std = Math.sqrt(square) > 1e-6 ? Math.sqrt(square) : 1;
   return { n, xs: xs.map((v, k) => (v - mean[k % n]) / std), labels, mean, std };
 }
+
+// The recorded particles of a run: states of all levels, {count, states, rhos}.
+function replayed(run, n) {
+  const bytes = Uint8Array.from(atob(run.bytes), (c) => c.charCodeAt(0));
+  const view = new DataView(bytes.buffer), size = run.count * n, states = [];
+  const kept = (k, i) => run.scale * view.getInt16(2 * (k * size + i), true);
+  for (let k = 0; k <= LEVELS; k++) {
+    const low = Math.floor(k / run.every), high = Math.ceil(k / run.every);
+    states.push(Float32Array.from({ length: size }, (_, i) => (kept(low, i) + kept(high, i)) / 2));
+  }
+  return states;
+}
+
+// Where a level lies among those of a run, which fall from its first to its last.
+function placeAmong(rhos, rho) {
+  if (rho >= rhos[0]) return 0;
+  for (let k = 1; k < rhos.length; k++) {
+    if (rho >= rhos[k]) return k - 1 + Math.log(rhos[k - 1] / rho) / Math.log(rhos[k - 1] / rhos[k]);
+  }
+  return rhos.length - 1;
+}

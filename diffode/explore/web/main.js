@@ -17,7 +17,7 @@ class Page {
     this.own = empty(OWN_NAMES);
     this.cross = null;
     const template = find("view");
-    this.views = [["Left", "poisson"], ["Right", "rectified"]].map(
+    this.views = [["Left", CONTENT.run ? "run" : "poisson"], ["Right", "rectified"]].map(
       ([side, field]) => new View(side, field, template, this));
     for (const view of this.views) {
       find("views").append(view.root);
@@ -81,7 +81,7 @@ class Page {
     const { points } = this, label = +find("target").value, image = points.n > 2;
     const has = points.labels && [...points.labels].includes(label);
     view.tidy(label >= 0, image);
-    const guide = label >= 0 && has && view.field.value !== "monoflow"
+    const guide = label >= 0 && has && view.schedule
       ? { label, weight: +view.weight.value, low: +find("low").value,
         high: find("high").value === "" ? 1e9 : +find("high").value } : null;
     const count = image ? 16 : +find("count").value;

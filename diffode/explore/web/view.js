@@ -24,6 +24,7 @@ class View {
     this.title.textContent = `${side} view`;
     this.root = root;
     for (const [key, [name]] of Object.entries(FIELDS)) this.field.add(new Option(name, key));
+    if (CONTENT.run) this.field.add(new Option("the trained run", "run"));
     this.field.value = field;
     for (const name of SOLVER_NAMES) this.solver.add(new Option(name, name));
     this.drawing = new Drawing(this.canvas);
@@ -42,41 +43,49 @@ class View {
     return +this.D.value === DOFS ? Infinity : 2 ** (this.D.value / 2);
   }
 
-  get schedule() { return FIELDS[this.field.value][1]; }
+  get schedule() { return (FIELDS[this.field.value] || [])[1]; }
+
+  get isRun() { return this.field.value === "run"; }
 
   // Where the time's slider is among the levels of this flow.
   place(u, clock) {
+    if (this.isRun && CONTENT.run.rhos && clock !== "own") return placeAmong(CONTENT.run.rhos, noiseAt(u));
     if (!this.schedule) return u * LEVELS;
     const [first, last] = rhoEnds(this.schedule), { span, rho } = SCHEDULES[this.schedule];
-    const at = clock === "own" ? rho(span[0] + u * (span[1] - span[0])) : 100 * (0.001 / 100) ** u;
+    const at = clock === "own" ? rho(span[0] + u * (span[1] - span[0])) : noiseAt(u);
     const part = Math.log(Math.min(at, first) / first) / Math.log(last / first);
     return LEVELS * Math.min(1, Math.max(0, part));
   }
 
   rho(place) {
+    if (this.isRun) {
+      const [a, b, u] = between(place), { rhos } = CONTENT.run;
+      return rhos ? rhos[a] * (rhos[b] / rhos[a]) ** u : 0;
+    }
     const [first, last] = this.schedule ? rhoEnds(this.schedule) : STAGE_ENDS;
     return first * (last / first) ** (place / LEVELS);
   }
 
   // What a coordinate of the frame is multiplied by to become y.
   factor(place, frame) {
-    if (!this.schedule) return 1;
+    if (!this.schedule && !this.isRun) return 1;
     const rho = this.rho(place);
+    if (this.isRun) return Math.sqrt(1 + rho * rho);
     return frame === "own" ? 1 / SCHEDULES[this.schedule].alpha(rho) : Math.sqrt(1 + rho * rho);
   }
 
   // Show the controls that mean something for this field, and say what they are set to.
   tidy(labelled, image) {
-    const name = this.field.value, { option } = this;
+    const name = this.field.value;
     this.rowD.hidden = name !== "poisson";
     this.rowH.hidden = name !== "monoflow";
-    this.rowWeight.hidden = !labelled || name === "monoflow";
-    this.rowSolver.hidden = name === "monoflow";
+    this.rowWeight.hidden = !labelled || !this.schedule;
+    this.rowSolver.hidden = !this.schedule;
     this.valueD.textContent = this.dof === Infinity ? "∞" : this.dof.toPrecision(3);
     this.valueWeight.textContent = (+this.weight.value).toFixed(1);
-    for (const choice of this.field.options) choice.disabled = image && choice.value === "monoflow";
-    if (image && name === "monoflow") { this.field.value = "poisson"; this.tidy(labelled, image); }
-    return option;
+    const without = { monoflow: image, run: find("set").value !== "0" };
+    for (const choice of this.field.options) choice.disabled = Boolean(without[choice.value]);
+    if (without[name]) { this.field.value = "poisson"; this.tidy(labelled, image); }
   }
 
   // Why the default solver has no table here, or "".
@@ -96,10 +105,20 @@ class View {
     this.drawing.clear(job.count, job.set.n);
     this.job = { ...job, id: this.id, family: this.field.value, schedule: this.schedule, D: this.dof,
       h: this.h.value, table, grid: 48, arrows: 13 };
-    if (job.set.xs.length) this.worker.postMessage(this.job);
-    this.busy = job.set.xs.length > 0;
+    if (this.isRun) this.replay(job.set.n);
+    else if (job.set.xs.length) this.worker.postMessage(this.job);
+    this.busy = !this.isRun && job.set.xs.length > 0;
     this.root.setAttribute("aria-busy", String(this.busy));
     this.look.textContent = "";
+  }
+
+  // Show what was recorded of the run.
+  replay(n) {
+    const { run } = CONTENT;
+    this.drawing.clear(run.count, n);
+    this.drawing.states = replayed(run, n);
+    this.drawing.known = run.count;
+    this.error.textContent = `${run.count} particles, moved by the trained network in ${run.nfe} evaluations.`;
   }
 
   hear(message) {
@@ -117,7 +136,7 @@ class View {
 
   // Ask what is known at a place of the frame.
   ask(cross, place, frame) {
-    if (!this.job || this.job.set.n !== 2 || !this.job.set.xs.length) return;
+    if (!this.job || this.isRun || this.job.set.n !== 2 || !this.job.set.xs.length) return;
     const { mean, std } = this.job.set, factor = this.factor(place, frame);
     const y = cross.map((v, k) => (v * factor - mean[k]) / std);
     this.asked = { rho: this.rho(place), place };
@@ -142,6 +161,10 @@ class View {
 
   // The level as numbers.
   level(place) {
+    if (this.isRun) {
+      this.numbers.textContent = CONTENT.run.rhos ? `ρ = ${brief(this.rho(place))}` : "";
+      return;
+    }
     if (!this.schedule) {
       this.numbers.textContent = `stage ${Math.round(place)} of ${LEVELS}, noise ${brief(this.rho(place))}`;
       return;
@@ -151,6 +174,9 @@ class View {
       + `ρ = σ/α = ${brief(rho)}`;
   }
 }
+
+// The noise level of a place of the slider that both views share.
+function noiseAt(u) { return 100 * (0.001 / 100) ** u; }
 
 function brief(v) {
   if (!Number.isFinite(v)) return String(v);
