@@ -57,6 +57,11 @@ def test_a_lesson_needs_no_more_than_the_extra_for_pictures(path):
     assert rooms - set(sys.stdlib_module_names) <= NEEDED
 
 
+def test_the_page_of_the_lessons_leads_to_each():
+    text = (FOLDER.parent / "docs/lessons.md").read_text(encoding="utf-8")
+    assert all(f"](../lessons/{path.name})" in text for path in LESSONS)
+
+
 def written(folder, text):
     path = folder / "01_small.py"
     path.write_text(text, encoding="utf-8")

@@ -67,4 +67,6 @@ def place(file: Path) -> str:
     if DOCS in file.parents:
         return file.relative_to(DOCS).as_posix()
     name = file.relative_to(ROOT).as_posix()
+    if re.fullmatch(r"lessons/\d\d_\w+\.py", name):
+        return f"{name.removesuffix('.py')}.md"
     return OUTSIDE.get(name, f"files/{name}")
