@@ -1,4 +1,4 @@
-"""How far conditioned samples are from the exact law given an observation: docs/inverse.md.
+"""How far samples given an observation are from their exact law: docs/appendix/inverse.md.
 
     python -m benchmarks.inverse
     python -m benchmarks.inverse --only digits --quick

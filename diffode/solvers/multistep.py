@@ -18,7 +18,7 @@ with :math:`w_0` the weight of the new slope,
 
 .. math:: \beta = \frac{1}{1 - \kappa \, w_0 \cot\theta}, \qquad \kappa = 1.
 
-Measurements on other data favour :math:`\kappa = 3`, see docs/solvers.md.
+Measurements on other data favour :math:`\kappa = 3`, see docs/appendix/solvers.md.
 
 References: Zhao et al. (2023), https://arxiv.org/abs/2302.04867 (the free corrector); Zhang and
 Chen (2023), https://arxiv.org/abs/2204.13902 (exact integration of the polynomial).

@@ -6,10 +6,10 @@ At the prior a field is all but that of one Gaussian, whose slope in the angle i
 
 Exact fields have an rms of H of .002 to .01 there; a network's error is its H. Those above .14
 are called rough: on them a solve of 10 steps or more gains by more steps at both ends and by order
-3 (4 from 50 steps on), see docs/solvers.md, and on the smoothest networks it loses. Those above 1
-are very rough: they need their steps at the prior more than others. The first
-solve of a network looks at 32 fixed points for it, and what was found stays while its weights do.
-No row of a solve has a part in it.
+3 (4 from 50 steps on), see docs/appendix/solvers.md, and on the smoothest networks it loses. Those
+above 1 are very rough: they need their steps at the prior more than others. The first solve of a
+network looks at 32 fixed points for it, and what was found stays while its weights do. No row of a
+solve has a part in it.
 """
 
 from __future__ import annotations
