@@ -101,6 +101,7 @@ WORK = {
     "benchmarks.reflow": ["cell", "table"],
     "benchmarks.schedulers": ["report"],
     "benchmarks.solvers": ["fill"],
+    "benchmarks.training": ["bed"],
 }  # the functions that take minutes to hours, of which the tests only see that they are reached
 
 

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 
-def warm_decay(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    r"""An update with the decay :math:`\min(d, (1 + k) / (10 + k))` after k updates.
+class MovingAverage:
+    r"""A copy of a module, whose weights follow the module's with a decay that grows.
+
+    .. math::
+        a_0 = w_0, \qquad a_k = d_k a_{k-1} + (1 - d_k) w_k, \quad
+        d_k = \min\left(d, \frac{1 + k}{10 + k}\right)
 
     The early average forgets quickly, so that the initial weights do not linger in a short run.
+    Buffers are those of the module.
+
+    Arguments:
+        model: what is followed; its parameters stay the same objects.
+        decay: d, in (0, 1).
+
+    Attributes:
+        module: the copy.
+        count: k, how often it has followed.
     """
 
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(model).eval()
+        self.decay, self.count = decay, 0
+        weights: list[list[Tensor]] = [[*m.parameters()] for m in (self.module, model)]
+        self._weights = weights
+        self._buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
+
     @torch.no_grad()
-    def update(average: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        now = min(decay, (1 + float(count)) / (10 + float(count)))
-        for a, c in zip(average, current, strict=True):
-            a.lerp_(c.to(a), 1 - now)
-
-    return update
-
-
-def average_of(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model that follows its weights; call ``update_parameters`` after each step."""
-    return AveragedModel(model, multi_avg_fn=warm_decay(decay))
+    def follow(self) -> None:
+        """Take in the weights as they are now."""
+        decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 0.0
+        average, weights = self._weights
+        if decay:
+            torch._foreach_lerp_(average, weights, 1 - decay)
+        else:
+            torch._foreach_copy_(average, weights)
+        for kept, now in self._buffers:
+            kept.copy_(now)
+        self.count += 1

@@ -13,7 +13,7 @@ from torch.optim import AdamW, Optimizer
 
 from diffode.data.fingerprint import Split
 from diffode.training import checkpoint
-from diffode.training.ema import average_of
+from diffode.training.ema import MovingAverage
 from diffode.training.objective import Objective, Phase
 from diffode.training.schedule import TrainingOptions
 from diffode.training.state import fill, load_average, load_optimiser, require_exact
@@ -98,7 +98,7 @@ class Learner:
         if start.header:
             fill(objective, start.tensors)
         target = objective.averaged
-        self._average = None if target is None else average_of(target, options.ema).eval()
+        self._average = None if target is None else MovingAverage(target, options.ema)
         self.optimisers = {
             phase.name: _optimiser(phase, options.lr, options.weight_decay) for phase in phases
         }
@@ -110,7 +110,7 @@ class Learner:
         require_exact(start.header, start.tensors, self.objective, self.average, self.optimisers)
         if self._average is not None:
             load_average(self._average.module, start.tensors)
-            self._average.n_averaged.fill_(start.step)
+            self._average.count = start.step
         for name, optimiser in self.optimisers.items():
             load_optimiser(self.objective, optimiser, start.tensors, name)
 
@@ -131,9 +131,8 @@ class Learner:
 
     def update_average(self) -> None:
         """Let the average follow the weights by a step."""
-        target = self.objective.averaged
-        if self._average is not None and target is not None:
-            self._average.update_parameters(target)
+        if self._average is not None:
+            self._average.follow()
 
 
 def _optimiser(phase: Phase, lr: float, weight_decay: float) -> Optimizer:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from diffode.nn.dropout import dropping
 from diffode.rng import Rng
@@ -77,7 +78,14 @@ class Updates:
         self.turns = [phase for phase in learner.phases for _ in range(phase.repeat)]
         self.rng = Rng(learner.options.seed)
         self.model = accelerator.prepare(learner.objective)
-        self.optimisers = {k: accelerator.prepare(o) for k, o in learner.optimisers.items()}
+        self.optimisers = learner.optimisers
+        if accelerator.scaler is not None:  # of fp16, which may leave a step out
+            self.optimisers = {k: accelerator.prepare(o) for k, o in self.optimisers.items()}
+        self.params = list(learner.objective.parameters())
+        self.moving = {
+            name: [p for group in optimiser.param_groups for p in group["params"]]
+            for name, optimiser in learner.optimisers.items()
+        }
         accumulate = learner.options.accumulate
         pieces = torch.arange(batches.size).chunk(accelerator.num_processes * accumulate)
         first = accelerator.process_index * accumulate
@@ -112,7 +120,8 @@ class Updates:
             raise NotFinite("gradient", phase.name)
         self.optimisers[phase.name].step()
         self._count_skipped(phase)
-        self.learner.objective.zero_grad()  # of all phases: a loss may reach another's weights
+        for parameter in self.params:  # of all phases: a loss may reach another's weights
+            parameter.grad = None
         own = {name: float(value) for name, value in logs.items()}
         return Outcome(loss, norm, self.batches.logs | own)
 
@@ -126,15 +135,22 @@ class Updates:
             with self.accelerator.no_sync(self.model) if alone else nullcontext():
                 with dropping(self.learner.objective, mine, len(rows), device):
                     loss, logs = self.model(phase.name, batch, mine)
-                self.accelerator.backward(loss / len(self.pieces))
+                self._differentiate(loss / len(self.pieces))
             total += loss.detach() / len(self.pieces)
         return total, logs
 
+    def _differentiate(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to what is there; that of fp16 is scaled."""
+        if self.accelerator.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.accelerator.backward(loss)
+
     def _clip(self, phase: Phase) -> Tensor:
         """Clip the gradient; its norm before."""
-        groups = self.learner.optimisers[phase.name].param_groups
-        params = [parameter for group in groups for parameter in group["params"]]
-        return self.accelerator.clip_grad_norm_(params, self.learner.options.clip)  # type: ignore[no-any-return]
+        if self.accelerator.scaler is not None:
+            self.accelerator.unscale_gradients(self.optimisers[phase.name])
+        return clip_grad_norm_(self.moving[phase.name], self.learner.options.clip)
 
     def _count_skipped(self, phase: Phase) -> None:
         """Count the updates in a row that the scaler of fp16 left out.
@@ -142,7 +158,7 @@ class Updates:
         Raises:
             NotFinite: there were too many.
         """
-        skipped = self.optimisers[phase.name].step_was_skipped
+        skipped = getattr(self.optimisers[phase.name], "step_was_skipped", False)
         self.moved |= not skipped
         self._skipped = self._skipped + 1 if skipped else 0
         if self._skipped == _MOST_SKIPPED:
@@ -153,5 +169,5 @@ class Updates:
         self.batches.close()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         vars(self.learner.objective).pop("_is_accelerate_prepared", None)  # else never anew
-        del self.model, self.optimisers
+        del self.model, self.optimisers, self.params, self.moving
         self.accelerator.free_memory()  # a wrapper that stays would keep the group of processes
