@@ -19,6 +19,7 @@ _ACCENTS = {
     "\u00af",
     "\u2192",
 }  # dot, two dots, hat, tilde, bar, arrow
+_WIDE = 22  # signs of a formula in a line, beyond which it may be wider than a phone
 _BARS = {"|", "\u2016"}  # around a norm
 _BELOW = {"argmax", "argmin", "inf", "lim", "max", "min", "sup"}  # names with limits below
 
@@ -48,7 +49,8 @@ def convert_page(text: str) -> tuple[str, int, list[str]]:
         except ValueError as error:
             problems.append(str(error))
             return match[0]
-        return f'<{match[1]} class="math">{made}</{match[1]}>'
+        wide = match[1] == "span" and len(re.findall("</m[ion]>|</mtext>", made)) > _WIDE
+        return f'<{match[1]} class="math{" wide" * wide}">{made}</{match[1]}>'
 
     text, count = _FORMULA.subn(shown, text)
     return text, count, problems
