@@ -68,7 +68,7 @@ print("lines that end at each charge:", home.bincount(minlength=4).tolist(), "of
 torch.testing.assert_close(home.bincount(minlength=4).double() / COUNT, weights)
 
 # %% Field lines of four charges, near: tangled, and far: as those of one charge at the mean
-figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
 for ax, view in zip(axes, (6.0, 24.0), strict=True):
     for i in range(COUNT):
         ax.plot(x[:, i], z[:, i], color=COLOURS[home[i]], lw=1.2)
@@ -185,7 +185,7 @@ def share_normal(x, sigma):
     return (weights * torch.special.ndtr((x[..., None] - charges) / sigma[..., None])).sum(-1)
 
 
-figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.5), layout="constrained", sharey=True)
 names = {"Poisson flow: Cauchy noise, z": share, "Diffusion: normal noise, sigma": share_normal}
 for ax, (name, of) in zip(axes, names.items(), strict=True):
     ax.contour(grid_x, grid_z, of(grid_x, grid_z), levels=levels.tolist(), colors=BLUE)

@@ -51,7 +51,7 @@ data = law(VE()).sample(COUNT, Rng(100)).double()
 # PFGM, VP, VE and rectified flow follow a path $x_t = \alpha_t x_0 + \sigma_t n$ from data to
 # noise. Their velocity is the mean rate of change of the path,
 #
-# $$f_t(x) = \alpha_t' \, E[x_0 | x_t = x] + \sigma_t' \, E[n | x_t = x].$$
+# $$f_t(x) = \dot{\alpha}_t \, E[x_0 | x_t = x] + \dot{\sigma}_t \, E[n | x_t = x].$$
 #
 # | model | $\alpha_t$ | $\sigma_t$ | noise $n$ |
 # |---|---|---|---|

@@ -47,7 +47,7 @@ def density(x, t):
 # $$dx = f_t(x) \, dt + g_t \, dw.$$
 #
 # For a path $x_t = \alpha_t x_0 + \sigma_t n$ the two are
-# $f_t(x) = \frac{\alpha_t'}{\alpha_t} x$ and $g_t^2 = 2 \sigma_t^2 \frac{d}{dt} \log
+# $f_t(x) = \frac{\dot{\alpha}_t}{\alpha_t} x$ and $g_t^2 = 2 \sigma_t^2 \frac{d}{dt} \log
 # \frac{\sigma_t}{\alpha_t}$.
 
 
@@ -66,10 +66,11 @@ assert abs(rates(0.5)[1] + 2 * rates(0.5)[0]) < 1e-9  # VP: g^2 = -2 alpha' / al
 # ## The equation of the histogram
 #
 # Take any smooth function $\varphi$ and ask how its mean over all particles changes. In a short
-# time $\varphi(x)$ changes by $\varphi' \, dx + \frac12 \varphi'' \, dx^2$. The mean kick is 0
-# and that of its square is $g^2 dt$. So
+# time it changes by $\partial \varphi \, dx + \frac12 \partial^2 \varphi \, dx^2$, with $\partial$
+# for the slope in $x$. The mean kick is 0, and that of its square is $g^2 dt$. So
 #
-# $$\frac{d}{dt} E[\varphi(x_t)] = E\left[ f \varphi' + \frac{g^2}{2} \varphi'' \right].$$
+# $$\frac{d}{dt} E[\varphi(x_t)] = E\left[ f \, \partial \varphi +
+# \frac{g^2}{2} \partial^2 \varphi \right].$$
 #
 # Write the means as integrals over $p_t$ and integrate by parts, until no derivative is left on
 # $\varphi$. As $\varphi$ is arbitrary, this is the **Fokker-Planck equation**:
@@ -164,7 +165,7 @@ def ks(x, t):
 
 # %% Histograms of particles at five times for three amounts of noise, with the exact density
 moments, limit = (0.0, 0.05, 0.15, 0.3, 1.0), 1.95 / math.sqrt(COUNT) + 0.5 / STEPS**0.75
-figure, axes = plt.subplots(3, 5, figsize=(13, 6.6), layout="constrained", sharex=True)
+figure, axes = plt.subplots(3, 5, figsize=(11, 6.4), layout="constrained", sharex=True)
 for row, (name, path), colour in zip(axes, paths.items(), (ORANGE, GREEN, BLUE), strict=True):
     for ax, t in zip(row, moments, strict=True):
         x = path[round(t * STEPS)]
@@ -181,7 +182,7 @@ print(f"largest distance allowed: {limit:.3f}")
 # **(a)** They agree at every time. Now the single particles.
 
 # %% Six particles under each rule, over the exact density: jittering, less so, and smooth
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.6), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.5), layout="constrained", sharey=True)
 when = torch.arange(STEPS + 1) / STEPS
 shade = torch.stack([density(line, max(t, 1e-6)) for t in when[:: STEPS // 100].tolist()], 1)
 chosen = start[:, 0].sort().indices[COUNT // 12 :: COUNT // 6]
@@ -203,7 +204,7 @@ plt.show()
 # Plot each particle's end against its start.
 
 # %% The end of each particle against its start: independent under the SDE, a curve under the ODE
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.3), layout="constrained", sharey=True)
 for ax, (name, path), colour in zip(axes, paths.items(), (ORANGE, GREEN, BLUE), strict=True):
     ranks = torch.stack((path[0], path[-1])).argsort(1).argsort(1).double()
     kept = float(torch.corrcoef(ranks)[0, 1])
