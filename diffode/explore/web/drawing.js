@@ -181,8 +181,9 @@ class Drawing {
     const c = this.context, exact = this.states[LEVELS];
     c.strokeStyle = colours.ink;
     c.globalAlpha = 0.6;
+    c.lineWidth = 1;
     c.beginPath();
-    for (let j = 0; j < Math.min(this.ends.length, 800); j += 2) {
+    for (let j = 0; j < Math.min(this.ends.length, 400); j += 2) {
       c.moveTo(this.x(exact[j]), this.y(exact[j + 1]));
       c.lineTo(this.x(this.ends[j]), this.y(this.ends[j + 1]));
     }

@@ -4,7 +4,7 @@
 function drawImages(view, place, now) {
   const { context: c, canvas, n } = view, [channels, height, width] = now.points.shape;
   const [a, b, u] = between(place), across = Math.ceil(Math.sqrt(view.count)) || 1;
-  const cell = canvas.width / across, { low, high } = now.points, factor = now.factor(place);
+  const gap = Math.ceil(canvas.width / 150), cell = canvas.width / across, { low, high } = now.points, factor = now.factor(place);
   const middle = (low + high) / 2, grow = 255 / (high - low);
   const sheet = view.sheet || (view.sheet = document.createElement("canvas"));
   if (sheet.width !== width || sheet.height !== height) { sheet.width = width; sheet.height = height; }
@@ -21,6 +21,6 @@ function drawImages(view, place, now) {
     }
     drawn.putImageData(pixels, 0, 0);
     const x = cell * (j % across), y = cell * Math.floor(j / across);
-    c.drawImage(sheet, x + 1, y + 1, cell - 2, cell - 2);
+    c.drawImage(sheet, x + gap, y + gap, cell - 2 * gap, cell - 2 * gap);
   }
 }

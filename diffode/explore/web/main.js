@@ -24,6 +24,7 @@ class Page {
       this.listen(view);
     }
     this.controls();
+    this.views[0].solver.value = "dpm++"; // the default has no table for small D
     this.choose();
     new ResizeObserver(() => this.dirty()).observe(find("views"));
   }
@@ -67,7 +68,7 @@ class Page {
     const known = chosen === "own" ? OWN_NAMES.map((_, k) => k) : used;
     for (const k of known) target.add(new Option((this.points.names || [])[k] ?? String(k), String(k)));
     find("guidance").hidden = !known.length;
-    find("pointer").hidden = this.points.n > 2;
+    for (const id of ["pointer", "layers", "row-count"]) find(id).hidden = this.points.n > 2;
     find("brush").replaceChildren(...known.map((k) => new Option((this.points.names || [])[k] ?? String(k), k)));
     find("row-brush").hidden = !known.length;
     if (chosen === "own" && !this.own.xs.length) { find("mode").value = "draw"; find("time").value = 1000; }

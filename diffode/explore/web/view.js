@@ -101,15 +101,18 @@ class View {
     const reason = this.schedule ? this.untabled(job.guide) : "";
     this.id += 1;
     this.error.textContent = reason || "";
-    const table = this.schedule && !reason ? TABLES[this.schedule][this.solver.value][nfe] : null;
+    this.errors.textContent = "";
+    const tables = this.schedule && !reason ? TABLES[this.schedule][this.solver.value] : null;
+    const table = tables && tables[nfe];
     this.drawing.clear(job.count, job.set.n);
     this.job = { ...job, id: this.id, family: this.field.value, schedule: this.schedule, D: this.dof,
-      h: this.h.value, table, grid: 48, arrows: 13 };
+      h: this.h.value, table, tables, grid: 48, arrows: 13 };
     if (this.isRun) this.replay(job.set.n);
     else if (job.set.xs.length) this.worker.postMessage(this.job);
     this.busy = !this.isRun && job.set.xs.length > 0;
     this.root.setAttribute("aria-busy", String(this.busy));
-    this.look.textContent = "";
+    this.look.textContent = this.isRun || job.set.n > 2 ? ""
+      : "Move the pointer over the picture, or the cross by the arrow keys, to read the density there.";
   }
 
   // Show what was recorded of the run.
@@ -129,6 +132,9 @@ class View {
       this.drawing.ends = message.ends;
       this.error.textContent = `${this.solver.value}, ${message.nfe} evaluations: distance from the exact `
         + `flow's end ${brief(message.rms)} rms, ${brief(message.median)} median.`;
+    } else if (message.kind === "errors") {
+      const each = message.found.map(({ nfe, rms }) => `${nfe}: ${brief(rms)}`);
+      this.errors.textContent = `rms distance by evaluations: ${each.join(", ")}`;
     } else if (message.kind === "look") this.say(message);
     else { this.busy = false; this.root.setAttribute("aria-busy", "false"); }
     this.page.dirty();

@@ -113,6 +113,11 @@ function compare(job, points, n, ends) {
   const found = Float32Array.from(shown(job, x, 0, 1));
   tell(job, { kind: "solver", rms: off.rms * scale, median: off.median * scale,
     nfe: job.table.nfe, ends: found }, found.buffer);
+  const fewer = Math.min(few, 300 * size);
+  tell(job, { kind: "errors", found: Object.values(job.tables).map((table) => {
+    const end = solved(points, n.slice(0, fewer), table, job.D, job.guide);
+    return { nfe: table.nfe, rms: scale * distances(end, wanted.slice(0, fewer), size).rms };
+  }) });
 }
 
 // What is known at a place: y in units of the data's standard deviation about its mean.
