@@ -124,7 +124,7 @@ def test_chi2_follows_scipy(dof):
     assert stats.kstest(x, stats.chi2(dof).cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("dof", [1.0, 3.0, 3e6])
+@pytest.mark.parametrize("dof", [1.0, 2.0, 3.0, 3e6])
 def test_chi2_inverts_both_tails(dof):
     """A draw's own probability, from scipy's two tails, is the uniform that it was made of."""
     u, x = Rng(8).uniform("c", (3000,)), Rng(8).chi2("c", 3000, dof)
