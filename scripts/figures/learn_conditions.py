@@ -78,7 +78,7 @@ def main(out: Path = HERE, count: int = 3000) -> Path:
     right.pcolormesh(levels.numpy(), places[:, 0].numpy(), slope, **grey)
     first = path[-1].argsort()[:: count // 16]
     right.plot(times.numpy(), path[:, first].numpy(), color=canvas.BLUE, linewidth=1.4)
-    right.set(xscale="log", xlim=(levels[-1], levels[0]), ylim=(-4, 7))
+    right.set(xscale="log", xlim=(float(levels[-1]), float(levels[0])), ylim=(-4, 7))
     right.set_xlabel("noise sigma, falling to the data on the right", fontsize=14)
     right.set_ylabel("x", fontsize=14)
     right.set_title("grey: sigma times the classifier's slope", fontsize=17)
