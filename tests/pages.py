@@ -38,6 +38,7 @@ SMALL = {
     "train": [*NETWORK, "--batch", "16", "--samples", "20", "--device", "cpu"],
     "sample": ["--device", "cpu"],
     "plot": ["--device", "cpu"],
+    "animate": ["--device", "cpu"],
     "distil": ["--set", "batch=16", "--samples", "20", "--device", "cpu"],
     "fit-grid": ["--pilot", "8", "--device", "cpu"],
     "eval": ["--nfe", "3", "--device", "cpu"],
@@ -68,6 +69,7 @@ FEWER = {
     "eval": {"--samples": "40"},
     "bench": {"--samples": "60"},
     "sample": {"--samples": "16"},
+    "animate": {"--frames": "3"},
 }
 CONFIGURED = {
     "comparison.toml": ["--field", "pfgmpp", "--data", "moons", "--nfe", "5", "--seed", "0"],

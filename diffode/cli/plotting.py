@@ -16,7 +16,7 @@ from diffode import registry
 from diffode.cli.classes import classes_to_draw
 from diffode.cli.guiding import target_of
 from diffode.cli.outcome import require_out
-from diffode.cli.picturing import Plot
+from diffode.cli.picturing import Drawn, Plot
 from diffode.cli.progress import Bar
 from diffode.cli.shared import pairs
 from diffode.data import Dataset, load
@@ -50,7 +50,7 @@ def command(asked: Plot) -> None:
     typer.echo(f"wrote {asked.out}")
 
 
-def scene_of(asked: Plot, progress: Callable[[int, int], None], form: str = "png") -> Scene:
+def scene_of(asked: Drawn, progress: Callable[[int, int], None], form: str = "png") -> Scene:
     """What a command draws.
 
     Raises:
@@ -69,8 +69,13 @@ def scene_of(asked: Plot, progress: Callable[[int, int], None], form: str = "png
     seen = None
     if target.latent:
         seen = partial(pixels, target.field)
-    moves = {"solver": asked.solver or target.solver, "nfe": asked.nfe, "steps": asked.steps}
+    moves: dict[str, Any] = {"solver": asked.solver or target.solver}
     moves |= pairs(asked.assignments)
+    own: dict[str, Any] = {}
+    if isinstance(asked, Plot):
+        moves |= {"nfe": asked.nfe, "steps": asked.steps}
+        own = {"times": _numbers(asked.times, "--times", float)}
+        own |= {"losses": _losses(target)} if asked.kind == "loss" else {}
     return Scene(
         field=target.field.eval(),
         title=asked.title or _title(asked, target, dataset),
@@ -78,19 +83,18 @@ def scene_of(asked: Plot, progress: Callable[[int, int], None], form: str = "png
         samples=n,
         seed=asked.seed,
         y=y,
-        times=_numbers(asked.times, "--times", float),
         axes=_numbers(asked.axes, "--axes", int),
         dark=asked.dark,
         form=form,
         moves={key: value for key, value in moves.items() if value is not None},
         seen=seen,
-        losses=_losses(target) if asked.kind == "loss" else None,
         progress=progress,
         **known,
+        **own,
     )
 
 
-def subject(asked: Plot) -> tuple[Target, Dataset | None]:
+def subject(asked: Drawn) -> tuple[Target, Dataset | None]:
     """The field that is drawn, and the data beside it.
 
     Raises:
@@ -111,12 +115,12 @@ def subject(asked: Plot) -> tuple[Target, Dataset | None]:
         )
     target = target_of(asked)
     own = target.plan is not None
-    if asked.kind == "loss" or (asked.data is None and not own):
+    if getattr(asked, "kind", None) == "loss" or (asked.data is None and not own):
         return target, None
     return target, target.dataset(asked.data)
 
 
-def _title(asked: Plot, target: Target, dataset: Dataset | None) -> str:
+def _title(asked: Drawn, target: Target, dataset: Dataset | None) -> str:
     if target.plan is None and dataset is not None and is_recipe(asked.target):
         return f"{asked.target}, exact field of {dataset.name}"
     return target.called

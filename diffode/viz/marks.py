@@ -47,7 +47,7 @@ def behind(axes: Axes, theme: Theme, points: Tensor | None) -> None:
     """The data, light and behind all else."""
     if points is not None:
         x, y = points.T.numpy()
-        axes.scatter(x, y, s=_size(len(points)), color=theme.pale, linewidths=0, zorder=0,
+        axes.scatter(x, y, s=point_size(len(points)), color=theme.pale, linewidths=0, zorder=0,
                      rasterized=True)  # fmt: skip
 
 
@@ -66,11 +66,12 @@ def scatter(
             by = dict(zip(classes, known, strict=False))
             colours = [by[k] for k in y.tolist()]
     a, b = points.T.numpy()
-    axes.scatter(a, b, s=_size(len(points)), c=colours, alpha=0.75, linewidths=0,
+    axes.scatter(a, b, s=point_size(len(points)), c=colours, alpha=0.75, linewidths=0,
                  rasterized=len(points) > 5000)  # fmt: skip
 
 
-def _size(count: int) -> float:
+def point_size(count: int) -> float:
+    """The area of a dot of so many, in square points."""
     return float(max(3.0, 160 * max(1, count) ** -0.35))
 
 

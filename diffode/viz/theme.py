@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diffode.inputs import brief
 from diffode.viz import canvas
 from diffode.viz.text import ALPHA, SIGMA, plain
@@ -109,7 +112,7 @@ class Page:
         made = self.figure.subplots(rows, columns, squeeze=False, **options)
         return [axes for row in made for axes in row]
 
-    def _lay_out(self) -> None:
+    def lay_out(self) -> None:
         """Place the axes once, at rounded places: the last digits differ from draw to draw."""
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
@@ -117,9 +120,22 @@ class Page:
             x, y, width, height = axes.get_position(original=True).bounds
             axes.set_position((round(x, 5), round(y, 5), round(width, 5), round(height, 5)))
 
+    def margin(self, bottom: int) -> None:
+        """Leave so many pixels free below the panels."""
+        engine: Any = self.figure.get_layout_engine()
+        low = bottom / self.height
+        engine.set(rect=(0.008, low, 0.984, 1 - low - HEAD / self.height))
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The page as it is now, (height, width, 3)."""
+        agg: Any = self.figure.canvas
+        agg.draw()
+        shown: NDArray[np.uint8] = np.asarray(agg.buffer_rgba())[..., :3]
+        return shown.copy()
+
     def bytes(self, form: str) -> bytes:
         """The page as PNG, SVG or PDF; the same page has the same bytes."""
-        self._lay_out()
+        self.lay_out()
         buffer = BytesIO()
         metadata = _UNDATED[form]
         self.figure.savefig(buffer, format=form, dpi=canvas.DPI, metadata=metadata)
