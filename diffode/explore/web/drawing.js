@@ -71,8 +71,10 @@ class Drawing {
     if (now.layers.density && this.tiles) this.drawDensity(place, colours);
     if (now.layers.arrows && this.flow) this.drawArrows(place, colours);
     if (now.layers.lines) this.drawLines(colours, now.theme);
-    if (now.layers.data) this.drawData(place, now, colours);
+    const few = now.points.xs.length < 100; // such points are large, and in front
+    if (now.layers.data && !few) this.drawData(place, now, colours, 190);
     if (now.layers.particles) this.drawParticles(place, colours);
+    if (now.layers.data && few) this.drawData(place, now, colours, 60);
     if (now.layers.solver && this.ends && place > LEVELS - 0.5) this.drawEnds(colours);
     this.drawCross(now, colours);
   }
@@ -111,7 +113,7 @@ class Drawing {
     const [a, b, u] = between(place), c = this.context, side = Math.sqrt(this.flow.length / 98);
     const cell = this.canvas.width / side, rows = side * side * 2;
     c.strokeStyle = colours.line;
-    c.lineWidth = Math.max(1, this.canvas.width / 480);
+    c.lineWidth = 1;
     c.beginPath();
     for (let i = 0; i < side * side; i++) {
       const p = a * rows + 2 * i, q = b * rows + 2 * i;
@@ -152,9 +154,9 @@ class Drawing {
     this.context.drawImage(this.lines.kept, 0, 0);
   }
 
-  drawData(place, now, colours) {
+  drawData(place, now, colours, across) {
     const { xs, labels } = now.points, factor = now.factor(place), c = this.context;
-    const size = Math.max(2, Math.round(this.canvas.width / 190)), half = size / 2;
+    const size = Math.max(2, Math.round(this.canvas.width / across)), half = size / 2;
     let last = null;
     for (let i = 0; i < xs.length / 2; i++) {
       const colour = labels ? colours.classes[labels[i] % colours.classes.length] : colours.data;

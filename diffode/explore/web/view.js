@@ -35,6 +35,7 @@ class View {
     const made = URL.createObjectURL(new Blob([code.join("\n")], { type: "text/javascript" }));
     this.worker = new Worker(made);
     this.worker.onmessage = (event) => this.hear(event.data);
+    this.worker.onerror = () => { this.error.textContent = "This browser does not let the page compute beside it."; };
     this.id = 0;
   }
 
