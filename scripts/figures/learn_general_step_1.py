@@ -72,7 +72,12 @@ def main(out: Path = HERE, steps: int = 160) -> Path:
             path = get_solver("heun")(field, start[:, None], times.double(), path=True).path
             inside = X.abs() <= VIEW
             shade = (dense[inside] / dense[inside].amax(0)).sqrt()
-            ax.pcolormesh(times, X[inside], shade, cmap="Greys", vmax=1.6, shading="gouraud")
+            ax.pcolormesh(
+                *(v.numpy() for v in (times, X[inside], shade)),
+                cmap="Greys",
+                vmax=1.6,
+                shading="gouraud",
+            )
             ax.plot(times, path[..., 0], color=colour, linewidth=1.5)
             ax.set(xlim=(0, field.span[0]), ylim=(-VIEW, VIEW))
             if points is POINTS:

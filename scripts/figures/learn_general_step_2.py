@@ -48,9 +48,10 @@ def main(out: Path = HERE, steps: int = 200) -> Path:
     axes = figure.subplots(1, 3, sharey=True)
     x = torch.linspace(-3.4, 3.4, 301).double()
     shade = torch.stack([field.log_marginal(x[:, None], float(t)).exp() for t in times], 1)
+    dense = (shade / shade.amax(0)).sqrt().numpy()
     for ax, (name, lines) in zip(axes, names.items(), strict=True):
         if lines is not straight:  # those have other laws between the ends
-            ax.pcolormesh(times, x, (shade / shade.amax(0)).sqrt(), cmap="Greys", vmax=2.2)
+            ax.pcolormesh(times.numpy(), x.numpy(), dense, cmap="Greys", vmax=2.2)
         ends: Tensor = lines[-1, :, 0]
         for low, colour in ((True, canvas.BLUE), (False, canvas.ORANGE)):
             ax.plot(times, lines[:, (ends < 0) == low, 0], color=colour, linewidth=1.4)

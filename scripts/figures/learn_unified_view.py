@@ -59,7 +59,7 @@ def main(out: Path = HERE) -> Path:
     axes = figure.subplots(len(rows), len(TIMES))
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         for ax, shown, t in zip(line, row, TIMES, strict=True):
-            ax.imshow(shown, cmap=greys, vmin=-1.2, vmax=1.2)
+            ax.imshow(shown.numpy(), cmap=greys, vmin=-1.2, vmax=1.2)
             ax.set(xticks=[], yticks=[])
             if name == "noise":
                 ax.set_title(f"t = {t:g}", fontsize=18)
