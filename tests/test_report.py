@@ -17,3 +17,9 @@ def test_the_loss_is_a_line_of_means(count, points):
 def test_one_loss_is_a_sentence_and_no_empty_chart():
     assert "step 3: 0.998" in curve([3], [0.998]) and "<svg" not in curve([3], [0.998])
     assert "No losses" in curve([], [])
+
+
+def test_ticks_are_round_and_a_loss_that_is_not_finite_has_none():
+    drawn = curve([10, 500, 1000], [3.0, 0.4, 0.03])
+    assert all(f">{tick}</text>" in drawn for tick in ("0.05", "0.1", "2", "200", "1,000"))
+    assert "<svg" in curve([1, 2], [1.0, float("inf")])

@@ -98,12 +98,18 @@ class TestPointsOfClasses:
         assert page[-25:].min() < 128 <= plain[-3:].min(), "the legend is below"
         assert np.array_equal(pixels(points_picture(x, y=torch.arange(600) % 13)), plain)
 
-    def test_a_reference_has_the_same_colours(self):
-        x, y = normal(300, 2), torch.arange(300) % 4
-        same = pixels(points_picture(x, reference=x, y=y, reference_y=y))
-        few = pixels(points_picture(x[y == 3], reference=x, y=y[y == 3], reference_y=y))
-        assert same.shape == few.shape
-        assert np.array_equal(same[60:500, :470], few[60:500, :470]), "the classes of both count"
+    def test_the_reference_is_light_and_behind(self):
+        far = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        page = pixels(points_picture(far, reference=normal(300, 2))).astype(int)
+        pale = (abs(page[..., :3] - [0xC9, 0xCD, 0xD6]).max(-1) < 3).sum()
+        assert pale > 500  # most of the 300 dots; the two samples hide few
+
+    def test_all_samples_are_drawn(self):
+        """Also those beyond as many as the training data show."""
+        x = torch.linspace(-1, 1, 6000)[:, None].expand(-1, 2)
+        lone = torch.cat((x, torch.tensor([[0.9, -0.9]])))
+        one, two = (pixels(points_picture(points, reference=x)) for points in (x, lone))
+        assert (one != two)[500:].any()
 
     def test_what_is_not_shown_is_counted(self):
         points = torch.tensor([[0.0, 0.5], [9.0, 0.0], [float("nan"), 0.0], [0.1, 0.2]])

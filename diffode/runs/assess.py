@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +48,7 @@ class Assessment:
         """The PNG of samples: of images 100, or ten of each class, and of points all.
 
         Arguments:
-            dataset: what the field was trained on, shown beside points.
+            dataset: what the field was trained on, shown behind points.
             path: where to write.
         """
         e, y, x = self.evaluation, self.y, model_units(self.solution.x.cpu(), dataset.scaling)
@@ -57,14 +56,13 @@ class Assessment:
             rows = torch.arange(IMAGES) if y is None else some_of_each(y, ACROSS)
             x, y = x[rows[: len(x)]], None if y is None else y[rows]
         how = f"{self.solver}, {self.solution.nfe} evaluations each, seed {e.settings['seed']}"
-        labels: dict[str, Any] = {} if y is None else {"y": y, "reference_y": dataset.train_labels}
         picture: bytes = samples_picture(
             x,
             path,
             dataset.train,
+            y=y,
             title=f"{e.title}\n{how}; nothing selected",
             names=dataset.class_names or (),
-            **labels,
         )
         return picture
 

@@ -20,6 +20,7 @@ from diffode.metrics import nearest
 from diffode.runs.assess import Assessment
 from diffode.runs.evaluation import Evaluation
 from diffode.runs.run import Run
+from diffode.runs.ticks import loss_ticks, ticks
 from diffode.training.suitability import WARNED, signal
 from diffode.viz import data_uri, image_grid
 from diffode.viz.images import is_image
@@ -167,24 +168,34 @@ def curve(steps: Sequence[int], losses: Sequence[float], bins: int = 150) -> str
     parts = [losses[i : i + size] for i in range(0, len(losses), size)]
     means = [sum(p) / len(p) for p in parts]
     log = min(means) > 0 and max(means) / min(means) > 10
-    values = [math.log10(v) if log else v for v in means]
-    low, high = min(values), max(values)
-    left, right, top, bottom = 60, 710, 10, 170
-    points = " ".join(
-        f"{left + (right - left) * i / max(1, len(values) - 1):.1f},"
-        f"{top + (bottom - top) * (high - v) / ((high - low) or 1):.1f}"
-        for i, v in enumerate(values)
+    low, high = (math.log10(v) if log else v for v in (min(means), max(means)))
+    left, right, top, bottom = 60, 700, 10, 170
+
+    def across(share: float) -> str:
+        return f"{left + (right - left) * share:.1f}"
+
+    def up(loss: float) -> str:
+        value = math.log10(loss) if log else loss
+        return f"{top + (bottom - top) * (high - value) / ((high - low) or 1):.1f}"
+
+    last = max(1, len(means) - 1)
+    points = " ".join(f"{across(i / last)},{up(v)}" for i, v in enumerate(means))
+    marks = "".join(
+        f'<path d="M{left} {up(v)}H{right}" stroke="currentColor" stroke-opacity=".15"/>'
+        f'<text x="{left - 6}" y="{up(v)}" dy=".35em" text-anchor="end">{v:.6g}</text>'
+        for v in loss_ticks(min(means), max(means), log)
     )
-    first, last = (f"{10**v if log else v:.3g}" for v in (high, low))
-    title = "loss (logarithmic)" if log else "loss"
+    first, end = steps[0], steps[-1]
+    marks += "".join(
+        f'<text x="{across((v - first) / ((end - first) or 1))}" y="187" text-anchor="middle">'
+        f"{v:,.0f}</text>"
+        for v in ticks(first, end)
+    )
+    title = f"loss{' (logarithmic)' if log else ''} over training steps"
     return (
-        '<svg viewBox="0 0 720 200" role="img" aria-label="loss over steps" '
+        '<svg viewBox="0 0 720 210" role="img" aria-label="loss over steps" '
         'font-family="system-ui" font-size="12" fill="currentColor">'
-        f'<polyline points="{points}" fill="none" stroke="#2a6fdb" stroke-width="1.5"/>'
+        f'{marks}<polyline points="{points}" fill="none" stroke="#2a6fdb" stroke-width="1.5"/>'
         f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="currentColor"/>'
-        f'<text x="{left - 6}" y="{top + 8}" text-anchor="end">{first}</text>'
-        f'<text x="{left - 6}" y="{bottom}" text-anchor="end">{last}</text>'
-        f'<text x="{left}" y="190">step {steps[0]}</text>'
-        f'<text x="{right}" y="190" text-anchor="end">{steps[-1]}</text>'
-        f'<text x="{(left + right) / 2}" y="190" text-anchor="middle">{title}</text></svg>'
+        f'<text x="{(left + right) / 2}" y="204" text-anchor="middle">{title}</text></svg>'
     )

@@ -1,4 +1,4 @@
-"""Points as a picture: a scatter beside the training data, on principal axes where N > 2."""
+"""Points as a picture: a scatter over the training data, on principal axes where N > 2."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 480  # pixels that a view is wide, at least
 CLASSES = 12  # that have a colour of their own, at most
-MOST = 4000  # points drawn of each set
+MOST = 4000  # points of the training data that are drawn, at most
+SAMPLES = 100_000  # samples that are drawn, at most
 FITTED = 1000  # rows that principal axes are fitted to
 
 
@@ -40,22 +40,20 @@ def points_picture(
     reference: Samples | None = None,
     title: str = "",
     y: Tensor | None = None,
-    reference_y: Tensor | None = None,
     names: Sequence[str] = (),
     called: str = "samples",
 ) -> bytes:
-    """The PNG of a scatter of points, beside one of the reference in the same view.
+    """The PNG of a scatter of points over the reference, which is light and behind.
 
     Points of more than two coordinates are shown on the first two principal axes (of the
     reference, if given), points of one coordinate as a histogram.
 
     Arguments:
-        x: samples, shape (B, *event); 4,000 of them are drawn, chosen at random.
+        x: samples, shape (B, *event); all are drawn, and of more than 100,000 as many.
         path: where to write.
         reference: training data, shape (M, *event); 4,000 of them are drawn.
         title: above the picture.
         y: labels of the points, shape (B,): a colour for each class, of 12 classes at most.
-        reference_y: labels of the reference, shape (M,).
         names: what the labels are called.
         called: what stands above them with their number.
 
@@ -69,22 +67,23 @@ def points_picture(
             f"got a reference of shape {tuple(reference.shape)} for samples of shape "
             f"{tuple(x.shape)}; they must agree but for the count"
         )
-    classes = [] if x[0].numel() == 1 else _classes(y, reference_y)
-    sets = [_Set(called, _rows(x), _colours(y, classes, len(x)) or canvas.ORANGE)]
+    classes = [] if x[0].numel() == 1 else _classes(y)
+    sets = [_Set(called, _rows(x, SAMPLES), _colours(y, classes, len(x)) or canvas.ORANGE)]
     if reference is not None:
-        colours = _colours(reference_y, classes, len(reference)) or canvas.BLUE
-        sets.insert(0, _Set("training data", _rows(reference), colours))
+        sets.insert(0, _Set("training data", _rows(reference, MOST), canvas.PALE))
     sets, known, labels = _in_the_plane(sets)
     middle, half = canvas.box(known)
-    side = max(SIDE, canvas.WIDTH // len(sets))
-    lines = [brief(plain(line), side * len(sets) // 8) for line in title.splitlines()]
-    drawn = canvas.figure(side * len(sets), side + 60 + 22 * len(lines))
+    side = canvas.WIDTH
+    lines = [brief(plain(line), side // 8) for line in title.splitlines()]
+    drawn = canvas.figure(side, side + 60 + 22 * len(lines))
     drawn.set_layout_engine("constrained")
     if lines:
         drawn.suptitle("\n".join(lines), color=canvas.INK, fontsize="medium", parse_math=False)
-    row = drawn.subplots(1, len(sets), squeeze=False, sharex=True, sharey=True)[0]
-    for ax, one in zip(row, sets, strict=True):
+    ax = drawn.subplots()
+    for one in sets:
         _draw(ax, one, middle, half, labels)
+    said = [f"{name}, {len(p):,}{_unseen(p, middle, half)}" for name, p, _ in reversed(sets)]
+    ax.set_title(" over ".join(said), color=canvas.INK)
     if classes:
         _legend(drawn, classes, names)
     return canvas.save(drawn, path)
@@ -106,19 +105,18 @@ def _in_the_plane(sets: list[_Set]) -> tuple[list[_Set], Tensor, tuple[str, str]
 
 
 def _draw(ax: Axes, one: _Set, middle: Tensor, half: float, labels: tuple[str, str]) -> None:
-    """One set in the view of all, with its number of points above."""
-    name, points, colour = one
-    said = f"{name}, {len(points):,}{_unseen(points, middle, half)}"
+    """One set in the view of all."""
+    _, points, colour = one
     if points.shape[1] == 1 and isinstance(colour, str):
         _line(ax, points, colour, float(middle), half)
     else:
         canvas.plane(ax, middle, half)
         size = 40 * len(points) ** -0.3
         x, y = points.T.numpy()
-        ax.scatter(x, y, s=size, color=colour, alpha=0.6, linewidths=0)
+        alpha = 1.0 if colour == canvas.PALE else 0.6
+        ax.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0)
         ax.set_xlabel(labels[0], color=canvas.GREY)
         ax.set_ylabel(labels[1], color=canvas.GREY)
-    ax.set_title(said, color=canvas.INK)
 
 
 def _unseen(points: Tensor, middle: Tensor, half: float) -> str:
@@ -130,10 +128,9 @@ def _unseen(points: Tensor, middle: Tensor, half: float) -> str:
     return f" ({said})" if said else ""
 
 
-def _classes(*labels: Tensor | None) -> list[int]:
+def _classes(y: Tensor | None) -> list[int]:
     """The classes of labels, where they are few enough to be told apart by colour."""
-    known = [y.tolist() for y in labels if y is not None]
-    classes = sorted(set().union(*known)) if labels[0] is not None else []
+    classes = [] if y is None else sorted(set(y.tolist()))
     return classes if len(classes) <= CLASSES else []
 
 
@@ -148,7 +145,7 @@ def _colours(y: Tensor | None, classes: list[int], rows: int) -> list[str] | Non
     if y is None or not classes:
         return None
     hues = dict(zip(classes, _hues(classes), strict=True))
-    return [hues[label] for label in y.cpu()[some_rows(rows, MOST)].tolist()]
+    return [hues[label] for label in y.cpu()[some_rows(rows, SAMPLES)].tolist()]
 
 
 def _legend(drawn: Figure, classes: Sequence[int], names: Sequence[str]) -> None:
@@ -168,7 +165,10 @@ def _line(ax: Axes, points: Tensor, colour: str, middle: float, half: float) -> 
     span = (middle - half, middle + half)
     share = np.full(len(points), 1 / len(points))
     values = points[:, 0].numpy()
-    ax.hist(values, 60, range=span, weights=share, color=colour, histtype="stepfilled")
+    ax.hist(
+        values, 60, range=span, weights=share, color=colour, histtype="stepfilled",
+        alpha=1.0 if colour == canvas.PALE else 0.6,
+    )  # fmt: skip
     ax.set(xlim=span, yticks=[])
 
 
@@ -182,5 +182,5 @@ def principal_axes(x: Tensor) -> tuple[Tensor, Tensor, list[float]]:
     return mean, axes[:2], (variances / variances.sum().clamp_min(1e-300))[:2].tolist()
 
 
-def _rows(x: Samples) -> Tensor:
-    return x[some_rows(len(x), MOST)].detach().cpu().double().flatten(1)
+def _rows(x: Samples, most: int) -> Tensor:
+    return x[some_rows(len(x), most)].detach().cpu().double().flatten(1)

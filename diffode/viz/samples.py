@@ -20,7 +20,6 @@ def samples_picture(
     *,
     title: str = "",
     y: Tensor | None = None,
-    reference_y: Tensor | None = None,
     names: Sequence[str] | None = None,
     called: str = "samples",
 ) -> bytes:
@@ -29,10 +28,9 @@ def samples_picture(
     Arguments:
         x: samples, shape (B, *event); images in [-1, 1].
         path: where to write.
-        reference: training data (M, *event) to show beside points; images stand alone.
+        reference: training data (M, *event) to show behind points; images stand alone.
         title: above the picture, in one line or more.
         y: labels of the samples, shape (B,): a row or a colour for each class.
-        reference_y: labels of the reference, shape (M,).
         names: what the labels are called.
         called: what points are called, where they are not samples.
 
@@ -41,4 +39,4 @@ def samples_picture(
     """
     if is_image(tuple(x.shape[1:])):
         return image_sheet(x, path, title, y, names or ())
-    return points_picture(x, path, reference, title, y, reference_y, names or (), called)
+    return points_picture(x, path, reference, title, y, names or (), called)
