@@ -20,7 +20,6 @@ LESSONS = lessons()
 NEEDED = {"diffode", "matplotlib", "numpy", "scipy", "torch"}  # by diffode[plot]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_and_draws(path, tmp_path):
     done = run(path, tmp_path, small=True)
