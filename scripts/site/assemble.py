@@ -10,8 +10,7 @@ from pathlib import Path
 from scripts.site import ROOT, api, commands, examples, lessons, settings
 
 DOCS = ROOT / "docs"
-FRONT = "readme.md" if (DOCS / "index.md").exists() else "index.md"
-OUTSIDE = {"README.md": FRONT, "CHANGELOG.md": "changelog.md"}  # pages that are not in docs/
+OUTSIDE = {"CHANGELOG.md": "changelog.md"}  # pages that are not in docs/
 GALLERY = "gallery.md"
 GENERATED: dict[str, Callable[[], str]] = {
     **{f"reference/{package}.md": partial(api.api, package) for package in api.packages()},
