@@ -16,6 +16,7 @@ from scripts.site import api, check, commands, settings
 from scripts.site.assemble import GALLERY, GENERATED, OUTSIDE
 from scripts.site.equations import written
 from scripts.site.mathml import convert_page, mathml
+from tests.browser import CHROMIUM, Opened
 from tests.pages import ROOT
 
 
@@ -37,13 +38,38 @@ def test_every_page_is_in_the_navigation_once():
     assert len(listed) == len(set(listed))
 
 
-@pytest.mark.slow
-def test_the_site_builds_and_keeps_its_promises(tmp_path):
-    command = ["-m", "scripts.site", "--work", tmp_path, "--out", tmp_path / "site"]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The whole site, with lessons that are not executed."""
+    folder = tmp_path_factory.mktemp("made")
+    command = ["-m", "scripts.site", "--work", folder, "--out", folder / "site"]
     command += ["--lessons", "text"]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    made = tmp_path / "site"
+    return folder / "site"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="it needs Chromium")
+def test_pages_opened_from_a_file_are_searched_fit_a_phone_and_ask_for_nothing_else(made):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        seen = Opened(browser.new_page(viewport={"width": 390, "height": 844}))
+        for file in sorted(made.rglob("*.html")):
+            seen.page.goto(file.as_uri(), wait_until="load")
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, file
+        seen.page.set_viewport_size({"width": 1280, "height": 900})
+        seen.page.goto((made / "learn/gravity.html").as_uri())
+        seen.page.locator("input.md-search__input").press_sequentially("Poisson")
+        seen.page.wait_for_selector(".md-search-result__link[href*=poisson i]")
+        browser.close()
+    assert not seen.said
+    assert all(address.startswith(("file:", "data:")) for address in seen.asked)
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_keeps_its_promises(made):
     assert len(list(made.rglob("*.html"))) >= len(list(ROOT.glob("docs/**/*.md")))
     assert not check.problems(made)
     above = {place for _, place in api.documented("diffode")}
