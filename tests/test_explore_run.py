@@ -68,7 +68,7 @@ def test_the_command_on_a_run(tmp_path, capsys):
     folder = made(tmp_path, "edm", "--data", "moons")
     assert run(["explore", str(folder), "--out", str(tmp_path / "e.html")]) == 0
     text = (tmp_path / "e.html").read_text(encoding="utf-8")
-    assert "<title>diffode explorer: edm on moons</title>" in text and '"rhos": [' in text
+    assert "<title>Explorer: edm on moons</title>" in text and '"rhos": [' in text
 
 
 @pytest.mark.slow

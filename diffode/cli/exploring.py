@@ -25,9 +25,9 @@ def command(asked: Explore) -> None:
         datasets, field = [target.dataset()], target.field
     elif asked.source is not None:
         datasets = [load(asked.source)]
-    title = "diffode explorer" + "".join(f": {dataset.name}" for dataset in datasets)
+    title = "Explorer" + "".join(f": {dataset.name}" for dataset in datasets)
     if field is not None:
-        title = f"diffode explorer: {target.called}"
+        title = f"Explorer: {target.called}"
     write_text(asked.out, explorer_page(datasets, title, field))
     size = asked.out.stat().st_size / 1e6
     typer.echo(f"wrote {asked.out} ({size:.1f} MB); open it in a browser")

@@ -18,7 +18,7 @@ from diffode.markup import script_json
 
 def explorer_page(
     datasets: Sequence[Dataset] = (),
-    title: str = "diffode explorer",
+    title: str = "Explorer",
     field: Field | None = None,
 ) -> str:
     """The page, with data sets of one's own in front of the toys and the digits.
