@@ -137,7 +137,7 @@ rows = {
 }
 for line, (name, pictures) in zip(axes, rows.items(), strict=True):
     for ax, picture in zip(line, pictures, strict=True):
-        ax.imshow(picture[0], cmap="gray_r", vmin=-1, vmax=1)
+        ax.imshow(picture[0].numpy(), cmap="gray_r", vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[])
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")
 figure.suptitle("Samples, and below each the training picture that is nearest to it")
