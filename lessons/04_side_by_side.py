@@ -49,7 +49,7 @@ data = law(VE()).sample(COUNT, Rng(100)).double()
 # ## Four of them are one formula
 #
 # PFGM, VP, VE and rectified flow follow a path $x_t = \alpha_t x_0 + \sigma_t n$ from data to
-# noise. Their velocity is the mean rate of change of the path,
+# noise. Their velocity is its mean rate of change (a dot is the slope in time),
 #
 # $$f_t(x) = \dot{\alpha}_t \, E[x_0 | x_t = x] + \dot{\sigma}_t \, E[n | x_t = x].$$
 #

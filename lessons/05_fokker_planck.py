@@ -48,7 +48,7 @@ def density(x, t):
 #
 # For a path $x_t = \alpha_t x_0 + \sigma_t n$ the two are
 # $f_t(x) = \frac{\dot{\alpha}_t}{\alpha_t} x$ and $g_t^2 = 2 \sigma_t^2 \frac{d}{dt} \log
-# \frac{\sigma_t}{\alpha_t}$.
+# \frac{\sigma_t}{\alpha_t}$ (a dot is the slope in time).
 
 
 # %%
@@ -217,7 +217,7 @@ plt.show()
 
 # %% [markdown]
 # **(c)** Under the ODE yes, always. Under the SDE the end knows nothing of the start. So the ODE
-# is a *code*: it takes data to noise and back (`encode`, `decode`), and has a density (lesson 9).
+# is a *code*: it takes data to noise and back (`encode`, `decode`), with a density (`log_prob`).
 # The SDE forgets: run backwards it also forgives, for fresh noise covers errors of earlier steps.
 #
 # ## What to remember

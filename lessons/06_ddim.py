@@ -43,17 +43,17 @@ noise = moons.prior.sample((60 if SMALL else 200, 2), Rng(0), dtype=torch.float6
 # %% [markdown]
 # ## One jump, written three ways
 #
-# The ODE of the path is $dx/dt = \alpha_t' E[x_0 | x_t] + \sigma_t' E[n | x_t]$. Put
-# $E[x_0 | x_t] = (x_t - \sigma_t E[n | x_t]) / \alpha_t$ into it, and write
-# $\rho = \sigma / \alpha$:
+# The ODE of the path is $dx/dt = \dot{\alpha}_t E[x_0 | x_t] + \dot{\sigma}_t E[n | x_t]$, a dot
+# being a slope in time. Put $E[x_0 | x_t] = (x_t - \sigma_t E[n | x_t]) / \alpha_t$ into it, and
+# write $\rho = \sigma / \alpha$:
 #
-# $$\frac{dx}{dt} = \frac{\alpha_t'}{\alpha_t} x_t + \alpha_t \rho_t' E[n | x_t].$$
+# $$\frac{dx}{dt} = \frac{\dot{\alpha}_t}{\alpha_t} x_t + \alpha_t \dot{\rho}_t E[n | x_t].$$
 #
 # The first term is linear and known. The second one needs the model. An **exponential integrator**
 # solves the linear part exactly (here by the factor $\alpha_s / \alpha_t$; for a constant rate it
 # would be an exponential) and approximates the rest alone:
 #
-# $$x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \int_t^s \rho_u' E[n | x_u] du.$$
+# $$x_s = \frac{\alpha_s}{\alpha_t} x_t + \alpha_s \int_t^s \dot{\rho}_u E[n | x_u] du.$$
 #
 # Hold $E[n | x_u]$ at its value at $t$: the integral is $(\rho_s - \rho_t) E[n | x_t]$. That is
 # DDIM. Divide by $\alpha_s$ and it is Euler's method for $y = x / \alpha$ with $\rho$ as the time:
@@ -142,7 +142,7 @@ assert all(1.5 < values[1] / values[3] < 10 for values in moon.values())  # orde
 # **Explanation.** (a) For a single data point the noise is known exactly:
 # $n = (x_t - \alpha_t x_0) / \sigma_t$, and it is the same all along the path. DDIM holds constant
 # what *is* constant, so one jump is enough. Euler's method holds the velocity constant, which
-# changes with $\alpha_t'$ and $\sigma_t'$.
+# changes with $\dot{\alpha}_t$ and $\dot{\sigma}_t$.
 #
 # (b) This schedule keeps standard normal data as they are: $\alpha^2 + \sigma^2 = 1$, the velocity
 # is 0, and Euler's method has nothing to do. But $E[n | x_t] = \sigma_t x_t$ falls from $x$ to 0,
