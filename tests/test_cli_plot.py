@@ -103,3 +103,14 @@ def test_a_path_that_is_called_as_a_field(here, capsys):
 def test_matplotlib_is_asked_for(here, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert "pip install 'diffode[plot]'" in refused(capsys, "plot", "poisson")
+
+
+def test_a_tour_of_chosen_fields(here, capsys):
+    assert run(["tour", "--data", "blobs", "--field", "vp", "--field", "edm"]) == 0
+    with Image.open("tour.png") as picture:
+        assert picture.size[0] == 1600
+    os.remove("tour.png")
+    assert "give data of points" in refused(capsys, "tour", "--data", "digits")
+    five = [word for name in ("vp", "ve", "edm", "subvp", "ddpm") for word in ("--field", name)]
+    assert "got 5 fields; wanted 1 to 4" in refused(capsys, "tour", *five)
+    assert os.listdir(here) == []

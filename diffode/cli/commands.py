@@ -219,12 +219,31 @@ class Convert:
 def tour(
     out: Annotated[Path, typer.Option(help="the .png file")] = Path("tour.png"),
     seed: Annotated[int, typer.Option(help="of the starting points", **SEEDS)] = 0,
+    data: Annotated[
+        str | None,
+        typer.Option(help="a set of points [a tour of two]", autocompletion=completing.data),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="of diffode fields, up to four [poisson, vp, rectified]",
+            autocompletion=completing.fields,
+        ),
+    ] = None,
 ) -> None:
     """Draw exact flows side by side.
 
-    They are Poisson, VP and rectified flow, without training.
+    They are Poisson, VP and rectified flow, without training. With --data or --field, which may be
+    given several times, the paths of those fields on that set, from one random draw.
     """
     from diffode.cli.outcome import require_out
+
+    if data is not None or field:
+        from diffode.cli.touring import chosen
+
+        require_out(out, ".png", ".svg", ".pdf")
+        typer.echo(f"wrote {chosen(out, seed, data, field)}")
+        return
     from diffode.viz.tour import tour as draw
 
     require_out(out, ".png")
