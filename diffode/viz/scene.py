@@ -148,7 +148,8 @@ class Scene:
         n, moves = self.count(usual), dict(self.moves)
         if needs_labels(self.field) and self.y is None:
             raise ValueError(f"{self.title} draws nothing without a label; give its class")
-        if steps is not None and moves.get("nfe") is None and moves.get("steps") is None:
+        free = self.field.sampling_defaults is None and not ({"nfe", "steps"} & set(moves))
+        if steps is not None and free:  # a field with times of its own keeps them
             moves["steps"] = steps
         drawn = sample(
             self.field, n, seed=self.seed, y=self.y, batch=250 if self.images else BATCH,
