@@ -37,6 +37,30 @@ def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path):
         load(path)
 
 
+def _parts(path):
+    """The bytes of a file, and where its header ends."""
+    whole = path.read_bytes()
+    return whole, 8 + int.from_bytes(whole[:8], "little")
+
+
+def test_every_changed_byte_of_the_header_is_noticed(tmp_path):
+    """Also those that leave its meaning as it was: its format, an exponent, the space after it."""
+    objective, path = make(sigma_min=1e-5), tmp_path / "x.safetensors"
+    files = (checkpoint.save(objective, path, training={"a": "b" * k}) for k in range(8))
+    whole, end = next((w, e) for w, e in map(_parts, files) if w[e - 1 : e] == b" ")
+    dice = random.Random(0)
+    format_, exponent = whole.index(b'\\"format\\": 2') + 12, whole.index(b"1e-05") + 1
+    assert whole[format_ : format_ + 1] == b"2"
+    places = dict.fromkeys(range(0, end, 7), None)
+    places |= {format_: ord("1"), exponent: ord("E"), end - 1: ord("\t")}
+    for place, value in places.items():
+        changed = bytearray(whole)
+        changed[place] = changed[place] ^ 1 << dice.randrange(8) if value is None else value
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"; take another copy|version of diffode"):
+            load(path)
+
+
 def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, capsys):
     out = tmp_path / "run"
     plan = Plan.make("edm", "digits", steps=9, batch=16, save_every=3, width=8, device="cpu")

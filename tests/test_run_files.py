@@ -25,8 +25,8 @@ GIVEN += ["--set", "width=8", "--set", "depth=1", "--samples", "20"]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="sends signals as POSIX does")
 
 
-def make():
-    return build("edm", (2,), None, data_stats(X), width=8, depth=1)
+def make(**options):
+    return build("edm", (2,), None, data_stats(X), width=8, depth=1, **options)
 
 
 def go(out, **options):

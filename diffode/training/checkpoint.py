@@ -166,7 +166,7 @@ def _naming_a_sound_one(file: Path) -> Iterator[None]:
         for other in sorted(file.parent.glob(NAMES), reverse=True):
             if other != file and _is_sound(other):
                 raise Damaged(f"{error}; {other} is sound: give that instead") from None
-        raise
+        raise Damaged(f"{error}; take another copy of the file, or train again") from None
 
 
 def set_newer_aside(folder: Path, chosen: Path) -> None:

@@ -1,7 +1,8 @@
 """The file of a checkpoint: named tensors, a JSON header, and a digest of both.
 
-Format 2 holds the SHA-256 of its header and tensors, so that no flipped bit goes unnoticed.
-Format 1, of earlier versions, had none and is read as it is.
+Format 2 holds the SHA-256 of its header and tensors, so that no changed byte goes unnoticed.
+Format 1, of earlier versions, had none and is read as it is. ``docs/checkpoints.md`` says how to
+read and to check a file without this package.
 """
 
 from __future__ import annotations
@@ -73,9 +74,16 @@ def read(path: Path, only: str | None = None) -> tuple[dict[str, Any], dict[str,
             tensors = {k: file.get_tensor(k) for k in names}
     except (SafetensorError, OSError):
         raise Damaged(f"{path} is damaged or not a safetensors file") from None
-    if only is None and header["format"] > 1 and header.get("digest") != digest(header, tensors):
+    if only is None and _is_changed(header, metadata[_KEY], tensors):
         raise Damaged(f"{path} is damaged: its content does not have the digest in its header")
     return header, tensors
+
+
+def _is_changed(header: Mapping[str, Any], text: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a file with a digest is not what was written; text is the header as it stands."""
+    if header["format"] == 1 and "digest" not in header:
+        return False
+    return json.dumps(header) != text or header.get("digest") != digest(header, tensors)
 
 
 def digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -91,14 +99,15 @@ def digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _require_sane(path: Path) -> None:
-    """Refuse what is no regular file or has a table of tensors of absurd size."""
+    """Refuse what is no regular file, or has a table of tensors of absurd size or another end."""
     try:
         with require_file(path).open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
+            table = file.read(size) if size <= _MOST_NAMES else b""
     except OSError as error:
         reason = (error.strerror or "it cannot be read").lower()
         raise ValueError(f"{path}: {reason}; give a run directory or a checkpoint") from None
-    if size > _MOST_NAMES:
+    if len(table) != size or not table.rstrip(b" ").endswith(b"}"):
         raise Damaged(f"{path} is damaged or not a safetensors file")
 
 
