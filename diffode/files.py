@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
 import shutil
-import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _NAMED = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]{1,9})\.tmp", re.DOTALL)
-_STARTED = time.time()
+_WRITTEN: list[str] = []  # the temporary names that this process is writing to
 
 
 def is_main_process() -> bool:
@@ -46,21 +46,29 @@ def _machine() -> str:
 
 def sweep(folder: Path) -> None:
     """Delete what dead processes of this machine left in a folder: temporary files and folders."""
-    if os.name != "posix" or not folder.is_dir():
+    if os.name != "posix":
         return
-    for path in folder.iterdir():
-        named = _NAMED.fullmatch(path.name)
-        if named and named["machine"] == _machine() and _is_dead(int(named["pid"]), path):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    with suppress(OSError):  # a folder that is not there or cannot be read, another user's file
+        for path in list(folder.iterdir()):
+            named = _NAMED.fullmatch(path.name)
+            if named and named["machine"] == _machine() and _is_dead(int(named["pid"]), path):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        path.unlink()
+
+
+@functools.cache
+def _swept(folder: Path, process: int) -> None:
+    """Sweep a folder before the first file that a process writes there."""
+    sweep(folder)
 
 
 def _is_dead(pid: int, path: Path) -> bool:
     """Whether the process that began a file has ended; its number may have come to us since."""
     if pid == os.getpid():
-        return path.lstat().st_mtime < _STARTED - 1
+        return path.name not in _WRITTEN
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -71,18 +79,30 @@ def _is_dead(pid: int, path: Path) -> bool:
 
 
 @contextmanager
+def _written(temporary: Path) -> Iterator[None]:
+    """Know of a temporary name, while something is written to it, that it is in use."""
+    _WRITTEN.append(temporary.name)
+    try:
+        yield
+    finally:
+        _WRITTEN.remove(temporary.name)
+
+
+@contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to ``path`` when the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _swept(path.parent.absolute(), os.getpid())
     temporary = _temporary(path)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _written(temporary):
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -100,25 +120,27 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     if path.exists() or path.is_symlink():
         raise taken
     require_writable(path.parent)
-    sweep(path.parent)
     temporary = _temporary(path)
-    try:
-        temporary.mkdir()
-    except FileExistsError:
-        raise ValueError(f"{path} is being written by another thread; give another name") from None
-    try:
-        yield temporary
-        for file in filter(Path.is_file, temporary.rglob("*")):
-            with file.open("rb") as open_:
-                os.fsync(open_.fileno())
+    with _written(temporary):
         try:
-            temporary.rename(path)
-        except OSError:
-            if path.exists():  # another process was faster
-                raise taken from None
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+        except FileExistsError:
+            raise ValueError(
+                f"{path} is being written by another thread; give another name"
+            ) from None
+        try:
+            yield temporary
+            for file in filter(Path.is_file, temporary.rglob("*")):
+                with file.open("rb") as open_:
+                    os.fsync(open_.fileno())
+            try:
+                temporary.rename(path)
+            except OSError:
+                if path.exists():  # another process was faster
+                    raise taken from None
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -146,7 +168,7 @@ def unwritten(error: Exception) -> str:
 
 
 def require_writable(folder: str | Path) -> Path:
-    """Make a folder and prove that files can be written in it.
+    """Make a folder and prove that files can be written in it; half-written ones are swept away.
 
     Raises:
         ValueError: it cannot be made or written to.
@@ -154,9 +176,11 @@ def require_writable(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         probe = _temporary(folder / "writable")
-        probe.write_bytes(b"")
-        probe.unlink()
+        with _written(probe):
+            probe.write_bytes(b"")
+            probe.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ValueError(

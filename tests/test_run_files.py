@@ -10,7 +10,7 @@ import pytest
 
 from diffode.cli.app import run
 from diffode.data import load
-from diffode.files import replacing
+from diffode.files import replacing, require_writable, write_text
 from diffode.runs.building import build
 from diffode.runs.plan import Plan
 from diffode.runs.run import execute
@@ -105,21 +105,47 @@ def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     assert kept(out) == ["step-00000003.safetensors"]
 
 
-@POSIX
-def test_what_dead_processes_left_half_written_is_swept(tmp_path):
+def dying(target):
+    """What a process leaves that dies while it writes a file."""
     code = (
         "import os, sys; from diffode.files import replacing\n"
         "with replacing(sys.argv[1]) as path:\n    path.write_text('half'); os._exit(9)"
     )
-    target = tmp_path / "checkpoints" / "step-00000001.safetensors"
     subprocess.run([sys.executable, "-c", code, target], check=False)
-    dead = next(target.parent.iterdir())
+    return next(target.parent.glob(".*.tmp"))
+
+
+@POSIX
+def test_what_dead_processes_left_half_written_is_swept(tmp_path):
+    target = tmp_path / "checkpoints" / "step-00000001.safetensors"
+    dead = dying(target)
     other = dead.with_name(dead.name.replace(dead.name.split(".")[-2].split("-")[0], "0" * 8))
     other.write_text("of another machine")
     with replacing(target.with_name("mine")) as alive:
         alive.write_text("of this process")
         list(go(tmp_path, steps=2))
         assert not dead.exists() and other.exists() and alive.exists()
+
+
+@POSIX
+@pytest.mark.parametrize("begin", [require_writable, lambda folder: write_text(folder / "b", "")])
+def test_any_folder_that_is_written_to_is_swept(tmp_path, begin):
+    dead = dying(tmp_path / "a.npz")
+    begin(tmp_path)
+    assert not dead.exists()
+
+
+@POSIX
+def test_a_dead_process_of_our_own_number_is_known_by_what_we_write(tmp_path):
+    """In a container each program may have the same number; no clock is asked."""
+    with replacing(tmp_path / "a") as mine:
+        before = mine.with_name(mine.name.replace(".a.", ".b."))
+        for path in (mine, before):
+            path.write_text("half")
+            os.utime(path, (2**32, 2**32))
+        require_writable(tmp_path)
+        assert mine.exists() and not before.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.slow

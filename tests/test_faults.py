@@ -1,0 +1,50 @@
+"""A few of the faults of ``python -m tests.faults``, which tries all of them many times."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.faults.traces import differences, left
+
+POSIX = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="forks, and reads /proc")
+FEW = ["SIGKILL: train edm", "SIGKILL: sample"]
+MORE = ["train poisson", "train monoflow", "distil", "reflow", "bench", "eval"]
+
+
+def tried(only, kills):
+    words = [word for name in only for word in ("--only", name)]
+    command = [sys.executable, "-m", "tests.faults", "--kills", str(kills), *words]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_what_is_left_is_compared_to_the_bit(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    np.savez(out / "samples.npz", x=np.zeros(2))
+    (out / "quality.json").write_text('{"W2": 1.0, "seconds": 3}')
+    whole = left(out)
+    (out / "quality.json").write_text('{"seconds": 4, "W2": 1.0}')
+    assert left(out) == whole
+    np.savez(out / "samples.npz", x=np.array([0.0, -0.0]))
+    (out / "more.txt").write_text("")
+    assert differences(whole, left(out)) == ["run/more.txt", "run/samples.npz"]
+
+
+@POSIX
+def test_a_few_kills_lose_nothing():
+    said = tried(FEW, 3)
+    assert "| SIGKILL | train edm | the same command leaves the same bits | 3 | 3 |" in said
+    assert said.endswith("\n6 of 6 held\n")
+
+
+@POSIX
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE)
+def test_kills_of_other_commands_lose_nothing(name):
+    assert tried([f"SIGKILL: {name}"], 3).endswith("\n3 of 3 held\n")
