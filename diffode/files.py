@@ -16,6 +16,7 @@ from typing import Any
 from diffode.inputs import brief, parse_json, quoted, read_text, require_file
 
 __all__ = [
+    "from_home",
     "is_main_process",
     "read_json",
     "read_text",
@@ -23,6 +24,7 @@ __all__ = [
     "replacing_folder",
     "require_file",
     "require_writable",
+    "to_home",
     "write_text",
 ]
 
@@ -187,3 +189,14 @@ def require_writable(folder: str | Path) -> Path:
             f"cannot write to {folder}: {reason.lower()}; choose another output directory"
         ) from None
     return folder
+
+
+def from_home(text: str) -> str:
+    """A path, or an argument with one, in which the home directory is called ~."""
+    home = os.path.expanduser("~")
+    return text if len(home) < 2 else re.sub(rf"(?<![^=:]){re.escape(home)}(?=[/\\]|$)", "~", text)
+
+
+def to_home(text: str) -> str:
+    """What `from_home` was given: a path that begins with ~ is below the home directory."""
+    return os.path.expanduser(text) if re.match(r"~[/\\]", text) else text

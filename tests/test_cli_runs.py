@@ -65,8 +65,8 @@ def ddim(tmp_path_factory):
 
 def test_a_run_leaves_its_files(poisson):
     names = sorted(p.name for p in poisson.iterdir() if not p.name.startswith("."))
-    kinds = ["checkpoints", "config.json", "metrics.jsonl", "quality.json", "report.html"]
-    assert names == [*kinds, "samples.npz", "samples.png"]
+    kinds = ["checkpoints", "config.json", "history.jsonl", "metrics.jsonl", "quality.json"]
+    assert names == [*kinds, "report.html", "samples.npz", "samples.png"]
     checkpoints = [p.name for p in (poisson / "checkpoints").iterdir()]
     assert checkpoints == [f"step-{STEPS:08d}.safetensors"]
     width, height = png_size((poisson / "samples.png").read_bytes())
@@ -100,7 +100,7 @@ def test_a_run_states_all_its_settings(poisson):
     assert (config["field"], config["data"], config["labels"]) == ("poisson", "digits", True)
     assert config["options"]["width"] == 16 and config["options"]["sigma_max"] == 80.0
     assert config["training"]["steps"] == STEPS and config["training"]["lr"] == 2e-3
-    assert set(config["versions"]) == {"torch", "python"}
+    assert set(config["versions"]) == {"diffode", "torch", "python"}
     network = {"kind": "MLP", "width": 16, "depth": 1, "parameters": 6577}
     assert config["resolved"] == {"device": "cpu", "network": network}
 

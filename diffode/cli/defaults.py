@@ -8,6 +8,7 @@ from typing import Any
 
 from diffode.code import place
 from diffode.config_file import read_config
+from diffode.files import to_home
 from diffode.inputs import quoted
 
 _TYPED = {"config", "dry_run", "help", "resume", "set", "trust"}  # on the command line alone
@@ -57,8 +58,9 @@ def _flat(content: dict[str, Any], path: Path, moved: bool) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError(f"{path}: got {part} = {quoted(value)}; wanted options")
     own = {key: content.get(key) for key in ("field", "labels", "seed", "solver")}
-    own["data"] = source or content["data"]
-    own["prior_data"] = content.get("prior_source") or content.get("prior_data")
+    start = content.get("prior_source") or content.get("prior_data")
+    places = {"data": source or content["data"], "prior_data": start}
+    own |= {k: to_home(place) if isinstance(place, str) else place for k, place in places.items()}
     if own["prior_data"] == "memory":
         raise ValueError(
             f"{path} is of a run that starts from points in memory; begin such a run in Python"

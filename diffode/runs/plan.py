@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 
-from diffode import admission, code, registry
+from diffode import __version__, admission, code, registry
 from diffode import data as datasets
 from diffode.data.fingerprint import Fingerprint, Split
 from diffode.data.reading import Reading
 from diffode.doors import as_count
-from diffode.files import read_text, write_text
+from diffode.files import from_home, read_text, to_home, write_text
 from diffode.inputs import quoted
 from diffode.nn.own import named
 from diffode.options import options_of, validate
@@ -31,6 +31,7 @@ CONFIG = "config.json"
 MEMORY = "memory"  # the source of a data set that was in no file
 FREE = ("device", "workers", "save_every", "keep", "log_every", "tensorboard")  # of no effect
 _MAY = ("steps", *FREE)  # what a resumed run may change
+_PLACES = ("data", "source", "prior_data", "prior_source")  # which may be paths
 _FIXED = ("field", "labels", "seed", "reading", "prior_data")
 OWN = ("seed", "out", "resume", "since")  # options of train that a run states by itself
 
@@ -49,7 +50,7 @@ class Plan:
             until `diffode.runs.suited` chooses them by the data.
         solver: the name of the solver to sample with.
         source: where the data are, from anywhere: a name, an absolute path, or "memory"; None in
-            runs of older versions.
+            runs of older versions. In the file the home directory is called ~.
         fingerprint: what tells these data from others; None before a run, and in older runs.
         code: where what is not diffode's own came from when the run was written, by its kind in
             the registry.
@@ -147,6 +148,9 @@ class Plan:
                 "directory that diffode train wrote"
             ) from None
         try:
+            for key in _PLACES:
+                if isinstance(stored.get(key), str):
+                    stored[key] = to_home(stored[key])
             text = json.dumps(stored)
             plan = TypeAdapter(cls).validate_json(text, strict=True)
             for kind in plan.named:
@@ -192,8 +196,10 @@ class Plan:
     def write(self, folder: Path) -> None:
         """Write config.json, with the versions that the run was made with."""
         stored = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        stored |= {k: from_home(stored[k]) for k in _PLACES if stored[k] is not None}
         stored["code"] = admission.origins(self.named)
-        stored["versions"] = {"torch": torch.__version__, "python": platform.python_version()}
+        versions = {"diffode": __version__, "torch": torch.__version__}
+        stored["versions"] = versions | {"python": platform.python_version()}
         write_text(folder / CONFIG, json.dumps(stored, indent=2, default=_plain) + "\n")
 
     @property

@@ -13,8 +13,10 @@ from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
 from diffode.data.stats import data_stats
+from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
+from diffode.runs import history
 from diffode.runs.dataset import given, load_data
 from diffode.runs.loading import load
 from diffode.runs.made import Lesson, made, resolved, untrained
@@ -197,10 +199,12 @@ def _trained(
     new = writes and out is not None and not (out / CONFIG).exists()
     if new and out is not None:
         plan.write(out)  # at once: a run can be resumed from the moment it has a folder
+        history.write(out, 0, choose(plan.training["device"]))
     try:
         for state in states:
             if not losses and writes and out is not None and not new:
                 plan.write(out)
+                history.write(out, state.step - 1, choose(plan.training["device"]))
             losses.append(state.losses)
             averaged, seconds = state.averaged, state.seconds
             if watch is not None and watch(state):
@@ -208,6 +212,7 @@ def _trained(
     except Exception:  # refused, failed, or diverged at once: no step is there to resume
         if new and out is not None and not losses:
             (out / CONFIG).unlink()
+            (out / history.HISTORY).unlink()
         raise
     finally:
         states.close()  # with a checkpoint, where a caller stops or fails
