@@ -89,6 +89,7 @@ LEFT_OUT = {
 WORK = {
     "benchmarks.adaptive": ["tolerances", "clocks", "stiff", "overhead"],
     "benchmarks.claims": ["run"],
+    "benchmarks.compare": ["measured", "both"],
     "benchmarks.couplings": ["cell", "table"],
     "benchmarks.digits": ["cell"],
     "benchmarks.exact": ["acceptance", "large", "as_attention"],

@@ -78,7 +78,7 @@ def precision_recall(x: Tensor, reference: Tensor, k: int = 5) -> dict[str, Esti
 
 def _radii(distances: Tensor, k: int) -> Tensor:
     """Each row's k-th smallest, itself at 0 not counted; the largest where there are fewer."""
-    return distances.kthvalue(min(k + 1, len(distances)), 1).values
+    return distances.topk(min(k + 1, len(distances)), 1, largest=False).values[:, -1]
 
 
 def _halves(splits: int, size: int) -> list[tuple[Tensor, Tensor]]:
