@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from mkdocs.utils import yaml_load
@@ -12,7 +13,7 @@ from diffode import registry
 from diffode.cli.app import app
 from diffode.meanings import described
 from lessons.cells import lessons
-from scripts.site import api, check, commands, settings
+from scripts.site import api, check, commands, offline, settings, shell
 from scripts.site.assemble import GALLERY, GENERATED, OUTSIDE
 from scripts.site.equations import written
 from scripts.site.mathml import convert_page, mathml
@@ -63,6 +64,10 @@ def test_pages_opened_from_a_file_are_searched_fit_a_phone_and_ask_for_nothing_e
         seen.page.goto((made / "learn/gravity.html").as_uri())
         seen.page.locator("input.md-search__input").press_sequentially("Poisson")
         seen.page.wait_for_selector(".md-search-result__link[href*=poisson i]")
+        seen.page.goto((made / "zh/start.html").as_uri())
+        seen.page.locator("input.md-search__input").press_sequentially("泊松")
+        seen.page.keyboard.press("End")  # as an input method ends
+        seen.page.wait_for_selector(".md-search-result__link[href*='zh/learn/gravity']")
         browser.close()
     assert not seen.said
     assert all(address.startswith(("file:", "data:")) for address in seen.asked)
@@ -72,12 +77,32 @@ def test_pages_opened_from_a_file_are_searched_fit_a_phone_and_ask_for_nothing_e
 def test_the_site_builds_and_keeps_its_promises(made):
     assert len(list(made.rglob("*.html"))) >= len(list(ROOT.glob("docs/**/*.md")))
     assert not check.problems(made)
+    for page, language, label in (("start", "en", "Search"), ("zh/start", "zh", "搜索")):
+        text = (made / f"{page}.html").read_text(encoding="utf-8")
+        assert f'<html lang="{language}"' in text and f'placeholder="{label}"' in text
     above = {place for _, place in api.documented("diffode")}
     for package in api.packages():
         known = check.Page((made / f"reference/{package}.html").read_text(encoding="utf-8")).ids
         own = {place for _, place in api.documented(package)}
         assert own - (set() if package == "diffode" else above) <= known
     assert (made / "search/search_index.js").read_text(encoding="utf-8").startswith("var __index")
+
+
+def test_a_page_is_described_by_its_first_words_that_are_no_formula():
+    page = SimpleNamespace(meta={})
+    formula = '<p>Here <span class="arithmatex">x</span> is a point of a plane, or a space.</p>'
+    first = '<p>A <b>"field"</b> is a velocity and\na prior. ' + "It moves points. " * 20 + "</p>"
+    shell.on_page_content(
+        f"<p>中文</p>{formula}{first}<p>Another one of {'words ' * 9}.</p>", page=page
+    )
+    found = page.meta["description"]
+    assert found.startswith("A &quot;field&quot; is a velocity and a prior. It moves points.")
+    assert found.endswith("points.") and 160 < len(found) < 190
+
+
+def test_words_of_chinese_pages_are_told_apart():
+    assert {"求解器", "概率流"} <= offline.chinese_words()
+    assert offline.apart("先看求解器, x", {"求解", "求解器"}) == "先看\u200b求解器\u200b, x"
 
 
 def test_the_reference_has_every_option_of_everything_that_has_a_name():
@@ -140,6 +165,10 @@ def test_a_formula_that_cannot_be_shown_is_a_mistake(formula):
         (r"\max_x f", '<munder><mo movablelimits="true">max</mo><mi>x</mi></munder>'),
         (r"|x|", '<mo stretchy="false" lspace="0" rspace="0">|</mo><mi>x</mi>'),
         (r"\dot{x}", '<mover accent="true">'),
+        ("f''(r)", '<mrow><mi>f</mi><mi>\u2033</mi></mrow><mo stretchy="false">(</mo>'),
+        ("f_0'", "<mrow><msub><mi>f</mi><mn>0</mn></msub><mi>\u2032</mi></mrow>"),
+        ("x'^2", "<msup><mrow><mi>x</mi><mi>\u2032</mi></mrow><mrow><mn>2</mn></mrow></msup>"),
+        ("p_{z'}", "<msub><mi>p</mi><mrow><mrow><mi>z</mi><mi>\u2032</mi></mrow></mrow></msub>"),
     ],
 )
 def test_what_browsers_do_not_know_is_said_as_they_know_it(formula, part):

@@ -3,6 +3,7 @@
 import html
 import re
 import unicodedata
+from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +22,7 @@ _ACCENTS = {
 }  # dot, two dots, hat, tilde, bar, arrow
 _WIDE = 22  # signs of a formula in a line, beyond which it may be wider than a phone
 _BARS = {"|", "\u2016"}  # around a norm
+_PRIMES = {"\u2032", "\u2033", "\u2034", "\u2057"}
 _BELOW = {"argmax", "argmin", "inf", "lim", "max", "min", "sup"}  # names with limits below
 
 ElementTree.register_namespace("", _SPACE)
@@ -119,6 +121,29 @@ def _mend(element: ElementTree.Element, name: str) -> None:
     elif name == "msub" and (element[0].text or "") in _BELOW:
         element.tag = f"{{{_SPACE}}}munder"
         element[0].set("movablelimits", "true")
+    elif name in ("msup", "msubsup"):
+        _unraise(element)
+
+
+def _unraise(element: ElementTree.Element) -> None:
+    """Primes stand beside their letter: fonts raise them, and would be asked to do it twice."""
+    above = [*element[-1]] if _name(element[-1]) == "mrow" else [element[-1]]
+    primes = [*takewhile(lambda part: part.text in _PRIMES, above)]
+    if not primes:
+        return
+    base = [*element[:-1]] if len(element) == 2 else [_made("msub", *element[:-1])]
+    if rest := above[len(primes) :]:
+        element[:] = [_made("mrow", *base, *primes), _made("mrow", *rest)]
+        element.tag = f"{{{_SPACE}}}msup"
+    else:
+        element[:] = [*base, *primes]
+        element.tag = f"{{{_SPACE}}}mrow"
+
+
+def _made(name: str, *parts: ElementTree.Element) -> ElementTree.Element:
+    element = ElementTree.Element(f"{{{_SPACE}}}{name}")
+    element.extend(parts)
+    return element
 
 
 def _styled(letter: str, style: str) -> str:

@@ -1,6 +1,10 @@
 """What a site needs to work from a file system, and what it does not need there."""
 
+import json
+import re
 from pathlib import Path
+
+from scripts.site import ROOT
 
 
 def finish(site: Path) -> None:
@@ -8,7 +12,27 @@ def finish(site: Path) -> None:
 
     The page for missing addresses and the map of the site need to know where the site is served.
     """
-    index = (site / "search/search_index.json").read_text(encoding="utf-8")
-    (site / "search/search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
+    place = site / "search/search_index.json"
+    index, words = json.loads(place.read_text(encoding="utf-8")), chinese_words()
+    for entry in index["docs"]:
+        entry |= {key: apart(entry[key], words) for key in ("title", "text")}
+    written = json.dumps(index, separators=(",", ":"))
+    place.write_text(written, encoding="utf-8")
+    (site / "search/search_index.js").write_text(f"var __index = {written}", encoding="utf-8")
     for name in ("404.html", "sitemap.xml", "sitemap.xml.gz"):
         (site / name).unlink(missing_ok=True)
+
+
+def chinese_words() -> set[str]:
+    """The terms that the Chinese pages explain: in bold, or at the head of a table's row."""
+    texts = [page.read_text(encoding="utf-8") for page in ROOT.glob("docs/zh/**/*.md")]
+    explained = re.findall(
+        r"\*\*[^*\n]{2,12}\*\*|^\| [^|\n]{2,24} \|", "\n".join(texts), re.MULTILINE
+    )
+    return {word for found in explained for word in re.findall("[一-鿿]{2,6}", found)}
+
+
+def apart(text: str, words: set[str]) -> str:
+    """A text with marks of no width around Chinese words, by which the search tells them apart."""
+    longest = sorted(words, key=lambda word: (-len(word), word))
+    return re.sub("|".join(longest), "\u200b\\g<0>\u200b", text)
