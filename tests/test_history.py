@@ -41,7 +41,7 @@ def test_a_line_for_each_time_that_a_training_goes_on(tmp_path):
     execute(plan, out=out, resume=True)  # nothing is left to train
     first, second = history.read(out)
     assert (first["step"], second["step"]) == (0, 2)
-    assert set(first) == {*history.KEYS, "system"}
+    assert set(first) == {*history.KEYS, "system", "deterministic"}
     assert first["device"].startswith("CPU") and first["processes"] == 1
     assert first["versions"]["torch"] == torch.__version__
     assert set(first["versions"]) == {"diffode", "torch", "python", "numpy", "safetensors"}
@@ -60,11 +60,11 @@ def test_a_run_that_fails_at_once_leaves_no_history(tmp_path, monkeypatch):
 
 
 def test_cut_and_damaged_lines_are_passed_over(tmp_path):
-    history.write(tmp_path, 0, torch.device("cpu"))
+    history.write(tmp_path, 0, "cpu", False)
     path = tmp_path / history.HISTORY
     whole = path.read_bytes()
     path.write_bytes(whole + b"\xff{}\n[1]\n" + b"[" * 5000 + b"\n" + whole[:40])
-    history.write(tmp_path, 7, torch.device("cpu"))
+    history.write(tmp_path, 7, "cpu", False)
     assert [line["step"] for line in history.read(tmp_path)] == [0, 7]
 
 

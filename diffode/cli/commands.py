@@ -114,6 +114,13 @@ class Train:
         Path | None, typer.Option(help="go on with this run directory or checkpoint")
     ] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="on a GPU, the same numbers each time [no: it is slower]",
+        ),
+    ] = None
     trust: Trust = False
     samples: Annotated[int, typer.Option(help="drawn at the end to measure", min=20)] = 2000
     defaults: Annotated[

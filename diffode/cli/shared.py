@@ -75,6 +75,9 @@ class OnTarget:
         ),
     ]
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="on a GPU, the same numbers each time")
+    ] = False
     null_label: NullLabel = None
     trust: Trust = False
 

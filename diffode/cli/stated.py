@@ -33,7 +33,13 @@ def command(name: str, work: str) -> Callable[[type[Asked]], type[Asked]]:
 
         def carry_out(**given: Any) -> Any:  # noqa: ANN401
             module, _, function = work.partition(":")
-            return getattr(import_module(f"diffode.cli.{module}"), function)(kind(**given))
+            carry = getattr(import_module(f"diffode.cli.{module}"), function)
+            if not given.get("deterministic"):
+                return carry(kind(**given))
+            from diffode.devices import deterministic
+
+            with deterministic():
+                return carry(kind(**given))
 
         hints = get_type_hints(kind, include_extras=True)
         carry_out.__doc__, carry_out.__annotations__ = kind.__doc__, hints

@@ -21,6 +21,7 @@ from diffode.cli.progress import progress_bar
 from diffode.cli.shared import given_once, pairs, reading
 from diffode.cli.signals import Ended, stopping
 from diffode.data import Dataset, names, source_of
+from diffode.devices import deterministic
 from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
 from diffode.options import counted
@@ -73,7 +74,8 @@ def command(asked: Train) -> None:
         field=given_once("FIELD", asked.first, asked.field),
         data=given_once("DATA", asked.second, asked.data),
     )
-    given = {key: getattr(asked, key) for key in ("steps", "batch", "device", "network")}
+    own = ("steps", "batch", "device", "deterministic", "network")
+    given = {key: getattr(asked, key) for key in own}
     options = pairs(asked.assignments, {k: v for k, v in given.items() if v is not None})
     for key in _FLAGS & options.keys():
         raise ValueError(f"got --set {key}; --set takes options of the recipe and the trainer")
@@ -161,8 +163,9 @@ def _lacks_results(job: Job) -> bool:
 
 def assessed(run: Run, panel: Panel, n: int, job: Job) -> Assessment:
     """Draw and measure samples with a line of progress."""
+    settled = deterministic(job.plan.training["deterministic"])
     try:
-        with progress_bar("sample", n) as bar:
+        with settled, progress_bar("sample", n) as bar:
             return assess(
                 run.field,
                 panel,

@@ -23,11 +23,25 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from diffode.data.stats import Stats, spectral
 from diffode.fields.precond import Coefficients, Prediction
 
 _GROUPS = 64
+
+
+def sums_of_columns(x: Tensor, members: Tensor) -> Tensor:
+    """Sums over groups of columns, in a fixed order.
+
+    Arguments:
+        x: shape (B, N).
+        members: the columns of each group, shape (M, G); N stands for none.
+
+    Returns:
+        Shape (B, G).
+    """
+    return pad(x, (0, 1))[:, members].sum(1)
 
 
 class RevealedKarras(Prediction):
@@ -59,7 +73,12 @@ class RevealedKarras(Prediction):
         log_s = torch.arange(math.log(low), math.log(high), min(0.2, 1.25 * width)).double()
         s2 = torch.exp(2 * log_s)
         total = variances[:, None] + s2
+        members = torch.full((-(-len(order) // groups), groups), len(order))
+        for k in range(groups):
+            own = (group == k).nonzero().flatten()
+            members[: len(own), k] = own
         self.register_buffer("group", group, persistent=False)
+        self.register_buffer("members", members, persistent=False)
         self.register_buffer("log_s", log_s, persistent=False)
         self.register_buffer("precision", -0.5 / total, persistent=False)
         constant = -dof * log_s - counts @ total.log() / 2
@@ -67,6 +86,7 @@ class RevealedKarras(Prediction):
 
     basis: Tensor | None
     group: Tensor
+    members: Tensor  # of each group, a column; one that is smaller has N at its end
     log_s: Tensor
     precision: Tensor
     constant: Tensor
@@ -74,7 +94,10 @@ class RevealedKarras(Prediction):
     def posterior(self, u: Tensor, sigma: Tensor) -> Tensor:
         """The weights of the grid's scales for each row, shape (B, K)."""
         c2 = spectral(u, self.basis).square()
-        sums = c2.new_zeros(len(u), len(self.precision)).index_add_(1, self.group, c2)
+        if c2.device.type == "cpu":
+            sums = c2.new_zeros(len(u), len(self.precision)).index_add_(1, self.group, c2)
+        else:  # where the order in which index_add_ adds is not fixed
+            sums = sums_of_columns(c2, self.members)
         half_r2 = (sigma.square() * (-self.dof / 2)).expand(len(u))[:, None]
         logits = sums @ self.precision + self.constant + half_r2 * torch.exp(-2 * self.log_s)
         return torch.softmax(logits, 1)

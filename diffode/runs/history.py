@@ -20,6 +20,7 @@ import numpy as np
 import safetensors
 import torch
 
+from diffode.devices import choose
 from diffode.files import from_home
 from diffode.runs.costs import machine
 
@@ -29,15 +30,16 @@ _LONGEST = 2**16  # bytes of a file of git that is read
 _COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-def write(folder: Path, step: int, device: torch.device) -> None:
+def write(folder: Path, step: int, device: str, deterministic: bool) -> None:
     """Add a line to the history of a run.
 
     Arguments:
         folder: the run directory.
         step: from which its training goes on; 0 where it begins.
-        device: that it is trained on.
+        device, deterministic: as `diffode.train` was given them.
     """
-    line = json.dumps({"step": step, **circumstances(device)}) + "\n"
+    about = {"step": step, **circumstances(choose(device)), "deterministic": deterministic}
+    line = json.dumps(about) + "\n"
     path = folder / HISTORY
     cut = path.is_file() and not path.read_bytes().endswith(b"\n")  # by the end of a process
     with path.open("a", encoding="utf-8") as file:

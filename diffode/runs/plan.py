@@ -29,7 +29,15 @@ from diffode.training.trainer import train
 
 CONFIG = "config.json"
 MEMORY = "memory"  # the source of a data set that was in no file
-FREE = ("device", "workers", "save_every", "keep", "log_every", "tensorboard")  # of no effect
+FREE = (  # of no effect on what is learned
+    "device",
+    "deterministic",
+    "workers",
+    "save_every",
+    "keep",
+    "log_every",
+    "tensorboard",
+)
 _MAY = ("steps", *FREE)  # what a resumed run may change
 _PLACES = ("data", "source", "prior_data", "prior_source")  # which may be paths
 _FIXED = ("field", "labels", "seed", "reading", "prior_data")

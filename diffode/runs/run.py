@@ -13,7 +13,6 @@ from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
 from diffode.data.stats import data_stats
-from diffode.devices import choose
 from diffode.fields.base import Field
 from diffode.files import is_main_process, require_writable
 from diffode.runs import history
@@ -196,15 +195,16 @@ def _trained(
     averaged: nn.Module | None = None
     seconds = 0.0
     writes = out is not None and is_main_process()
+    how = {key: plan.training[key] for key in ("device", "deterministic")}
     new = writes and out is not None and not (out / CONFIG).exists()
     if new and out is not None:
         plan.write(out)  # at once: a run can be resumed from the moment it has a folder
-        history.write(out, 0, choose(plan.training["device"]))
+        history.write(out, 0, **how)
     try:
         for state in states:
             if not losses and writes and out is not None and not new:
                 plan.write(out)
-                history.write(out, state.step - 1, choose(plan.training["device"]))
+                history.write(out, state.step - 1, **how)
             losses.append(state.losses)
             averaged, seconds = state.averaged, state.seconds
             if watch is not None and watch(state):

@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
+from diffode import devices
 from diffode.data.fingerprint import Split
 from diffode.options import Count, Positive
 from diffode.training.batches import Batches
@@ -63,6 +64,7 @@ def train(
     flip: bool = False,
     crop: Annotated[int, Ge(0)] = 0,
     device: str = "auto",
+    deterministic: bool = False,
     workers: Annotated[int, Ge(0)] = 0,
     save_every: Count = 500,
     keep: Count = 2,
@@ -96,6 +98,9 @@ def train(
             tells the network, so that none is drawn mirrored.
         crop: move each image by up to so many pixels, its edges repeated.
         device: "auto", "cpu" or "cuda".
+        deterministic: use algorithms of torch alone that give the same numbers each time on one
+            device (`diffode.devices.deterministic`), while the generator is open. A GPU is slower
+            so; on a CPU nothing changes.
         workers: processes that read the batches of coming steps, where samples are read when they
             are asked for; the batches are the same with any number (`diffode.training.workers`).
         save_every: steps between checkpoints.
@@ -139,7 +144,7 @@ def train(
     updates = Updates(learner, Batches(samples, batch, seed, transform), accelerator, workers)
     facts = {**asdict(options), "data": None if split is None else asdict(split)}
     record = Record(out, start.step, keep, log_every, tensorboard, facts)
-    with _ended(learner, updates, record):
+    with _ended(learner, updates, record), devices.deterministic(deterministic):
         yield from _steps(learner, updates, record, save_every)
 
 
