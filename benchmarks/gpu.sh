@@ -11,7 +11,7 @@ if ! "$PYTHON" -c 'import torch' 2>/dev/null; then
     echo "$PYTHON has no torch; activate an environment that has it, or set PYTHON" >&2
     exit 2
 fi
-if ! "$PYTHON" -c 'import diffode.runs.run, accelerate, scipy, torchdiffeq' 2>/dev/null; then
+if ! "$PYTHON" -c 'import diffode.runs.run, scipy, torchdiffeq' 2>/dev/null; then
     "$PYTHON" -m pip install -q -e .
 fi
 exec "$PYTHON" -m benchmarks.gpu "$@"

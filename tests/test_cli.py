@@ -91,7 +91,7 @@ TRAIN = {
     "--field vp --samples 9": "Invalid value for '--samples': .* 20",
     "--field vp --device tpu": "got device 'tpu'; use auto, cpu or cuda",
     "--field vp --device cpu --set precision=fp16": "fp16 needs a GPU; use precision no or bf16",
-    "--field vp --set accumulate=3": "batch 16 does not divide into 3 equal pieces; change batch",
+    "--field vp --set accumulate=17": "batch 16 is less than the 17 pieces",
     "--field vp --data moons --set network=unet": r"a U-Net wants events \(channels",
     "--field edm --set sigma_min=90": "got sigma_min, sigma_max = 90.0, 80.0; wanted 0 <",
     "--field vp --data swiss-roll --labels": "'swiss-roll' has no labels; train without them",

@@ -123,5 +123,5 @@ def test_the_names_of_the_package_load_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", PACKAGE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     modules = set(done.stdout.split())
-    heavy = {"scipy", "sklearn", "matplotlib", "diffusers", "accelerate", "torchdiffeq", "rich"}
+    heavy = {"scipy", "sklearn", "matplotlib", "diffusers", "torchdiffeq", "rich"}
     assert "diffode" in modules and not heavy & modules

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "inputs, markup, warned",
+    "inputs, markup, processes, warned",
     "tables, options, files, devices, compiled, kinds",
     "code, installed",
     "registry",

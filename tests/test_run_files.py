@@ -84,8 +84,8 @@ def test_a_second_process_is_told_who_holds_it(tmp_path, capsys):
 
 
 def test_a_refused_training_leaves_no_lock(tmp_path):
-    with pytest.raises(ValueError, match="does not divide"):
-        execute(Plan.make("edm", "moons", batch=16, accumulate=3, device="cpu"), out=tmp_path)
+    with pytest.raises(ValueError, match="less than the 17 pieces"):
+        execute(Plan.make("edm", "moons", batch=16, accumulate=17, device="cpu"), out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

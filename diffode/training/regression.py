@@ -31,6 +31,7 @@ from diffode.fields.kernels import Points, Queries, centred_squares, kernel_mean
 from diffode.fields.learned import Learned
 from diffode.fields.poisson import PoissonField
 from diffode.priors import StudentT
+from diffode.processes import rows_of_all
 from diffode.rng import Rng
 from diffode.training.batches import Batch
 from diffode.training.denoising import drop_labels
@@ -147,16 +148,5 @@ class PoissonRegression(Objective):
         o = self.learned.output(point.to(x), z, y, flipped)
         assert o.extra is not None
         output = torch.cat((o.out.flatten(1), o.extra), 1)
-        target = field_target(point.flatten(1), z, gathered(x).flatten(1), self.gamma)
+        target = field_target(point.flatten(1), z, rows_of_all(x).flatten(1), self.gamma)
         return (output - target.to(output)).square().mean(), {}
-
-
-def gathered(x: Tensor) -> Tensor:
-    """The rows at hand of all processes: with accumulate=1 the global batch."""
-    import torch.distributed as dist
-
-    if not (dist.is_available() and dist.is_initialized()):
-        return x
-    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)

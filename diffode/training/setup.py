@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from diffode.data.source import Samples, Source, require_finite
-from diffode.devices import choose
 from diffode.doors import as_labels, as_state
 from diffode.training.batches import Batch, Streamed
 from diffode.training.coupling import Paired
@@ -106,36 +104,14 @@ def beside(data: Batch | Streamed) -> dict[str, Any]:
     return {name: value for name, value in held if name not in ("x", "y") and value is not None}
 
 
-def accelerator_for(device: str, precision: str, unused: bool) -> Any:  # noqa: ANN401  # accelerate is untyped
-    """What places modules and shares out batches.
-
-    Arguments:
-        device, precision: as for `train`.
-        unused: whether a step may leave parameters without a gradient.
+def require_pieces(batch: int, pieces: int) -> None:
+    """Refuse a global batch that is too small to be shared out.
 
     Raises:
-        ValueError: a precision that the device does not have.
+        ValueError: fewer samples than pieces.
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState, PartialState
-
-    cpu = choose(device).type == "cpu"
-    if PartialState(cpu=cpu).num_processes == 1:  # a second run in one process may choose anew
-        AcceleratorState._reset_state(reset_partial_state=True)
-    keywords = DistributedDataParallelKwargs(find_unused_parameters=unused)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[keywords])
-    if accelerator.num_processes > 1:  # its threads must not outlive the interpreter
-        atexit.register(PartialState().destroy_process_group)
-    if precision == "fp16" and accelerator.device.type == "cpu":
-        raise ValueError("fp16 needs a GPU; use precision no or bf16")
-    return accelerator
-
-
-def require_equal_pieces(batch: int, pieces: int) -> None:
-    """Refuse a global batch that cannot be shared out evenly.
-
-    Raises:
-        ValueError: a batch that does not divide into so many pieces.
-    """
-    if batch % pieces:
-        raise ValueError(f"batch {batch} does not divide into {pieces} equal pieces; change batch")
+    if batch < pieces:
+        raise ValueError(
+            f"batch {batch} is less than the {pieces} pieces that it is shared out in, one for "
+            "each process and each of accumulate; raise batch"
+        )

@@ -17,19 +17,20 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
-from diffode import devices
+from diffode import devices, processes
 from diffode.data.fingerprint import Split
 from diffode.options import Count, Positive
 from diffode.training.batches import Batches
+from diffode.training.hardware import Hardware, Precision
 from diffode.training.learner import Learner, Start
 from diffode.training.objective import Objective
 from diffode.training.record import Record, TrainState
 from diffode.training.schedule import TrainingOptions
-from diffode.training.setup import Data, accelerator_for, beside, checked, require_equal_pieces
+from diffode.training.setup import Data, beside, checked, require_pieces
 from diffode.training.suitability import warn_of
 from diffode.training.transforms import Transform
 from diffode.training.update import NotFinite, Updates
@@ -60,7 +61,7 @@ def train(
     clip: Positive = 1.0,
     ema: Annotated[float, Gt(0), Lt(1)] = 0.999,
     accumulate: Count = 1,
-    precision: Literal["no", "bf16", "fp16"] = "no",
+    precision: Precision = "no",
     flip: bool = False,
     crop: Annotated[int, Ge(0)] = 0,
     device: str = "auto",
@@ -120,8 +121,8 @@ def train(
     transform.require(objective, samples)
     warn_of(objective, samples.x, samples.y, resumed=resume is not None)
     phases = objective.phases()
-    accelerator = accelerator_for(device, precision, unused=len(phases) > 1)
-    require_equal_pieces(batch, accelerator.num_processes * accumulate)
+    require_pieces(batch, processes.place().total * accumulate)
+    hardware = Hardware(device, precision, unused=len(phases) > 1)
     start = Start.at(resume)
     options = TrainingOptions(
         seed=seed,
@@ -140,8 +141,8 @@ def train(
     )
     split = Split.of(samples.x, samples.y, beside(samples)) if out or resume else None
     start.require(objective, options, split)
-    learner = Learner(objective, phases, options, accelerator.device, start)
-    updates = Updates(learner, Batches(samples, batch, seed, transform), accelerator, workers)
+    learner = Learner(objective, phases, options, hardware.device, start)
+    updates = Updates(learner, Batches(samples, batch, seed, transform), hardware, workers)
     facts = {**asdict(options), "data": None if split is None else asdict(split)}
     record = Record(out, start.step, keep, log_every, tensorboard, facts)
     with _ended(learner, updates, record), devices.deterministic(deterministic):

@@ -1,23 +1,25 @@
 """The updates of a training step: each phase's gradient over the global batch, clipped, and moved.
 
-A global batch is split into equal pieces, ``accumulate`` of them for each process; their gradients
-add up to that of the whole.
+A global batch is split into pieces, ``accumulate`` of them for each process, whose numbers of rows
+differ by one at most; their gradients, weighed by the rows, add up to that of the whole.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from diffode.nn.dropout import dropping
+from diffode.processes import mean
 from diffode.rng import Rng
 from diffode.training.batches import Batches
 from diffode.training.coupling import Whole
+from diffode.training.hardware import Hardware
 from diffode.training.learner import Learner
 from diffode.training.objective import Phase
 from diffode.training.workers import ahead
@@ -60,7 +62,7 @@ class Updates:
     Arguments:
         learner: what is updated.
         batches: what it learns from.
-        accelerator: places modules and adds up over processes.
+        hardware: what it is computed on.
         workers: processes that read the batches of coming steps.
 
     Attributes:
@@ -71,24 +73,21 @@ class Updates:
         self,
         learner: Learner,
         batches: Batches,
-        accelerator: Any,  # noqa: ANN401
+        hardware: Hardware,
         workers: int = 0,
     ) -> None:
-        self.learner, self.accelerator = learner, accelerator
+        self.learner, self.hardware = learner, hardware
         self.turns = [phase for phase in learner.phases for _ in range(phase.repeat)]
         self.rng = Rng(learner.options.seed)
-        self.model = accelerator.prepare(learner.objective)
-        self.optimisers = learner.optimisers
-        if accelerator.scaler is not None:  # of fp16, which may leave a step out
-            self.optimisers = {k: accelerator.prepare(o) for k, o in self.optimisers.items()}
+        self.model = hardware.spread(learner.objective)
         self.params = list(learner.objective.parameters())
         self.moving = {
             name: [p for group in optimiser.param_groups for p in group["params"]]
             for name, optimiser in learner.optimisers.items()
         }
         accumulate = learner.options.accumulate
-        pieces = torch.arange(batches.size).chunk(accelerator.num_processes * accumulate)
-        first = accelerator.process_index * accumulate
+        pieces = torch.arange(batches.size).tensor_split(hardware.count * accumulate)
+        first = hardware.rank * accumulate
         self.pieces = pieces[first : first + accumulate]
         first, last = (n * len(self.turns) for n in (learner.done, learner.options.steps))
         alone = learner.objective.coupling in ("independent", "pairs")
@@ -113,13 +112,12 @@ class Updates:
     def _update(self, phase: Phase, tick: int) -> Outcome:
         """One optimiser step of a phase."""
         total, logs = self._backward(phase, tick)
-        norm, loss = float(self._clip(phase)), float(self.accelerator.reduce(total, "mean"))
+        norm, loss = float(self._clip(phase)), float(mean(total))
         if not math.isfinite(loss):
             raise NotFinite("loss", phase.name)
         if not math.isfinite(norm) and self.learner.options.precision != "fp16":
             raise NotFinite("gradient", phase.name)
-        self.optimisers[phase.name].step()
-        self._count_skipped(phase)
+        self._count_skipped(phase, self.hardware.step(self.learner.optimisers[phase.name]))
         for parameter in self.params:  # of all phases: a loss may reach another's weights
             parameter.grad = None
         own = {name: float(value) for name, value in logs.items()}
@@ -127,47 +125,39 @@ class Updates:
 
     def _backward(self, phase: Phase, tick: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the gradients of this process's pieces: their mean loss, and the last logs."""
-        device, rng = self.accelerator.device, self.rng.at(tick)
-        total = torch.zeros((), device=device)
+        hardware, rng, learner = self.hardware, self.rng.at(tick), self.learner
+        total = torch.zeros((), device=hardware.device)
         for k, rows in enumerate(self.pieces, 1):
-            batch = self.batches.at(tick, rows, device)
+            batch = self.batches.at(tick, rows, hardware.device)
             mine, alone = rng.rows(rows), k < len(self.pieces)
-            with self.accelerator.no_sync(self.model) if alone else nullcontext():
-                with dropping(self.learner.objective, mine, len(rows), device):
+            parts = self.batches.size / (hardware.count * len(rows))  # of the processes' mean
+            with hardware.alone(self.model) if alone else nullcontext():
+                kept = dropping(learner.objective, mine, len(rows), hardware.device)
+                with kept, hardware.numbers():
                     loss, logs = self.model(phase.name, batch, mine)
-                self._differentiate(loss / len(self.pieces))
-            total += loss.detach() / len(self.pieces)
+                loss = loss.float() if loss.element_size() < 4 else loss
+                hardware.differentiate(loss / parts)
+            total += loss.detach() / parts
         return total, logs
-
-    def _differentiate(self, loss: Tensor) -> None:
-        """Add the gradient of a loss to what is there; that of fp16 is scaled."""
-        if self.accelerator.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            self.accelerator.backward(loss)
 
     def _clip(self, phase: Phase) -> Tensor:
         """Clip the gradient; its norm before."""
-        if self.accelerator.scaler is not None:
-            self.accelerator.unscale_gradients(self.optimisers[phase.name])
+        self.hardware.unscale(self.learner.optimisers[phase.name])
         return clip_grad_norm_(self.moving[phase.name], self.learner.options.clip)
 
-    def _count_skipped(self, phase: Phase) -> None:
+    def _count_skipped(self, phase: Phase, moved: bool) -> None:
         """Count the updates in a row that the scaler of fp16 left out.
 
         Raises:
             NotFinite: there were too many.
         """
-        skipped = getattr(self.optimisers[phase.name], "step_was_skipped", False)
-        self.moved |= not skipped
-        self._skipped = self._skipped + 1 if skipped else 0
+        self.moved |= moved
+        self._skipped = 0 if moved else self._skipped + 1
         if self._skipped == _MOST_SKIPPED:
             raise NotFinite("gradient", phase.name)
 
     def close(self) -> None:
-        """Stop reading ahead, let the wrapped model go, give the objective its forward back."""
+        """Stop reading ahead, and let the spread module go."""
         self.batches.close()
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        vars(self.learner.objective).pop("_is_accelerate_prepared", None)  # else never anew
-        del self.model, self.optimisers, self.params, self.moving
-        self.accelerator.free_memory()  # a wrapper that stays would keep the group of processes
+        del self.model, self.params, self.moving
+        self.hardware.release()
