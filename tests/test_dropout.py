@@ -6,7 +6,7 @@ import torch
 import diffode
 from diffode import Rng
 from diffode.nn import network
-from diffode.nn.dropout import Dropout, dropping
+from diffode.nn.dropout import Dropout, dropouts, dropping
 from diffode.training import data_stats
 from diffode.training.trainer import train
 from tests.test_nn import inputs, perturbed
@@ -21,7 +21,7 @@ def made(kind):
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_the_share_that_is_dropped_is_the_rate_and_the_mean_stays(rate):
     layer, h = Dropout(rate), torch.ones(200, 3, 67)
-    with dropping(layer, Rng(0), 200):
+    with dropping([layer], Rng(0), 200):
         out = layer(h)
     assert (out == 0).double().mean().item() == pytest.approx(rate, abs=0.01)
     assert out.mean().item() == pytest.approx(1, abs=0.05)
@@ -35,13 +35,13 @@ def test_the_share_that_is_dropped_is_the_rate_and_the_mean_stays(rate):
 def test_a_row_drops_alike_in_any_batch(kind):
     net = made(kind)
     x, cond, _ = inputs(net, 6)
-    with dropping(net, Rng(1, step=3), 6):
+    with dropping(dropouts(net), Rng(1, step=3), 6):
         whole = net(x, cond)
     index = torch.tensor([4, 1])
-    with dropping(net, Rng(1, step=3).rows(index), 2):
+    with dropping(dropouts(net), Rng(1, step=3).rows(index), 2):
         torch.testing.assert_close(net(x[index], cond[index]), whole[index], atol=1e-5, rtol=1e-5)
     for rng in (Rng(1, step=4), Rng(2, step=3)):
-        with dropping(net, rng, 6):
+        with dropping(dropouts(net), rng, 6):
             assert not torch.allclose(net(x, cond), whole, atol=1e-3)
     assert not torch.allclose(net(x, cond), whole, atol=1e-3)
 

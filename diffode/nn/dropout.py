@@ -58,19 +58,23 @@ class Dropout(nn.Module):
         return torch.where(kept, h / (1 - self.rate), torch.zeros_like(h))
 
 
+def dropouts(module: nn.Module) -> list[Dropout]:
+    """What drops values in a module."""
+    return [m for m in module.modules() if isinstance(m, Dropout) and m.rate]
+
+
 @contextmanager
 def dropping(
-    module: nn.Module, rng: Rng, rows: int, device: torch.device | str = "cpu"
+    layers: list[Dropout], rng: Rng, rows: int, device: torch.device | str = "cpu"
 ) -> Iterator[None]:
-    """Within, every `Dropout` of a module drops values of a batch.
+    """Within, layers drop values of a batch.
 
     Arguments:
-        module: with what is to drop in it.
+        layers: what is to drop, see `dropouts`.
         rng: of the rows of this batch.
         rows: how many there are.
         device: where they are.
     """
-    layers = [m for m in module.modules() if isinstance(m, Dropout) and m.rate]
     for layer, keys in zip(layers, _keys(layers, rng, rows, device), strict=True):
         layer.keys = keys
     try:

@@ -114,8 +114,11 @@ class Batches:
         """The places in the samples of these rows of the step's global batch."""
         position = step * self.size + rows
         epoch, place = position // self.count, position % self.count
+        first, last = (int(v) for v in epoch.aminmax()) if len(rows) else (0, 0)
+        if first == last:
+            return self._order(first)[place]
         index = torch.empty_like(position)
-        for e in sorted(set(epoch.tolist())):
+        for e in range(first, last + 1):
             here = epoch == e
             index[here] = self._order(e)[place[here]]
         return index

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from diffode.nn.dropout import dropping
+from diffode.nn.dropout import dropouts, dropping
 from diffode.processes import mean
 from diffode.rng import Rng
 from diffode.training.batches import Batches
@@ -81,6 +81,7 @@ class Updates:
         self.rng = Rng(learner.options.seed)
         self.model = hardware.spread(learner.objective)
         self.params = list(learner.objective.parameters())
+        self.dropouts = dropouts(learner.objective)
         self.moving = {
             name: [p for group in optimiser.param_groups for p in group["params"]]
             for name, optimiser in learner.optimisers.items()
@@ -125,14 +126,14 @@ class Updates:
 
     def _backward(self, phase: Phase, tick: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the gradients of this process's pieces: their mean loss, and the last logs."""
-        hardware, rng, learner = self.hardware, self.rng.at(tick), self.learner
+        hardware, rng = self.hardware, self.rng.at(tick)
         total = torch.zeros((), device=hardware.device)
         for k, rows in enumerate(self.pieces, 1):
             batch = self.batches.at(tick, rows, hardware.device)
             mine, alone = rng.rows(rows), k < len(self.pieces)
             parts = self.batches.size / (hardware.count * len(rows))  # of the processes' mean
             with hardware.alone(self.model) if alone else nullcontext():
-                kept = dropping(learner.objective, mine, len(rows), hardware.device)
+                kept = dropping(self.dropouts, mine, len(rows), hardware.device)
                 with kept, hardware.numbers():
                     loss, logs = self.model(phase.name, batch, mine)
                 loss = loss.float() if loss.element_size() < 4 else loss
