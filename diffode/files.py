@@ -23,6 +23,7 @@ __all__ = [
     "replacing",
     "replacing_folder",
     "require_file",
+    "require_place",
     "require_writable",
     "to_home",
     "write_text",
@@ -169,6 +170,28 @@ def unwritten(error: Exception) -> str:
     return brief(said.partition(" (os error")[0], 200)
 
 
+def require_place(path: str | Path) -> None:
+    """Prove that a file can be written at a path, and leave no trace of that.
+
+    Raises:
+        ValueError: a folder is there, or no file of that name can be written.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise ValueError(f"{brief(str(path), 300)} is a folder; wanted the name of a file")
+    missing = [folder for folder in path.parents if not os.path.exists(folder)]
+    try:
+        _prove(_temporary(path))
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {brief(str(path), 300)}: {_reason(error)}; give another name"
+        ) from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+
+
 def require_writable(folder: str | Path) -> Path:
     """Make a folder and prove that files can be written in it; half-written ones are swept away.
 
@@ -179,16 +202,24 @@ def require_writable(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        probe = _temporary(folder / "writable")
-        with _written(probe):
-            probe.write_bytes(b"")
-            probe.unlink(missing_ok=True)
+        _prove(_temporary(folder / "writable"))
     except OSError as error:
-        reason = error.strerror or type(error).__name__
         raise ValueError(
-            f"cannot write to {folder}: {reason.lower()}; choose another output directory"
+            f"cannot write to {folder}: {_reason(error)}; choose another output directory"
         ) from None
     return folder
+
+
+def _prove(probe: Path) -> None:
+    """Write an empty file and delete it; its folder is made."""
+    probe.parent.mkdir(parents=True, exist_ok=True)
+    with _written(probe):
+        probe.write_bytes(b"")
+        probe.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
 
 
 def from_home(text: str) -> str:

@@ -41,12 +41,17 @@ def quoted(value: object) -> str:
 
 
 def brief(text: str, most: int = 1000) -> str:
-    """A text on one line; of a longer one than ``most`` characters the two ends."""
+    """A text on one line, printable; of a longer one than ``most`` characters the two ends."""
     if len(text) > 4 * most:
         text = text[: 2 * most] + text[-2 * most :]
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     half = (most - 5) // 2
     return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
+
+
+def printable(text: str) -> str:
+    """A text as it can be shown: a control character, which a terminal obeys, is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def as_place(value: object, wanted: str) -> str | Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from platform import python_version
 from typing import Annotated, Any
 
@@ -49,6 +51,7 @@ def _any_command(
 
 def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
+    _let_print_any_name()
     try:
         with ending_signals(), warnings_as_lines(), reading_shown():
             code = app(arguments or ["--help"], standalone_mode=False)
@@ -66,3 +69,9 @@ def run(arguments: list[str]) -> int:
         if ends or os.environ.get("DIFFODE_TRACEBACK"):
             raise
         return fail(explained(error))
+
+
+def _let_print_any_name() -> None:
+    """Show the bytes of a file name that are no text as ``\\udcff``, where a print would fail."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from diffode.code import blamed
 from diffode.files import is_main_process
+from diffode.inputs import printable
 from diffode.warned import DiffodeWarning
 
 _MOST = 2000  # characters of a message
@@ -26,11 +27,21 @@ _ADVICE = {
 
 def fail(message: str) -> int:
     """Say what is wrong in one line, cut in its middle where it is long; the exit code."""
-    line = " ".join(message[: 4 * _MOST].split())
+    line = printable(" ".join(message[: 4 * _MOST].split()))
     if len(line) > _MOST:
         line = f"{line[: _MOST - 200]} ... {line[-150:]}"
     print(f"error: {line}", file=sys.stderr)
     return 2
+
+
+_BEYOND = (
+    "overflow when unpacking long",
+    "storage size calculation overflowed",
+    "int too large to convert",
+    "int too big to convert",
+    "too large to fit into",
+    "maximum allowed dimension exceeded",
+)
 
 
 @contextmanager
@@ -39,7 +50,7 @@ def warnings_as_lines() -> Iterator[None]:
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         if is_main_process():
-            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+            print(f"warning: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("default", category=DiffodeWarning)
@@ -66,6 +77,8 @@ def explained(error: BaseException) -> str:
             "out of memory; ask for less at once (a smaller batch, fewer samples or points, a "
             "smaller network)"
         )
+    if _is_beyond(text):
+        return "got a number beyond 2^63, which no machine counts to; ask for less"
     said = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
     if place := blamed(error):
         return f"{place} raised {said}"
@@ -92,3 +105,9 @@ def _is_full(text: str) -> bool:
     """Whether torch says that memory ran out."""
     lower = text.lower()
     return "out of memory" in lower or "can't allocate memory" in lower
+
+
+def _is_beyond(text: str) -> bool:
+    """Whether Python, numpy or torch says that a count does not fit into 64 bits."""
+    lower = text.lower()
+    return any(said in lower for said in _BEYOND)

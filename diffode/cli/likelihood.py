@@ -23,7 +23,7 @@ from diffode.data.scaling import data_units
 from diffode.data.source import Samples
 from diffode.fields.flowmap import map_in
 from diffode.fields.tokens import TokenField
-from diffode.files import require_writable, write_text
+from diffode.files import require_place, write_text
 from diffode.interop.pipelines import LATENTS
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
 from diffode.likelihood.density import density_at_start
@@ -46,7 +46,7 @@ def command(asked: Likelihood) -> None:
         if path is not None:
             if path.suffix != suffix:
                 raise ValueError(f"got {name} {path}; wanted a name that ends in {suffix}")
-            require_writable(path.parent)
+            require_place(path)
     target = target_of(asked)
     field = target.field
     if isinstance(field, TokenField):

@@ -14,7 +14,8 @@ import typer
 from torch import Tensor
 
 from diffode.data.points import write_arrays
-from diffode.files import require_writable
+from diffode.files import require_place
+from diffode.inputs import printable
 from diffode.solvers.status import refusal, shortfall
 
 
@@ -27,13 +28,13 @@ def require_out(out: Path, *endings: str, file: Path | None = None) -> None:
         file: what the command reads.
 
     Raises:
-        ValueError: another ending, the file that is read, or a folder that cannot be written to.
+        ValueError: another ending, the file that is read, or a place where no file can be written.
     """
     if file is not None and out.resolve() == file.resolve():
         raise ValueError(f"got --out {out}, which is the file that is read; give another name")
     if out.suffix not in endings:
         raise ValueError(f"got --out {out}; wanted a name that ends in {' or '.join(endings)}")
-    require_writable(out.parent)
+    require_place(out)
 
 
 def deliver(
@@ -88,4 +89,4 @@ def require_sound(
 def warn(said: str) -> None:
     """Say what a result lacks, if anything, beside the output."""
     if said:
-        typer.echo(f"warning: {said}", err=True)
+        typer.echo(f"warning: {printable(said)}", err=True)

@@ -33,7 +33,7 @@ from diffode.data.images import Look, UnreadableError, decode
 from diffode.data.imageset import OPTIONS, Kinds, assembled
 from diffode.data.npy import Array
 from diffode.data.reading import Reading
-from diffode.inputs import quoted
+from diffode.inputs import printable, quoted
 
 SPLITS = "train", "test", "val", "valid", "validation"
 _HELD_OUT = SPLITS[1:]  # the first that is there
@@ -172,13 +172,12 @@ def classes(paths: Sequence[Parts]) -> tuple[Kinds | None, tuple[str, ...]]:
     """The class of each image, if they have any, and what is to be said of it."""
     loose = sum(len(path) == 1 for path in paths)
     if loose == 0:
-        return Kinds([printable(path[0]) for path in paths]), ()
+        return Kinds([_shown(path[0]) for path in paths]), ()
     if loose == len(paths):
         return None, ()
     return None, (f"no classes: {loose} images are in no folder",)
 
 
-def printable(name: str) -> str:
+def _shown(name: str) -> str:
     """A name as text that can be shown: what is not UTF-8, or not printable, is escaped."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -98,11 +98,19 @@ def _unchanged(array: Array, scaling: Scaling) -> Tensor:
 
 
 def read_array(path: Path, name: str) -> Tensor | None:
-    """The array of that name in a .npz file, or None."""
+    """The array of that name in a .npz file, or None.
+
+    Raises:
+        ValueError: a file that cannot be read, or an array of something else than numbers.
+    """
     if path.suffix != ".npz":
         return None
     found = load_arrays(path, lambda names: [n for n in names if n == name]).get(name)
-    return None if found is None else torch.from_numpy(found)
+    if found is None:
+        return None
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: got {name} of type {found.dtype}; wanted numbers")
+    return torch.from_numpy(found.astype(found.dtype.newbyteorder("="), copy=False))
 
 
 def write_arrays(path: Path, **tensors: Tensor | None) -> None:

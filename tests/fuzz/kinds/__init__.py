@@ -1,0 +1,1 @@
+"""The kinds of cases: of each, a function that writes files and says what to type."""
