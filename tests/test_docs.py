@@ -224,6 +224,16 @@ def test_the_guide_leads_to_every_page():
     assert others <= set(re.findall(r"\]\(([^)#]+)", text))
 
 
+def test_every_row_of_the_printed_table_is_explained():
+    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    _, table = text.split("## Rows of the table")
+    explained = re.findall(r"^\| ([^|]+) \|", table.partition("\n## ")[0], re.MULTILINE)
+    source = (ROOT / "diffode/metrics/builtin.py").read_text(encoding="utf-8")
+    printed = re.findall(r'^@metric\("([^"]+)"', source, re.MULTILINE)
+    assert printed and set(printed) <= set(registry.names("metric"))
+    assert sorted(explained[1:]) == sorted(printed)
+
+
 def test_the_python_of_the_readme_makes_what_it_says(desk):
     made = {}
     (block,) = (s.text for s in steps("README.md") if "diffode.fit" in s.text)
