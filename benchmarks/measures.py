@@ -113,7 +113,7 @@ MEASURES: dict[str, Callable[[], Timed]] = {
     "trig, batch 512": partial(solving, "trig", 512),
     "edm, MLP 3 x 128, a step of training, of a bare loop": partial(training, "edm", THREE, 512),
     "poisson, the same": partial(training, "poisson", THREE, 512),
-    "edm, U-Net, digits": partial(training, "edm", {}, 128, "digits"),
+    "edm, U-Net, digits": partial(training, "edm", {"network": "unet"}, 128, "digits"),
     "exact field, 256 rows, 2,000 points, 64-D, of its products": partial(exact, 256, 2000, 64),
     "normal draws, 512 x 2, of torch.randn": partial(normal, (512, 2)),
     "normal draws, 128 x 3,072": partial(normal, (128, 3072)),

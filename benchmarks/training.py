@@ -2,11 +2,11 @@
 
     python -m benchmarks.training
 
-EDM's loss on the same network and batch: an MLP of 3 x 128 and one of 3 x 512 in the plane, and a
-U-Net on 8x8 images. The bare loop draws rows and noise by torch's generator, computes the loss,
-its gradient, a clipped step of AdamW and the moving average; `diffode.train` does so with draws
-that belong to (seed, step, row), checks of loss and gradient, rates and logs. One thread, time of
-the processor, rounds of 10 steps in turn, medians and quartiles.
+EDM's loss on the same network and batch: MLPs in the plane, an MLP and a U-Net on 8x8 images. The
+bare loop draws rows and noise by torch's generator, computes the loss, its gradient, a clipped
+step of AdamW and the moving average; `diffode.train` does so with draws that belong to (seed,
+step, row), checks of loss and gradient, rates and logs. One thread, time of the processor, rounds
+of 10 steps in turn, medians and quartiles.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ ROUND = 10  # steps
 BEDS: dict[str, tuple[str, dict[str, Any], int]] = {
     "MLP 3 x 128, moons, batch 512": ("moons", {"width": 128, "depth": 3}, 512),
     "MLP 3 x 512, moons, batch 512": ("moons", {"width": 512, "depth": 3}, 512),
-    "U-Net, digits, batch 128": ("digits", {}, 128),
+    "MLP 4 x 512, digits, batch 128": ("digits", {}, 128),
+    "U-Net, digits, batch 128": ("digits", {"network": "unet"}, 128),
 }  # data, options of the network, batch
 FIELDS = ("edm", "poisson")
 
@@ -90,7 +91,7 @@ def taken(run: Callable[[], object]) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"| network | bare, ms | {' | '.join(FIELDS)} |")
