@@ -142,6 +142,14 @@ def test_formulas_become_mathml_with_their_parts():
     assert "<mfrac>" in text and text.count("<mtr>") == 2 and "<mo>&lt;</mo>" in text
 
 
+@pytest.mark.parametrize(("before", "after"), [("", ", so"), ("(", ") or"), ("见", "。这")])
+def test_no_line_begins_with_the_stop_behind_a_formula(before, after):
+    text, _, _ = convert_page(f'<p>{before}<span class="arithmatex">\\(x\\)</span>{after}</p>')
+    opened, stop, rest = before.strip("见"), after[0], after[1:]
+    assert f'<span class="kept">{opened}<span class="math"><math' in text
+    assert text.endswith(f"</math></span>{stop}</span>{rest}</p>")
+
+
 @pytest.mark.parametrize(
     "formula", [r"\frac{1}", r"\left( x", r"\nosuch{x}", r"\begin{what}a & b\end{what}"]
 )

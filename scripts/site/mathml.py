@@ -10,6 +10,10 @@ from xml.etree import ElementTree
 from latex2mathml.converter import convert
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+_BESIDE = re.compile(
+    r'([(\[\uff08\u300a\u201c]*)(<span class="math(?: wide)?">(?:(?!</span>).)*</span>)'
+    r"([,.;:?!)\]\u3001\u3002\u300b\u201d\uff01\uff09\uff0c\uff1a\uff1b\uff1f]*)"
+)  # a formula with the brackets and stops, in both languages, that stay with it in a line
 _SPACE = "http://www.w3.org/1998/Math/MathML"
 _PARTS = {"mfrac": 2, "mover": 2, "msub": 2, "msubsup": 3, "msup": 2, "munder": 2, "munderover": 3}
 _ACCENTS = {
@@ -55,7 +59,11 @@ def convert_page(text: str) -> tuple[str, int, list[str]]:
         return f'<{match[1]} class="math{" wide" * wide}">{made}</{match[1]}>'
 
     text, count = _FORMULA.subn(shown, text)
-    return text, count, problems
+    return _BESIDE.sub(_kept, text), count, problems
+
+
+def _kept(match: re.Match[str]) -> str:
+    return f'<span class="kept">{match[0]}</span>' if match[1] or match[3] else match[0]
 
 
 def mathml(formula: str, block: bool = False) -> str:
