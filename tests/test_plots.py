@@ -9,17 +9,20 @@ import torch
 from PIL import Image
 
 from diffode.data import load
+from diffode.data.scaling import Scaling
 from diffode.fields import VP, Empirical, Karras, Mixture, MonoFlow, PoissonField
 from diffode.rng import Rng
 from diffode.runs.exact import exact
 from diffode.sampling import sample
 from diffode.viz import plot
 from diffode.viz.clocks import factor, nearest, times_of, when
-from diffode.viz.kinds import KINDS
+from diffode.viz.kinds import KINDS, USUAL, of_each
 from diffode.viz.kinds.section import shades
 from diffode.viz.plane import plane_of
 from diffode.viz.scene import Scene
 from diffode.viz.sections import law_of, mesh, until, velocities
+from diffode.viz.text import several
+from diffode.viz.units import name_axes
 from tests.fields import Point
 
 POINTS = {n: Rng(0).normal("x", (40, n)) for n in (1, 2, 3)}
@@ -203,3 +206,57 @@ class TestExact:
     def test_some_have_none(self, name):
         with pytest.raises(ValueError, match=f"{name} has no exact field.*give the run"):
             exact(name, load("moons"))
+
+
+class TestUnits:
+    def test_ticks_are_numbers_of_the_data(self):
+        """A tick at u says x = w u + b, and the numbers are round and told apart."""
+        from matplotlib.figure import Figure
+
+        for shift, width in ((0.0, 1e30), (1e6, 1.0), (-3.0, 1e-8), (0.1, 0.02)):
+            field = field_of(2)
+            field.scaling = Scaling(
+                "standard", torch.tensor([9.0, shift]), torch.tensor([1, width])
+            )
+            axes = Figure().subplots()
+            axes.set(ylim=(-2, 2))
+            name_axes(Scene(field=field, title="", data=POINTS[2]), axes, "x", "y")
+            axis = axes.yaxis
+            places = axis.get_majorticklocs()
+            said = [float(text) for text in axis.get_major_formatter().format_ticks(places)]
+            true = places * width + shift
+            np.testing.assert_allclose(said, true, rtol=0, atol=1e-3 * width)
+            assert len(set(said)) == len(said) >= 4
+            assert axes.get_ylabel() == "$x_1$"
+
+    def test_principal_axes_say_that_they_are_of_the_model(self):
+        field = field_of(3)
+        field.scaling = Scaling("standard", torch.zeros(3), torch.ones(3))
+        scene = Scene(field=field, title="", data=POINTS[3])
+        assert scene.named(0).endswith("(units of the model)") and "units" in scene.units
+        assert Scene(field=field_of(2), title="").units == ""
+
+
+class TestRoom:
+    def test_more_than_a_page_has_room_for_is_refused_before_it_is_drawn(self):
+        field = Empirical(IMAGES, VP(), labels=torch.arange(20))
+        for kind, n, most in (
+            ("samples", 1601, 1600),
+            ("strip", 31, 30),
+            ("interpolation", 41, 40),
+        ):
+            with pytest.raises(ValueError, match=f"room for {most}"):
+                plot(field, kind, samples=n)
+        with pytest.raises(ValueError, match="got 41 classes"):
+            plot(field, "samples", y=torch.arange(41))
+        with pytest.raises(ValueError, match="got 6 times, and a page has room for 5"):
+            plot(field_of(2), "density", times=[6, 5, 4, 3, 2, 1])
+
+    def test_several_classes_share_what_one_would_have(self):
+        assert of_each("samples", True, 1) == 60 and of_each("samples", True, 10) == 10
+        assert of_each("samples", False, 1) == 2000 and of_each("samples", False, 4) == 500
+        assert of_each("interpolation", False, 1) == 12
+        assert all(of_each(kind, True, 5000) == 1 for kind in USUAL if kind != "samples")
+
+    def test_one_is_one(self):
+        assert several(1, "path") == "1 path" and several(2000, "path") == "2,000 paths"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +14,16 @@ from diffode.runs.targets import Target
 SAMPLES, PER_CLASS = 64, 10  # drawn where no number is given: of one class or any, of each of some
 
 
+def _usual(labels: int) -> int:
+    return SAMPLES if labels == 1 else PER_CLASS
+
+
 def classes_to_draw(
-    label: str | None, per_class: int | None, n: int | None, target: Target
+    label: str | None,
+    per_class: int | None,
+    n: int | None,
+    target: Target,
+    usual: Callable[[int], int] = _usual,
 ) -> tuple[int, Tensor | None]:
     """How many samples are asked for, and their labels (n,), class after class, or None.
 
@@ -24,6 +32,7 @@ def classes_to_draw(
         per_class: how many of each; without ``label`` of all classes.
         n: how many in all.
         target: whose classes they are.
+        usual: how many of each of so many classes are drawn where no number is given.
 
     Raises:
         ValueError: a label that there is not, or numbers that contradict each other.
@@ -32,7 +41,7 @@ def classes_to_draw(
         return SAMPLES if n is None else n, None
     option = "--per-class" if label is None else f"--label {brief(label, 80)}"
     labels = _labels(label, option, target)
-    each = per_class or _each(n, len(labels), option)
+    each = per_class or (usual(len(labels)) if n is None else _each(n, len(labels), option))
     count = each * len(labels)
     if n not in (None, count):
         raise ValueError(
@@ -51,10 +60,8 @@ def named_labels(label: str, target: Target, option: str = "--label") -> list[in
     return _labels(label, f"{option} {brief(label, 80)}", target)
 
 
-def _each(n: int | None, labels: int, option: str) -> int:
+def _each(n: int, labels: int, option: str) -> int:
     """How many samples of each label make n in all."""
-    if n is None:
-        return SAMPLES if labels == 1 else PER_CLASS
     if n % labels:
         raise ValueError(
             f"got --samples {n} and {option}, which are {labels} labels; wanted a multiple of "

@@ -37,7 +37,8 @@ class Drawn(OnWeights):
         ),
     ] = None
     n: Annotated[
-        int | None, typer.Option("--samples", "--n", help="how many, or pairs [by kind]", min=1)
+        int | None,
+        typer.Option("--samples", "--n", help="how many, or pairs [by kind]", min=1, max=200_000),
     ] = None
     label: Annotated[
         str | None,

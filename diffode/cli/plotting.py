@@ -27,7 +27,8 @@ from diffode.runs.exact import exact, is_recipe
 from diffode.runs.targets import Target
 from diffode.training.record import logged
 from diffode.viz import canvas
-from diffode.viz.kinds import KINDS
+from diffode.viz.images import is_image
+from diffode.viz.kinds import KINDS, of_each
 from diffode.viz.plots import drawing, form_of
 from diffode.viz.scene import Scene
 
@@ -65,10 +66,11 @@ def scene_of(asked: Drawn, progress: Callable[[int, int], None], form: str = "pn
     y: Tensor | None = None
     n = asked.n
     if asked.label is not None or asked.per_class is not None:
-        n, y = classes_to_draw(asked.label, asked.per_class, asked.n, target)
-    seen = None
-    if target.latent:
-        seen = partial(pixels, target.field)
+        kind = asked.kind if isinstance(asked, Plot) else "film"
+        images = target.latent or is_image(tuple(target.field.event_shape))
+        usual = partial(of_each, kind, images)
+        n, y = classes_to_draw(asked.label, asked.per_class, asked.n, target, usual)
+    seen = partial(pixels, target.field) if target.latent else None
     moves: dict[str, Any] = {"solver": asked.solver or target.solver}
     moves |= pairs(asked.assignments)
     own: dict[str, Any] = {}

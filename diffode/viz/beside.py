@@ -8,6 +8,7 @@ import torch
 
 from diffode.viz.marks import behind, frame
 from diffode.viz.scene import Scene
+from diffode.viz.text import several
 from diffode.viz.theme import HEAD, WIDTH, page
 from diffode.viz.trajectories import by_angle, plot_lines
 
@@ -29,13 +30,14 @@ def beside(scenes: Sequence[Scene], title: str) -> bytes:
     if not 1 <= len(scenes) <= MOST:
         raise ValueError(f"got {len(scenes)} fields; wanted 1 to {MOST} side by side")
     for scene in scenes:
-        scene.require_flow("paths")
-        scene.require_points("paths", "give data of points")
+        scene.require_flow("a tour")
+        scene.require_points("a tour", "give data of points")
         if scene.size == 1:
             raise ValueError("got points of one number; wanted two or more side by side")
     plane, first = scenes[0].plane, scenes[0]
-    note = f"exact fields, {first.count(LINES)} paths of one random draw (seed {first.seed})"
-    height = HEAD + 90 + (WIDTH - 60) // max(2, len(scenes))
+    paths = several(first.count(LINES), "path")
+    note = f"exact fields, {paths} of one random draw (seed {first.seed})"
+    height = HEAD + 120 + (WIDTH - 60) // max(2, len(scenes))
     with page(title, f"{note}; ring: prior, dot: data", height=height, dark=first.dark) as made:
         row = made.panels(1, len(scenes), sharey=True)
         under = None if first.behind is None else plane.flat(first.behind)
@@ -49,6 +51,6 @@ def beside(scenes: Sequence[Scene], title: str) -> bytes:
             behind(axes, made.theme, under)
             plot_lines(axes, states, by_angle(states[-1]), alpha=0.55)
             axes.set_title(scene.title)
-            axes.set_xlabel(first.named(0))
+        made.figure.supxlabel(first.named(0))
         row[0].set_ylabel(first.named(1))
         return made.bytes(first.form)

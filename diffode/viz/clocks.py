@@ -13,10 +13,13 @@ from diffode.fields.base import Field
 from diffode.fields.schedules import Karras
 from diffode.viz.text import ALPHA, SIGMA
 
+PANELS = 5  # beside each other, at most
 MOST, LEAST = 4.0, 0.1  # noise over the data's standard deviation, at the first and last time
 
 
-def times_of(field: Field, count: int, given: Sequence[float] | None = None) -> Tensor:
+def times_of(
+    field: Field, count: int, given: Sequence[float] | None = None, room: int = PANELS
+) -> Tensor:
     r"""Times between prior and data, float64, shape (count,) or as many as are given.
 
     Those of an affine field are even in :math:`\log(\sigma / \alpha)`, from 4 to 0.1 standard
@@ -26,12 +29,15 @@ def times_of(field: Field, count: int, given: Sequence[float] | None = None) -> 
         field: whose clock they are of.
         count: how many.
         given: these instead, from the prior to the data.
+        room: how many can be given.
 
     Raises:
-        ValueError: times outside the span, or in another order.
+        ValueError: times outside the span or in another order, or too many.
     """
     start, end = field.span
     if given is not None:
+        if len(given) > room:
+            raise ValueError(f"got {len(given)} times, and a page has room for {room}")
         low, high = min(start, end), max(start, end)
         falls = sorted(given, reverse=start > end)
         if not given or list(given) != falls or not all(low <= t <= high for t in given):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from diffode.fields.affine import AffineField
 from diffode.solvers import grid
+from diffode.viz import canvas
 from diffode.viz.clocks import factor, when
 from diffode.viz.encoders import Frame, encoder_for
+from diffode.viz.kinds import USUAL
 from diffode.viz.kinds.section import DEPTH, shades
+from diffode.viz.marks import bins, scatter
 from diffode.viz.marks import frame as fit
-from diffode.viz.marks import scatter
 from diffode.viz.scene import Scene, View
 from diffode.viz.sections import law_of, mesh
 from diffode.viz.theme import Page, page
@@ -26,8 +29,9 @@ from diffode.viz.trajectories import by_angle
 __all__ = ["encoder_for", "film"]
 
 WIDTH, HEIGHT = 1280, 960  # pixels
-POINTS, IMAGES, SIDE = 1500, 48, 96  # samples, and cells of a side of a density
-ACROSS = 8  # images in a row
+IMAGES, POINTS = USUAL["film"]
+SIDE = 96  # cells of a side of a density
+ACROSS, MOST = 8, 400  # images in a row, usually, and images, at most
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,23 @@ def film(
         ValueError: a field that is not shown so, another ending, or no ffmpeg.
     """
     encode = encoder_for(path)
-    scene.require_flow("film")
+    scene.require_flow("a film")
     kind = "density" if density else "samples"
     note = f"{kind} on the way to the data, seed {scene.seed}" if not density else (
         "log-density on the way to the data"
     )  # fmt: skip
-    with page(scene.title, note, width=WIDTH, height=HEIGHT, dark=scene.dark) as made:
+    with page(
+        scene.title,
+        note + (scene.units if density else ""),
+        width=WIDTH,
+        height=HEIGHT,
+        dark=scene.dark,
+    ) as made:
         shot = (_law if density else _images if scene.images else _points)(scene, made, frames)
         clock = made.figure.text(
             0.5, 0.02, "", ha="center", va="bottom", size=22, family="monospace"
         )
+        shot.show(0)  # with the names of its axes, which need room
         made.lay_out()
         count = len(shot.times)
 
@@ -115,16 +126,15 @@ def _points(scene: Scene, made: Page, frames: int) -> _Shot:
     (axes,) = made.panels(1, 1)
     made.margin(bottom=60)
     if flat.shape[2] == 1:
-        low, high = (
-            float(v) for v in torch.quantile(flat[[0, -1]], torch.tensor([0.002, 0.998]).double())
-        )
-        bins = np.linspace(low - 0.3 * (high - low), high + 0.3 * (high - low), 81)
-        top = max(np.histogram(x[:, 0].numpy(), bins, density=True)[0].max() for x in flat)
+        middle, half = canvas.box(flat[[0, -1]].flatten(0, 1))
+        a, b = float(middle) - 1.2 * half, float(middle) + 1.2 * half
+        edges = np.linspace(a, b, bins(flat.shape[1]) + 1)
+        top = max(np.histogram(x[:, 0].numpy(), edges, density=True)[0].max() for x in flat)
 
         def heights(k: int) -> None:
             axes.clear()
-            axes.hist(flat[k, :, 0].numpy(), bins.tolist(), density=True, color=made.theme.accent)
-            axes.set(xlabel=scene.named(0), ylabel="density", ylim=(0, 1.05 * top))
+            axes.hist(flat[k, :, 0].numpy(), edges.tolist(), density=True, color=made.theme.accent)
+            axes.set(xlabel=scene.named(0), ylabel="density", ylim=(0, 1.05 * top), yticks=[])
 
         return _Shot(times, heights)
     data = axes.scatter([], [], s=6, color=made.theme.pale, linewidths=0, zorder=0)
@@ -146,6 +156,7 @@ def _points(scene: Scene, made: Page, frames: int) -> _Shot:
 
 def _images(scene: Scene, made: Page, frames: int) -> _Shot:
     """A sheet of images."""
+    scene.require_few(scene.count(IMAGES), MOST)
     times, states = _flow(scene, IMAGES, frames)
     sheet = _sheet(scene, states[0], made)
     (axes,) = made.panels(1, 1)
@@ -163,7 +174,8 @@ def _sheet(scene: Scene, x: Tensor, made: Page) -> NDArray[np.uint8]:
     enlarge = max(1, 64 // pixels.shape[1])
     pixels = pixels.repeat(enlarge, 1).repeat(enlarge, 2)
     count, height, width, _ = pixels.shape
-    across, gap = min(ACROSS, count), max(2, width // 16)
+    across = ACROSS if count <= 6 * ACROSS else math.ceil((count * WIDTH / HEIGHT) ** 0.5)
+    across, gap = min(across, count), max(2, width // 16)
     paper = [int(made.theme.paper[k : k + 2], 16) for k in (1, 3, 5)]
     size = -(-count // across) * (height + gap), across * (width + gap), 3
     sheet = np.full(size, paper, np.uint8)
@@ -175,7 +187,7 @@ def _sheet(scene: Scene, x: Tensor, made: Page) -> NDArray[np.uint8]:
 
 def _law(scene: Scene, made: Page, frames: int) -> _Shot:
     """The log-density, in the view of each time."""
-    scene.require_points("film --density", "leave --density away", 2)
+    scene.require_points("--density", "leave --density away", 2)
     law = law_of(scene)
     if law is None:
         raise ValueError(f"the density of {scene.title} is not known; leave --density away")

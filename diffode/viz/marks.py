@@ -16,7 +16,7 @@ from diffode.viz import canvas
 from diffode.viz.images import MAGENTA, require_images
 from diffode.viz.scene import Scene, View
 from diffode.viz.text import class_name
-from diffode.viz.theme import HEAD, WIDTH, Theme, class_colours, page
+from diffode.viz.theme import HEAD, TEXT, WIDTH, Theme, class_colours, page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +75,11 @@ def point_size(count: int) -> float:
     return float(max(3.0, 160 * max(1, count) ** -0.35))
 
 
+def bins(count: int) -> int:
+    """How many bins so many numbers have in a histogram."""
+    return max(10, min(80, round(2 * math.sqrt(count))))
+
+
 def legend(axes: Axes, theme: Theme, y: Tensor | None, names: Sequence[str], data: bool) -> None:
     """What the colours stand for, beside the axes."""
     from matplotlib.lines import Line2D
@@ -113,7 +118,7 @@ def tiles(
     pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
     pixels = np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
     across, ratio = max(map(len, rows)), x.shape[2] / x.shape[3]
-    left = 0.0 if not any(heads) else 0.012 * WIDTH * (1 + max(map(len, heads)))
+    left = 0.0 if not any(heads) else 17.0 * (1 + max(len(brief(head, 30)) for head in heads))
     left = min(left, WIDTH / 3)
     cell = min((WIDTH - left - 48) / across, (TALL - HEAD - 24) / (len(rows) * ratio))
     height = math.ceil(HEAD + 24 + cell * ratio * len(rows))
@@ -130,7 +135,9 @@ def tiles(
                 extent = (i, i + 1 - SPACE, (k + 1 - SPACE) * ratio, k * ratio)
                 axes.imshow(pixels[index], extent=extent, aspect="auto")
             at = (-0.1, (k + 0.5) * ratio)
-            axes.text(*at, brief(heads[k], 30), ha="right", va="center", size=18, parse_math=False)
+            axes.text(
+                *at, brief(heads[k], 30), ha="right", va="center", size=TEXT, parse_math=False
+            )
         axes.set(xlim=(0, wide), ylim=(tall, 0))
         axes.axis("off")
         return made.bytes(scene.form)

@@ -17,14 +17,16 @@ class Plane:
     Attributes:
         origin: shape (N,), float64.
         axes: orthonormal rows, shape (1 or 2, N).
-        labels: what the axes are called.
+        labels: what the axes are called; a principal axis with its share of the variance.
         whole: whether the points have no other coordinates.
+        coordinates: which each axis is; None for principal axes.
     """
 
     origin: Tensor
     axes: Tensor
     labels: tuple[str, ...]
     whole: bool
+    coordinates: tuple[int, ...] | None = None
 
     def flat(self, x: Tensor) -> Tensor:
         """Points (..., N) by their coordinates on the plane, (..., 1 or 2)."""
@@ -61,15 +63,14 @@ def plane_of(size: int, known: Tensor | None, chosen: tuple[int, ...] | None) ->
         origin = origin.double().clone()
         origin[list(chosen)] = 0.0
         axes = torch.eye(size, dtype=torch.float64)[list(chosen)]
-        return Plane(origin, axes, tuple(f"$x_{{{k}}}$" for k in chosen), len(chosen) == size)
+        return Plane(
+            origin, axes, tuple(f"$x_{{{k}}}$" for k in chosen), len(chosen) == size, chosen
+        )
     if size <= 2:
         axes = torch.eye(size, dtype=torch.float64)
         names = ("$x$",) if size == 1 else ("$x_0$", "$x_1$")
-        return Plane(torch.zeros(size, dtype=torch.float64), axes, names, True)
+        return Plane(torch.zeros(size, dtype=torch.float64), axes, names, True, tuple(range(size)))
     assert known is not None  # by the caller
     mean, axes, shares = principal_axes(known.double())
-    labels = (
-        f"first principal axis, {shares[0]:.0%} of the variance",
-        f"second, {shares[1]:.0%}",
-    )
+    labels = tuple(f"principal axis {k} ({part:.0%})" for k, part in enumerate(shares, 1))
     return Plane(mean, axes, labels, False)

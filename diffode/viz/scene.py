@@ -35,6 +35,7 @@ from diffode.viz.trajectories import view_scale
 
 BEHIND = 5000  # rows of the data that are drawn behind
 BATCH = 4096
+MODEL = "units of the model"  # u = (x - b) / w, see `diffode.data.scaling`
 
 
 class View(NamedTuple):
@@ -119,8 +120,12 @@ class Scene:
 
     def named(self, axis: int) -> str:
         """What an axis of the plane is called, with its units."""
-        units = "" if self.field.scaling is None else " (units of the model)"
-        return self.plane.labels[axis] + units
+        return self.plane.labels[axis] + ("" if self.field.scaling is None else f" ({MODEL})")
+
+    @property
+    def units(self) -> str:
+        """What a note says of the units of panels whose axes have no names."""
+        return "" if self.field.scaling is None else f"; {MODEL}"
 
     def count(self, usual: int) -> int:
         """How many samples are drawn."""
@@ -198,40 +203,57 @@ class Scene:
             raise ValueError(f"got {len(kinds)} classes; this picture is of one field: give one")
         return int(self.y[0])
 
-    def require_numbers(self, kind: str) -> None:
-        """Refuse a field of tokens.
+    def require_numbers(self, what: str) -> None:
+        """Refuse a field of tokens, and coordinates that there are not.
+
+        Arguments:
+            what: draws it, for the message.
 
         Raises:
-            ValueError: it is one.
+            ValueError: it is one, or there are none.
         """
+        if self.axes is not None:
+            _ = self.plane  # it refuses coordinates that there are not
         if isinstance(self.field, Corrupting):
             raise ValueError(
-                f"--kind {kind} draws numbers, and {self.title} makes tokens; diffode sample "
-                "writes them to a .npz file, and --kind loss draws a run's loss"
+                f"{what} draws numbers, and {self.title} makes tokens; diffode sample writes "
+                "them, and diffode plot --kind loss draws a run's loss"
             )
 
-    def require_flow(self, kind: str) -> None:
+    def require_flow(self, what: str) -> None:
         """Refuse a field without a way from the prior to the data.
 
         Raises:
             ValueError: tokens, or a generator of one evaluation.
         """
-        self.require_numbers(kind)
+        self.require_numbers(what)
         if isinstance(self.field, Generated):
             raise ValueError(
-                f"--kind {kind} draws a flow, and {self.title} makes samples in one step; "
-                "take --kind samples"
+                f"{what} draws a flow, and {self.title} makes samples in one step; "
+                "take diffode plot --kind samples"
             )
 
-    def require_points(self, kind: str, instead: str, most: int | None = None) -> None:
+    def require_points(self, what: str, instead: str, most: int | None = None) -> None:
         """Refuse images, and points of more numbers than a kind can draw.
 
         Raises:
             ValueError: they are.
         """
         if self.images or (most is not None and self.size > most):
-            what = "images" if self.images else f"points of {self.size} numbers"
+            made = "images" if self.images else f"points of {self.size} numbers"
             limit = "" if most is None else f" of {most} numbers at most"
             raise ValueError(
-                f"--kind {kind} is for points{limit}, and {self.title} makes {what}; {instead}"
+                f"{what} is for points{limit}, and {self.title} makes {made}; {instead}"
+            )
+
+    def require_few(self, count: int, most: int, called: str = "images") -> None:
+        """Refuse more than a page has room for.
+
+        Raises:
+            ValueError: there are more.
+        """
+        if count > most:
+            raise ValueError(
+                f"got {count:,} {called}, and a page has room for {most}; ask for fewer by "
+                "--label, --per-class or --samples"
             )

@@ -33,6 +33,15 @@ def class_name(label: int, names: Sequence[str] = ()) -> str:
     return f"{label} {name}" if any(map(str.isalnum, name)) else f"class {label}"
 
 
+def several(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> several(1, "path"), several(2000, "path")
+    ('1 path', '2,000 paths')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 @cache
 def font(size: int) -> Font:
     """The font that comes with Pillow."""

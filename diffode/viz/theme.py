@@ -1,8 +1,9 @@
 """How pictures for slides and pages look: colours, sizes, and a page that is written in one piece.
 
-All sizes are for a page that is projected: 1,600 pixels wide, text of 18 points and more. Classes
-have the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), which readers with any kind
-of colour vision tell apart; densities have maps whose lightness grows with the value.
+All sizes are for a page that is projected: 1,600 pixels wide, no text below 19 points, which are
+14 points on a page of 1,200 pixels. Classes have the colours of Okabe and Ito
+(https://jfly.uni-koeln.de/color/), which readers with any kind of colour vision tell apart;
+densities have maps whose lightness grows with the value.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 KEPT = SIGMA + ALPHA + "∞→²√"  # characters that are no ASCII and that the font has
 FORMS = ("png", "svg", "pdf")
-WIDTH, HEAD, FOOT = 1600, 112, 60  # pixels: of a page, of its title, and below its panels
+WIDTH, HEAD = 1600, 128  # pixels: of a page, and of its title
+TEXT = 19  # points, of the smallest text
 _UNDATED: dict[str, dict[str, Any]] = {  # so that the same picture has the same bytes
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -95,7 +97,7 @@ class Page:
 
     def head(self, title: str, note: str = "") -> None:
         """Write a title and, smaller, a line below it; names from outside are shortened."""
-        lines = [(title, 24, 0, "ink", "bold"), (note, 16, 46, "grey", "normal")]
+        lines = [(title, 26, 0, "ink", "bold"), (note, TEXT, 50, "grey", "normal")]
         for text, size, down, colour, weight in lines:
             at = 1 - (20 + down) / self.height
             said = brief(text, int(self.width / (0.86 * size)))
@@ -155,15 +157,18 @@ def page(
     """
     canvas.require_matplotlib()
     import matplotlib
+    from cycler import cycler
 
     theme = DARK if dark else LIGHT
     settings = {
-        "font.size": 18,
-        "axes.titlesize": 20,
-        "axes.labelsize": 18,
-        "xtick.labelsize": 15,
-        "ytick.labelsize": 15,
-        "legend.fontsize": 16,
+        "font.size": TEXT,
+        "axes.titlesize": 21,
+        "axes.labelsize": 20,
+        "figure.labelsize": 20,
+        "xtick.labelsize": TEXT,
+        "ytick.labelsize": TEXT,
+        "legend.fontsize": TEXT,
+        "axes.prop_cycle": cycler(color=theme.classes),
         "legend.frameon": False,
         "text.color": theme.ink,
         "axes.labelcolor": theme.ink,

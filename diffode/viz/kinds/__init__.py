@@ -10,3 +10,17 @@ KINDS = {
     "loss": "the losses of a run",
     "interpolation": "the ways between samples",
 }
+USUAL = {  # samples that a kind draws where no number is given: images, and points
+    "samples": (60, 2000),
+    "paths": (1, 200),
+    "strip": (12, 2000),
+    "interpolation": (5, 12),
+    "film": (48, 1500),
+}
+LEAST = {"samples": (10, 100)}  # of each of several classes
+
+
+def of_each(kind: str, images: bool, classes: int) -> int:
+    """How many samples of each of so many classes a kind draws where no number is given."""
+    total, least = (of.get(kind, (1, 1))[not images] for of in (USUAL, LEAST))
+    return max(least if classes > 1 else 1, total // classes, 1)

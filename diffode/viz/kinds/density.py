@@ -14,8 +14,8 @@ PANELS, FINE, COARSE = 4, 240, 64  # cells of a side, where a density is exact a
 
 def draw(scene: Scene) -> bytes:
     """The log-density of points with one or two numbers, in nats below its largest value."""
-    scene.require_flow("density")
-    scene.require_points("density", "--kind section draws a cut through the field", 2)
+    scene.require_flow("--kind density")
+    scene.require_points("--kind density", "--kind section draws a cut through the field", 2)
     law = law_of(scene)
     if law is None:
         raise ValueError(
@@ -28,7 +28,7 @@ def draw(scene: Scene) -> bytes:
     side, line = FINE if known else COARSE, len(scene.plane.axes) == 1
     note = f"{note.replace('log-', '') if line else note}, from the prior to the data"
     height = 800 if line else HEAD + 130 + (WIDTH - 130) // columns
-    with page(scene.title, note, height=height, dark=scene.dark) as made:
+    with page(scene.title, note + scene.units, height=height, dark=scene.dark) as made:
         row = made.panels(1, columns)
         for done, (axes, t) in enumerate(zip(row, times.tolist(), strict=True), 1):
             view = scene.view(t)
@@ -39,7 +39,8 @@ def draw(scene: Scene) -> bytes:
             axes.set_title(when(scene.field, t))
             if line:
                 axes.fill_between(x[:, 0].numpy(), log.exp().numpy(), color=made.theme.accent)
-                axes.set(xlabel=scene.named(0), ylim=(0, None))
+                axes.set(xlabel=scene.plane.labels[0], ylim=(0, None))
+                axes.locator_params(nbins=3)
                 continue
             image = axes.imshow(
                 shades(log).view(side, side).numpy(), origin="lower", cmap=made.theme.heat,
@@ -49,5 +50,5 @@ def draw(scene: Scene) -> bytes:
             row[0].set_ylabel("density")
         else:
             bar = made.figure.colorbar(image, ax=row, shrink=0.8, pad=0.015)
-            bar.set_label("log p below its largest (nats)", size=15, labelpad=12)
+            bar.set_label("log p, nats", labelpad=12)
         return made.bytes(scene.form)

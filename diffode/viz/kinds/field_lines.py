@@ -31,17 +31,17 @@ def draw(scene: Scene) -> bytes:
     the added dimension), with the other coordinates at the data's mean. For data of one number it
     is the whole picture, and the lines are the flow's own. The other panels hold the time.
     """
-    scene.require_flow("field-lines")
-    scene.require_points("field-lines", "--kind section draws a cut through the field")
+    scene.require_flow("--kind field-lines")
+    scene.require_points("--kind field-lines", "--kind section draws a cut through the field")
     times = times_of(scene.field, PANELS, scene.times).tolist()
     known = scene.behind if scene.behind is not None else scene.ends().x.double().flatten(1)
     flat, line = scene.plane.flat(known), len(scene.plane.axes) == 1
     above = line or _is_high(scene)
     across = 1 if line else len(times) + above
-    height = 900 if line else HEAD + 115 + WIDTH // across
+    height = 900 if line else HEAD + 130 + WIDTH // max(2, across)
     held = "" if scene.plane.whole else ", on a plane through the mean of the data"
     note = f"lines along the velocity, towards the data{held}"
-    with page(scene.title, note, height=height, dark=scene.dark) as made:
+    with page(scene.title, note + scene.units, height=height, dark=scene.dark) as made:
         row = made.panels(1, across)
         if above:
             _upwards(scene, made, row[0], flat)
@@ -91,7 +91,7 @@ def _upwards(scene: Scene, made: Page, axes: Axes, flat: Tensor) -> None:
     axes.plot(dots, [float(z[0])] * len(dots), "o", color=made.theme.accent, ms=5, alpha=0.5,
               clip_on=False, zorder=4)  # fmt: skip
     axes.set(xlim=(low, low + 2 * view.half), ylim=(float(z[0]), float(z[-1])))
-    axes.set_xlabel(scene.named(0))
+    axes.set_xlabel(scene.plane.labels[0])
     axes.locator_params(nbins=4)
     name = f"z = {SIGMA}√D" if root else SIGMA
     axes.set_ylabel(name if high else "time before the data")

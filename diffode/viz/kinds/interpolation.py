@@ -6,25 +6,30 @@ import torch
 
 from diffode.data.scaling import model_units
 from diffode.sampling.interpolation import interpolate, random_pairs
+from diffode.viz.kinds import USUAL
 from diffode.viz.marks import behind, frame, tiles
 from diffode.viz.scene import Scene
+from diffode.viz.text import several
 from diffode.viz.theme import page
+from diffode.viz.units import name_axes
 
-IMAGES, POINTS = (5, 11), (12, 60)  # pairs, and points of each
+EACH = 11, 60  # points of a way between images, and between points
+MOST = 40  # pairs
 
 
 def draw(scene: Scene) -> bytes:
     """Rows of images, or lines of points, each from one random sample to another."""
-    scene.require_flow("interpolation")
-    pairs, each = IMAGES if scene.images else POINTS
-    pairs = scene.count(pairs)
+    scene.require_flow("--kind interpolation")
+    points = not scene.images
+    pairs, each = scene.count(USUAL["interpolation"][points]), EACH[points]
+    scene.require_few(pairs, MOST, "ways")
     a, b = random_pairs(scene.field, pairs, scene.seed)
     told = {"y": scene.y, "progress": scene.telling(pairs * each), "batch": 250, **scene.moves}
     way = interpolate(scene.field, a, b, each, **told)
     x = model_units(way.x, scene.field.scaling).cpu().double()
     said = (
-        f"{pairs} ways of {each} points between random samples, {way.nfe} evaluations each, "
-        f"seed {scene.seed}"
+        f"{several(pairs, 'way')} of {each} points between random samples, "
+        f"{several(way.nfe, 'evaluation')} each, seed {scene.seed}"
     )
     if scene.images:
         images = x if scene.seen is None else scene.seen(x.float())
@@ -39,8 +44,9 @@ def draw(scene: Scene) -> bytes:
         if flat.shape[2] == 1:
             share = torch.linspace(0, 1, each).numpy()
             for way_ in flat[..., 0]:
-                axes.plot(share, way_.numpy(), "o-", lw=1.5, ms=4)
-            axes.set(xlabel="share of the way", ylabel=scene.named(0))
+                axes.plot(share, way_.numpy(), "o-", lw=2, ms=5)
+            axes.set(xlabel="share of the way")
+            name_axes(scene, axes, "y")
             return made.bytes(scene.form)
         frame(axes, under if under is not None else flat.flatten(0, 1))
         behind(axes, made.theme, under)
@@ -49,5 +55,5 @@ def draw(scene: Scene) -> bytes:
             u, v = way_.T.numpy()
             axes.plot(u, v, "o-", color=colour, lw=1.5, ms=5, alpha=0.9)
             axes.plot(u[[0, -1]], v[[0, -1]], "o", color=colour, ms=13)
-        axes.set(xlabel=scene.named(0), ylabel=scene.named(1))
+        name_axes(scene, axes, "x", "y")
         return made.bytes(scene.form)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
 from diffode.viz.scene import Scene
 from diffode.viz.theme import page
 
@@ -35,10 +38,11 @@ def draw(scene: Scene) -> bytes:
             everything += means
         if logarithmic(everything):
             axes.set_yscale("log")
-            ticks(axes)
+            ticks(axes.yaxis)
         axes.set(xlabel="training step", ylabel="loss", xlim=(0, None))
         axes.grid(True, which="major", alpha=0.5)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}")
         if several:
             axes.legend()
@@ -58,11 +62,8 @@ def logarithmic(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) > RATIO * min(values)
 
 
-def ticks(axes: object) -> None:
+def ticks(axis: Axis) -> None:
     """Ticks at 1, 2 and 5 times the powers of ten, as plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis = axes.yaxis  # type: ignore[attr-defined]
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(lambda v, _: f"{v:g}")
     axis.set_minor_formatter(NullFormatter())

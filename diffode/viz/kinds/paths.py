@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from diffode.fields.affine import AffineField
+from diffode.viz.kinds import USUAL
 from diffode.viz.marks import behind, frame
 from diffode.viz.scene import Scene
-from diffode.viz.text import ALPHA, SIGMA
+from diffode.viz.text import ALPHA, SIGMA, several
 from diffode.viz.theme import page
 from diffode.viz.trajectories import by_angle, plot_lines
 
-LINES, STEPS = 200, 100
+LINES, STEPS = USUAL["paths"][1], 100
 
 
 def draw(scene: Scene) -> bytes:
@@ -19,15 +20,16 @@ def draw(scene: Scene) -> bytes:
 
     States are divided by :math:`\sqrt{\alpha^2 + \sigma^2 / s^2}`, see `diffode.viz.scene`.
     """
-    scene.require_flow("paths")
-    scene.require_points("paths", "--kind strip draws images on their way")
+    scene.require_flow("--kind paths")
+    scene.require_points("--kind paths", "--kind strip draws images on their way")
     drawn = scene.flow(LINES, STEPS)
     assert drawn.path is not None  # asked for
     plane, scale = scene.plane, scene.scale(drawn.times)
     states = plane.flat(drawn.path.double().flatten(2) / scale.view(-1, 1, 1))
     under = None if scene.behind is None else plane.flat(scene.behind)
     affine = isinstance(scene.field, AffineField)
-    said = f"{states.shape[1]:,} paths, {drawn.nfe} evaluations each, seed {scene.seed}"
+    count, spent = several(states.shape[1], "path"), several(drawn.nfe, "evaluation")
+    said = f"{count}, {spent} each, seed {scene.seed}"
     said += f"; shown divided by √({ALPHA}²+{SIGMA}²/s²), which is 1 at the data" if affine else ""
     with page(scene.title, said, height=1000, dark=scene.dark) as made:
         theme = made.theme
@@ -52,5 +54,5 @@ def draw(scene: Scene) -> bytes:
         axes.set(xlabel=scene.named(0), ylabel=scene.named(1))
         note = "ring: start, from the prior\ndot: end, at the data"
         note += "" if under is None else "\ngrey: data"
-        axes.text(1.03, 0.98, note, transform=axes.transAxes, va="top", color=theme.grey, size=16)
+        axes.text(1.03, 0.98, note, transform=axes.transAxes, va="top", color=theme.grey)
         return made.bytes(scene.form)

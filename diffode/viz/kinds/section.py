@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,15 +23,15 @@ def draw(scene: Scene) -> bytes:
     On a line: the velocity along it, and the density. On a plane: the speed along it, and the
     log-density.
     """
-    scene.require_flow("section")
+    scene.require_flow("--kind section")
     times = times_of(scene.field, PANELS, scene.times).tolist()
     law, line = law_of(scene), len(scene.plane.axes) == 1
     rows, columns = 1 if law is None else 2, len(times)
-    height = HEAD + rows * (360 if line else (WIDTH - 160) // columns) + 115
+    height = HEAD + rows * (400 if line else (WIDTH - 160) // columns) + 115
     kind = "line" if line else "plane"
     cut = "" if scene.plane.whole else f" on a {kind} through the mean of the data"
     note = f"velocity and density{cut}" if law else f"velocity{cut}"
-    with page(scene.title, note, height=height, dark=scene.dark) as made:
+    with page(scene.title, note + scene.units, height=height, dark=scene.dark) as made:
         panels = made.panels(rows, columns)
         for k, t in enumerate(times):
             (_line if line else _plane)(scene, made, panels[k::columns], t, law)
@@ -48,7 +50,7 @@ def _cut(scene: Scene, t: float, side: int) -> tuple[View, Tensor, Tensor, Tenso
     return view, x, points, scene.plane.along(velocities(scene, points, t))
 
 
-def _line(scene: Scene, made: Page, panels: list, t: float, law: Law | None) -> None:  # type: ignore[type-arg]  # of matplotlib's axes
+def _line(scene: Scene, made: Page, panels: list[Any], t: float, law: Law | None) -> None:
     _, x, points, v = _cut(scene, t, LINE)
     a = x[:, 0].numpy()
     panels[0].axhline(0, color=made.theme.pale, lw=1)
@@ -58,10 +60,11 @@ def _line(scene: Scene, made: Page, panels: list, t: float, law: Law | None) -> 
         panels[1].plot(a, (log - log.max()).exp().numpy(), color=made.theme.accent, lw=3)
         panels[1].set(ylim=(0, None))
     for axes in panels:
-        axes.set_xlabel(scene.named(0))
+        axes.set_xlabel(scene.plane.labels[0])
+        axes.locator_params(axis="x", nbins=4)
 
 
-def _plane(scene: Scene, made: Page, panels: list, t: float, law: Law | None) -> None:  # type: ignore[type-arg]
+def _plane(scene: Scene, made: Page, panels: list[Any], t: float, law: Law | None) -> None:
     view, _, points, v = _cut(scene, t, SIDE)
     speed = v.square().sum(1).sqrt().view(SIDE, SIDE)
     box = square(panels[0], view)
