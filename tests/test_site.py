@@ -169,6 +169,8 @@ def test_a_formula_that_cannot_be_shown_is_a_mistake(formula):
         (r"\log(p)", '<mi>log</mi><mo stretchy="false">(</mo>'),
         (r"\operatorname{tr} A", '<mi>tr</mi><mspace width="0.167em" /><mi>A</mi>'),
         (r"\boldsymbol{x}", "<mi>\U0001d499</mi>"),
+        (r"\mathcal N(0)", '<mi>\U0001d4a9</mi><mo stretchy="false">(</mo>'),
+        (r"\mathbb R", "<mi>\u211d</mi>"),
         (r"\mathbf{xy}", "<mi>\U0001d431</mi><mi>\U0001d432</mi>"),
         (r"\max_x f", '<munder><mo movablelimits="true">max</mo><mi>x</mi></munder>'),
         (r"|x|", '<mo stretchy="false" lspace="0" rspace="0">|</mo><mi>x</mi>'),

@@ -26,6 +26,12 @@ _ACCENTS = {
 }  # dot, two dots, hat, tilde, bar, arrow
 _WIDE = 22  # signs of a formula in a line, beyond which it may be wider than a phone
 _BARS = {"|", "\u2016"}  # around a norm
+_STYLES = {
+    "bold": "BOLD",
+    "bold-italic": "BOLD ITALIC",
+    "double-struck": "DOUBLE-STRUCK",
+    "script": "SCRIPT",
+}
 _PRIMES = {"\u2032", "\u2033", "\u2034", "\u2057"}
 _BELOW = {"argmax", "argmin", "inf", "lim", "max", "min", "sup"}  # names with limits below
 
@@ -99,7 +105,7 @@ def _name(element: ElementTree.Element) -> str:
 def _mend(element: ElementTree.Element, name: str) -> None:
     """Say an element as browsers know it: they read few of the attributes of older MathML."""
     text = element.text or ""
-    if name == "mi" and (style := element.get("mathvariant", "")).startswith("bold"):
+    if name == "mi" and (style := element.get("mathvariant", "")) in _STYLES:
         element.text = "".join(_styled(letter, style) for letter in text)
         del element.attrib["mathvariant"]
     elif name == "mi" and "\u0391" <= text <= "\u03a9":  # capital Greek letters are upright
@@ -155,14 +161,15 @@ def _made(name: str, *parts: ElementTree.Element) -> ElementTree.Element:
 
 
 def _styled(letter: str, style: str) -> str:
-    """A letter in bold: a sign of its own, as browsers know no styles of letters."""
-    kind = "BOLD ITALIC" if style == "bold-italic" else "BOLD"
+    """A letter in a style: a sign of its own, as browsers know no styles of letters."""
     name = unicodedata.name(letter, "").replace("GREEK ", "").replace("LATIN ", "")
     name = name.replace("CAPITAL LETTER", "CAPITAL").replace("SMALL LETTER", "SMALL")
-    try:
-        return unicodedata.lookup(f"MATHEMATICAL {kind} {name}")
-    except KeyError:
-        return letter
+    for whole in (f"MATHEMATICAL {_STYLES[style]} {name}", f"{_STYLES[style]} {name}"):
+        try:
+            return unicodedata.lookup(whole)
+        except KeyError:  # the second name is of letters that are older than the others
+            continue
+    return letter
 
 
 def _join(row: ElementTree.Element) -> None:
