@@ -65,7 +65,14 @@ def ddim(tmp_path_factory):
 
 def test_a_run_leaves_its_files(poisson):
     names = sorted(p.name for p in poisson.iterdir() if not p.name.startswith("."))
-    kinds = ["checkpoints", "config.json", "history.jsonl", "metrics.jsonl", "quality.json"]
+    kinds = [
+        "SHA256SUMS",
+        "checkpoints",
+        "config.json",
+        "history.jsonl",
+        "metrics.jsonl",
+        "quality.json",
+    ]
     assert names == [*kinds, "report.html", "samples.npz", "samples.png"]
     checkpoints = [p.name for p in (poisson / "checkpoints").iterdir()]
     assert checkpoints == [f"step-{STEPS:08d}.safetensors"]

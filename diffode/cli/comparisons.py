@@ -177,3 +177,27 @@ class Check(OnTarget):
     data: Annotated[
         str | None, typer.Option(help="what it should make [the run's own]: a set, or a file")
     ] = None
+
+
+@command("verify", "verifying:command")
+class Verify:
+    """Verify that a run is what was written, file by file.
+
+    Looked at are its configuration and history, its data, the checksums of its checkpoints and
+    results, and whether samples come out again. A line says of each: ok, wrong or unknown. The
+    exit code is 0 where nothing is wrong, 1 where something is, and 2 where nothing can be
+    verified.
+    """
+
+    target: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="a run or a checkpoint; of others, folder or file"),
+    ]
+    data: Annotated[
+        str | None, typer.Option(help="where the data of the run are now [where they were]")
+    ] = None
+    n: Annotated[
+        int, typer.Option("--samples", "--n", help="how many to draw again, 0 for none", min=0)
+    ] = 16
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"
+    trust: Trust = False

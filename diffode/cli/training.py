@@ -26,10 +26,12 @@ from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
 from diffode.options import counted
 from diffode.recipes import find
+from diffode.runs import history
 from diffode.runs.assess import Assessment, assess, save_samples
 from diffode.runs.pace import within
 from diffode.runs.plan import Plan, changes
 from diffode.runs.report import write_report
+from diffode.runs.results import RESULTS, SUMS, write_sums
 from diffode.runs.run import Lesson, Run, execute, home, load_data, require_free
 from diffode.runs.suited import suited
 from diffode.runs.targets import unknown
@@ -40,7 +42,6 @@ from diffode.training.trainer import TrainState
 from diffode.viz.canvas import require_matplotlib
 from diffode.viz.images import is_image
 
-_RESULTS = ("samples.png", "samples.npz", "quality.json", "report.html")
 _FLAGS = {"field", "data", "prior_data", "labels", "seed", "solver", "out", "resume", "since"}
 
 
@@ -158,7 +159,8 @@ def _lacks_results(job: Job) -> bool:
         kept = line.startswith("data: ")  # their place, which changes nothing learned
         lost = "not changed, there is nothing to train"
         typer.echo(f"{'changed' if kept else lost}: {line}", err=True)
-    return not all((job.folder / name).exists() for name in _RESULTS)
+    wanted = (*RESULTS, SUMS) if history.read(job.folder) else RESULTS
+    return not all((job.folder / name).exists() for name in wanted)
 
 
 def assessed(run: Run, panel: Panel, n: int, job: Job) -> Assessment:
@@ -263,6 +265,7 @@ def finish(run: Run, result: Assessment, folder: Path, more: Sequence[str] = ())
     save_samples(result.solution, folder / "samples.npz", result.y)
     result.write(folder / "quality.json")
     write_report(run, result, folder / "report.html", *_losses(folder), more)
+    write_sums(folder)
     count, nfe = len(result.solution.x), result.solution.nfe
     warn(result.solution.shortfall("samples"))
     trained = f"trained in {run.seconds:.0f} s; " if run.losses else ""
