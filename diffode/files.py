@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import platform
 import re
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ from typing import Any
 from diffode.inputs import brief, parse_json, quoted, read_text, require_file
 
 __all__ = [
+    "append_text",
     "from_home",
     "is_main_process",
     "read_json",
@@ -100,7 +103,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = _temporary(path)
     with _written(temporary):
         try:
+            temporary.touch()  # with the permissions of any new file, whoever writes it
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(stat.S_IMODE(mode))
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -150,6 +156,26 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a whole text file."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Add to a text file, or begin it; a pipe could wait for ever, and a link leads elsewhere.
+
+    Raises:
+        ValueError: something other than an ordinary file is there.
+    """
+    odd = ValueError(f"{path} is no ordinary file any more; move it away, and resume the run")
+    others = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | sum(others), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise odd from None
+        raise
+    with open(number, "w", encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise odd
+        file.write(text)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -89,6 +89,16 @@ def test_a_refused_training_leaves_no_lock(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@POSIX
+def test_every_file_has_the_permissions_of_a_new_one(tmp_path):
+    """safetensors makes files that nobody else may read."""
+    list(go(tmp_path, steps=2))
+    (tmp_path / "new").touch()
+    written = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert "step-00000002.safetensors" in {p.name for p in written}
+    assert len({p.stat().st_mode for p in written}) == 1
+
+
 # ------------------------------------------------------------------------------------------- kills
 
 

@@ -21,7 +21,7 @@ import safetensors
 import torch
 
 from diffode.devices import choose
-from diffode.files import from_home
+from diffode.files import append_text, from_home
 from diffode.runs.costs import machine
 
 HISTORY = "history.jsonl"
@@ -42,8 +42,7 @@ def write(folder: Path, step: int, device: str, deterministic: bool) -> None:
     line = json.dumps(about) + "\n"
     path = folder / HISTORY
     cut = path.is_file() and not path.read_bytes().endswith(b"\n")  # by the end of a process
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" * cut + line)
+    append_text(path, "\n" * cut + line)
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

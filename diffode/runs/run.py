@@ -26,6 +26,7 @@ from diffode.runs.suited import suited
 from diffode.training import checkpoint
 from diffode.training.lock import hold
 from diffode.training.objective import Objective
+from diffode.training.record import thin
 from diffode.training.trainer import TrainState, train
 
 __all__ = [
@@ -162,6 +163,9 @@ def _resumed(
     if first == plan.steps:
         if stored.fingerprint and stored.source != plan.source:  # the same data, moved
             replace(stored, data=plan.data, source=plan.source).write(out)
+        keep = stored.training.get("keep")
+        if keep and is_main_process():  # the end may have come between a checkpoint and this
+            thin(out, keep)
         raw, loaded = load(path, "raw"), load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
     checkpoint.set_newer_aside(out, path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from diffode.files import is_main_process, require_writable, write_text
+from diffode.files import append_text, is_main_process, require_writable, write_text
 from diffode.training import checkpoint
 from diffode.training.learner import Learner
 from diffode.training.lock import locked
@@ -62,6 +62,12 @@ def logged(folder: Path) -> list[dict[str, Any]]:
                 if isinstance(line, dict) and type(line.get("step")) is int:
                     lines.append(line)
     return lines
+
+
+def thin(folder: Path, keep: int) -> None:
+    """Drop all but the newest checkpoints of a run directory."""
+    for old in sorted((folder / "checkpoints").glob(checkpoint.NAMES))[:-keep]:
+        old.unlink()
 
 
 class Record:
@@ -119,9 +125,8 @@ class Record:
             "lr": state.lr,
             "logs": state.logs,
         }
-        with (self.out / METRICS).open("a", encoding="utf-8") as file:
-            line = {"step": state.step, **values, "seconds": state.seconds}
-            file.write(json.dumps(line) + "\n")
+        line = {"step": state.step, **values, "seconds": state.seconds}
+        append_text(self.out / METRICS, json.dumps(line) + "\n")
         if self.writer is not None:
             for kind, phases in values.items():
                 for phase, value in phases.items():
@@ -142,8 +147,7 @@ class Record:
                 optimisers=learner.optimisers,
                 training=self.training,
             )
-        for old in sorted(folder.glob("step-*.safetensors"))[: -self.keep]:
-            old.unlink()
+        thin(self.out, self.keep)
         return path
 
     def newest(self) -> Path | None:

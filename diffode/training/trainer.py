@@ -15,7 +15,7 @@ import atexit
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -175,10 +175,10 @@ def _steps(
             seconds=seconds,
             objective=objective,
             averaged=learner.average,
-            checkpoint=record.save(learner) if due else None,
+            checkpoint=None,
         )
-        record.log(state)
-        yield state
+        record.log(state)  # before the checkpoint: what goes on from there has the lines up to it
+        yield replace(state, checkpoint=record.save(learner)) if due else state
 
 
 def _diverged(found: NotFinite, learner: Learner, updates: Updates, record: Record) -> Diverged:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.faults.cases import KILLS, Case, cases
 from tests.faults.child import Broken, read_all_modules
-from tests.faults.kills import Shop
+from tests.faults.shop import Shop
 
 HEAD = ("fault", "command", "what must hold", "tried", "held")
 

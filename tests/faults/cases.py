@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from tests.faults.disk import FULL, SIZES, full, unwritable
+from tests.faults.ended import ended
 from tests.faults.jobs import JOBS
-from tests.faults.kills import Shop, kill
+from tests.faults.kills import kill
+from tests.faults.shop import Shop
 
 IDENTICAL = "the same command leaves the same bits"
+ONE_LINE = "one line, exit code 2"
 KILLS = 30
+ENDED = ("train edm", "train monoflow", "distil", "reflow", "bench", "eval", "sample")
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,22 @@ def cases(kills: int) -> Iterator[Case]:
     Arguments:
         kills: of each command.
     """
+    some = max(1, kills // 3)
     for name in JOBS:
         yield Case("SIGKILL", name, IDENTICAL, partial(kill, name), kills)
     for name in ("train edm", "train monoflow", "distil", "reflow", "bench"):
         check = partial(kill, name, kinds=("checkpoint",))
         yield Case("SIGKILL while a checkpoint is written", name, IDENTICAL, check, kills)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for name in ENDED:
+            check = partial(ended, name, number, 1)
+            yield Case(number.name, name, f"exit code {128 + number}; {IDENTICAL}", check, some)
+    for name in ENDED:
+        check = partial(ended, name, signal.SIGTERM, 2)
+        yield Case("SIGTERM twice", name, f"exit code 143; {IDENTICAL}", check, some)
+    for name in ENDED:
+        check = partial(full, name)
+        yield Case(f"full disk ({FULL})", name, f"{ONE_LINE}; {IDENTICAL}", check, SIZES)
+    for name in ENDED:
+        check = partial(unwritable, name)
+        yield Case("read-only folder", name, f"{ONE_LINE}; nothing is written", check, 1)

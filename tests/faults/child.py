@@ -48,7 +48,8 @@ class Child:
         self, arguments: Sequence[str], folder: Path, prepare: Callable[[], object] | None = None
     ) -> None:
         self.arguments, self.folder = list(arguments), folder
-        self.log = folder / "said.txt"
+        self.log = folder.with_name(f"{folder.name}.txt")
+        self.log.unlink(missing_ok=True)
         self.code: int | None = None
         sys.stdout.flush()
         self.began = time.monotonic()

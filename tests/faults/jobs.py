@@ -82,7 +82,7 @@ JOBS = {
         ),
         Job(
             "sample",
-            "sample teacher --n 300 --nfe 6 --device cpu --out run.npz",
+            "sample teacher --n 5000 --nfe 6 --device cpu --out run.npz",
             "run.npz",
             "",
             TEACHER,

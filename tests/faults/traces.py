@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 _OF_THE_RUN = re.compile(r"seconds|^time|^date|began|ended|^host|^pid$|^command|memory")
-_ASIDE = {".lock", ".holder.json", "said.txt"}
+_ASIDE = {".lock", ".holder.json", "history.jsonl"}  # of each start
 _SHOWN = {".html", ".md"}  # they state times, beside figures that stand in a .json too
 
 
@@ -29,6 +29,16 @@ def left(place: Path) -> dict[str, str]:
         if path.name not in _ASIDE and path.suffix != ".lock":
             found[path.relative_to(place.parent).as_posix()] = _digest(path)
     return found
+
+
+def newest(found: dict[str, str]) -> dict[str, str]:
+    """The same without all but the newest checkpoint of each folder.
+
+    A command that ends by a signal writes one more, so that others are the last few.
+    """
+    saved = [name for name in found if "/checkpoints/" in name]
+    last = {name.rpartition("/")[0]: name for name in sorted(saved)}
+    return {k: v for k, v in found.items() if k not in saved or k in last.values()}
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
