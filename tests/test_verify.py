@@ -181,7 +181,7 @@ def test_what_stands_in_a_file_is_shown_as_text(made, capsys):
     capsys.readouterr()
     run(["verify", str(made)])
     out = capsys.readouterr().out
-    assert "\x1b" not in out and "?[2Jdigits ok all" in out
+    assert "\x1b" not in out and "[2Jdigits ok all, 2 steps" in out
 
 
 # ------------------------------------------------------------------------------- other targets

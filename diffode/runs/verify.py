@@ -45,8 +45,7 @@ class Finding:
 
     def __str__(self) -> str:
         word = "unknown" if self.ok is None else "ok" if self.ok else "wrong"
-        line = brief(f"{self.what}: {self.said}")
-        return f"{word:9}" + "".join(c if c.isprintable() else "?" for c in line)
+        return f"{word:9}{brief(f'{self.what}: {self.said}')}"
 
 
 @dataclass(frozen=True)
