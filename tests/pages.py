@@ -98,6 +98,7 @@ WORK = {
     "benchmarks.guidance": ["tables"],
     "benchmarks.guided": ["report"],
     "benchmarks.guidance_digits": ["cell", "table", "picture"],
+    "benchmarks.guidance_remedies": ["cell", "table"],
     "benchmarks.inverse": ["table", "particles"],
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
