@@ -71,6 +71,16 @@ def test_the_command_on_a_run(tmp_path, capsys):
     assert "<title>Explorer: edm on moons</title>" in text and '"rhos": [' in text
 
 
+def test_a_run_of_tokens_says_that_its_data_stand_alone(tmp_path, capsys):
+    folder = made(tmp_path, "masked", "digits-binary")
+    capsys.readouterr()
+    assert run(["explore", str(folder), "--out", str(tmp_path / "e.html")]) == 0
+    said = capsys.readouterr().err
+    assert (
+        said == "warning: masked on digits-binary moves no points; the page shows its data alone\n"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 @pytest.mark.parametrize("name", ["moons", "digits"])

@@ -11,10 +11,11 @@ from typer.main import get_command
 
 from diffode import registry
 from diffode.cli.app import app
+from diffode.explore import explorer_page
 from diffode.meanings import described
 from lessons.cells import lessons
 from scripts.site import api, check, commands, offline, settings, shell
-from scripts.site.assemble import GALLERY, GENERATED, OUTSIDE
+from scripts.site.assemble import EXPLORER, GALLERY, GENERATED, OUTSIDE
 from scripts.site.equations import written
 from scripts.site.mathml import convert_page, mathml
 from tests.browser import CHROMIUM, Opened
@@ -70,13 +71,16 @@ def test_pages_opened_from_a_file_are_searched_fit_a_phone_and_ask_for_nothing_e
         seen.page.wait_for_selector(".md-search-result__link[href*='zh/learn/gravity']")
         browser.close()
     assert not seen.said
-    assert all(address.startswith(("file:", "data:")) for address in seen.asked)
+    assert all(address.startswith(("file:", "data:", "blob:")) for address in seen.asked)
 
 
 @pytest.mark.slow
 def test_the_site_builds_and_keeps_its_promises(made):
     assert len(list(made.rglob("*.html"))) >= len(list(ROOT.glob("docs/**/*.md")))
     assert not check.problems(made)
+    for page in ("index.html", "explorer.html"):
+        assert EXPLORER in check.Page((made / page).read_text(encoding="utf-8")).links
+    assert (made / EXPLORER).read_text(encoding="utf-8") == explorer_page()
     for page, language, label in (("start", "en", "Search"), ("zh/start", "zh", "搜索")):
         text = (made / f"{page}.html").read_text(encoding="utf-8")
         assert f'<html lang="{language}"' in text and f'placeholder="{label}"' in text

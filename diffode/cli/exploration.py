@@ -17,7 +17,8 @@ class Explore:
     """Write a page that shows exact fields of points side by side.
 
     It opens in any browser, from the file itself, and asks nothing of the network. Draw points or
-    choose a set, drag time, compare fields, solvers and guidance.
+    choose a set, drag time, compare fields, solvers and guidance. With --serve there is no file:
+    it has an address on this machine.
     """
 
     source: Annotated[
@@ -29,4 +30,11 @@ class Explore:
         ),
     ] = None
     trust: Trust = False
-    out: Annotated[Path, typer.Option(help="a .html file")] = Path("explorer.html")
+    out: Annotated[Path | None, typer.Option(help="a .html file [explorer.html]")] = None
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="write no file: serve it to this machine until Ctrl-C"),
+    ] = False
+    port: Annotated[
+        int | None, typer.Option(help="where to serve [a free one]", min=1, max=65535)
+    ] = None

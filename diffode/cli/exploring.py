@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import typer
 
 from diffode.cli.exploration import Explore
-from diffode.cli.outcome import require_out
+from diffode.cli.outcome import require_out, warn
 from diffode.data import load, names
 from diffode.explore import explorer_page
+from diffode.explore.serving import address, server_of
+from diffode.fields.corruption import Corrupting
 from diffode.files import write_text
 from diffode.runs.plan import CONFIG
 from diffode.runs.run import home
@@ -17,8 +20,18 @@ from diffode.runs.targets import resolve
 
 
 def command(asked: Explore) -> None:
-    """Write the explorer."""
-    require_out(asked.out, ".html")
+    """Write the explorer, or serve it.
+
+    Raises:
+        ValueError: a file or a port that is not for what is asked, or a source that is not shown.
+    """
+    out = asked.out or Path("explorer.html")
+    if asked.serve and asked.out is not None:
+        raise ValueError(f"got --serve and --out {asked.out}; give one of the two")
+    if asked.port is not None and not asked.serve:
+        raise ValueError(f"got --port {asked.port} without --serve, which it is for")
+    if not asked.serve:
+        require_out(out, ".html")
     datasets, field = [], None
     if asked.source is not None and _is_run(asked.source):
         target = resolve(asked.source, trust=asked.trust)
@@ -28,9 +41,21 @@ def command(asked: Explore) -> None:
     title = "Explorer" + "".join(f": {dataset.name}" for dataset in datasets)
     if field is not None:
         title = f"Explorer: {target.called}"
-    write_text(asked.out, explorer_page(datasets, title, field))
-    size = asked.out.stat().st_size / 1e6
-    typer.echo(f"wrote {asked.out} ({size:.1f} MB); open it in a browser")
+    if isinstance(field, Corrupting):
+        warn(f"{title.removeprefix('Explorer: ')} moves no points; the page shows its data alone")
+    page = explorer_page(datasets, title, field)
+    if asked.serve:
+        _serve(page, asked.port or 0)
+        return
+    write_text(out, page)
+    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser")
+
+
+def _serve(page: str, port: int) -> None:
+    """Serve a page until Ctrl-C, which is how this ends and no error."""
+    with server_of(page, port) as server, suppress(KeyboardInterrupt):
+        typer.echo(f"the explorer is at {address(server)} ; Ctrl-C ends it")
+        server.serve_forever()
 
 
 def _is_run(source: str) -> bool:

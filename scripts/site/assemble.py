@@ -7,11 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from diffode.explore import explorer_page
 from scripts.site import ROOT, api, commands, examples, lessons, settings
 
 DOCS = ROOT / "docs"
 OUTSIDE = {"CHANGELOG.md": "changelog.md"}  # pages that are not in docs/
 GALLERY = "gallery.md"
+EXPLORER = "open-explorer.html"
+OPEN = "<!-- the site opens the explorer here -->"  # in pages: a link to it
 GENERATED: dict[str, Callable[[], str]] = {
     **{f"reference/{package}.md": partial(api.api, package) for package in api.packages()},
     "reference/commands.md": commands.commands,
@@ -43,6 +46,7 @@ def assemble(pages: Path, made: Path, length: str = "full") -> None:
         (pages / name).write_text(make(), encoding="utf-8")
     gallery = examples.gallery(made / "examples", pages)
     (pages / GALLERY).write_text(gallery, encoding="utf-8")
+    (pages / EXPLORER).write_text(explorer_page(), encoding="utf-8")
 
 
 def _put(source: Path, page: str, pages: Path) -> None:
@@ -58,8 +62,10 @@ def _put(source: Path, page: str, pages: Path) -> None:
             shutil.copyfile(file, pages / there)
         return match[1] + os.path.relpath(there, Path(page).parent) + match[3]
 
-    text = source.read_text(encoding="utf-8")
-    (pages / page).write_text(_LINK.sub(led, text), encoding="utf-8")
+    text = _LINK.sub(led, source.read_text(encoding="utf-8"))
+    there = os.path.relpath(EXPLORER, Path(page).parent)
+    text = text.replace(OPEN, f"**[Open the explorer]({there})**, here in the browser.")
+    (pages / page).write_text(text, encoding="utf-8")
 
 
 def place(file: Path) -> str:
