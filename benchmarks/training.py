@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.compare import spread
 from diffode import build, train
 from diffode.data import load
 from diffode.training import data_stats
@@ -73,9 +74,7 @@ def bed(name: str, rounds: int) -> str:
     seconds = [[taken(run) for run in runs] for _ in range(rounds + 1)][1:]
     cells = []
     for k in range(1, len(runs)):
-        ratios = [row[k] / row[0] for row in seconds]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})")
+        cells.append(spread([row[k] / row[0] for row in seconds]))
     step = statistics.median(row[0] for row in seconds) / ROUND
     return f"| {name} | {1e3 * step:.2f} | {' | '.join(cells)} |"
 
