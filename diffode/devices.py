@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from diffode.inputs import quoted
+from diffode.processes import take_gpu
 
 
 def choose(name: str) -> torch.device:
@@ -23,7 +24,10 @@ def choose(name: str) -> torch.device:
         raise ValueError(f"got device {quoted(name)}; use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("got device 'cuda', but no CUDA device is available; use auto or cpu")
-    return torch.device("cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    take_gpu()
+    return torch.device("cuda")
 
 
 @contextmanager

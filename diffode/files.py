@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from diffode.inputs import brief, parse_json, quoted, read_text, require_file
+from diffode.processes import place
 
 __all__ = [
     "append_text",
@@ -38,7 +39,7 @@ _WRITTEN: list[str] = []  # the temporary names that this process is writing to
 
 def is_main_process() -> bool:
     """Whether this is the process that writes and prints: the only one, or torchrun's first."""
-    return os.environ.get("RANK", "0") == "0"
+    return place().rank == 0
 
 
 def _temporary(path: Path) -> Path:

@@ -11,6 +11,7 @@ import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # which takes seconds to import
 
 _MEETING = timedelta(minutes=5)  # for all processes to come, which torchrun starts together
 _WORK = timedelta(days=7)  # that one may work while others wait; torchrun sees it if one ends
+_APART: ContextVar[bool] = ContextVar("whether the other processes are left out", default=False)
 
 
 class Lost(ValueError):
@@ -39,6 +41,8 @@ def place() -> Place:
         ValueError: one without the other, or numbers that cannot be.
     """
     rank, count = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if _APART.get():
+        return Place(0, 1)
     if rank is None and count in (None, "1"):
         return Place(0, 1)
     known = rank is not None and count is not None and rank.isdecimal() and count.isdecimal()
@@ -54,8 +58,18 @@ def place() -> Place:
     return Place(int(rank or 0), int(count or 1))
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within, this process works as if it were the only one."""
+    token = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
+
+
 def join(cuda: bool = False) -> None:
-    """Connect to the other processes of the job, once; each takes a GPU of its machine.
+    """Connect to the other processes of the job, once.
 
     Arguments:
         cuda: whether tensors on GPUs will be exchanged too.
@@ -68,8 +82,6 @@ def join(cuda: bool = False) -> None:
     from torch.distributed.rendezvous import rendezvous
 
     me, count = place()
-    if cuda:
-        take_gpu()
     if count == 1 or (distributed.is_available() and distributed.is_initialized()):
         return
     if not (distributed.is_available() and distributed.is_gloo_available()):

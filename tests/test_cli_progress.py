@@ -51,6 +51,7 @@ def test_nothing_is_said_of_what_never_began(capsys):
 
 def test_only_the_first_of_several_processes_tells(clock, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with progress_bar("train", 3) as bar:
         bar.advance(3)
     assert capsys.readouterr() == ("", "")

@@ -248,6 +248,7 @@ def test_a_finished_run_can_be_measured_again(ddim, tmp_path, capsys):
 
 def test_processes_must_be_told_where_to_write(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert run(["train", "--field", "edm", *TINY]) == 2
     assert "give --out" in capsys.readouterr().err
 

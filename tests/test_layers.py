@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "inputs, markup, processes, warned",
-    "tables, options, files, devices, compiled, kinds",
+    "tables, options, files, devices, compiled, kinds, sharing",
     "code, installed",
     "registry",
     "admission",

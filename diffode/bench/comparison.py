@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,17 @@ from diffode.data import Dataset
 from diffode.data.memory import Data
 from diffode.data.rows import some_rows
 from diffode.devices import choose
-from diffode.files import require_writable, write_text
+from diffode.fields.base import Field
+from diffode.files import is_main_process, require_writable, write_text
 from diffode.inputs import file_word, inside
 from diffode.metrics.panel import Panel
+from diffode.processes import place
 from diffode.runs.guiding import Guidance
 from diffode.runs.keys import key_of, key_of_values
 from diffode.runs.run import untrained
 from diffode.runs.suited import suited
 from diffode.runs.targets import Target
+from diffode.sharing import divided, one_before_the_others
 from diffode.training.trainer import TrainState
 from diffode.viz import canvas
 
@@ -70,6 +73,10 @@ def compare(
         ValueError: a configuration that cannot be carried out, before anything is trained.
         TypeError: data in memory that are none.
     """
+    if config.seconds is not None and place().total > 1:
+        raise ValueError(
+            "several processes would measure different paces; give steps, not seconds"
+        )
     device, sets = choose(config.device), datasets_of(config, data or {})
     for field in config.fields:
         plan_of(config, field, config.data[0], 0)
@@ -77,7 +84,9 @@ def compare(
     for name in ("cells", "floors", "models"):
         inside(out, name)  # a link would be refused with the pictures, after all the work
     work = [_Part(config, name, dataset, targets, guided, out) for name, dataset in sets.items()]
-    write_text(require_writable(out) / "config.yaml", config.dump())
+    require_writable(out)
+    if is_main_process():
+        write_text(out / "config.yaml", config.dump())
     total = sum(part.pieces for part in work)
     done = 0
 
@@ -87,8 +96,16 @@ def compare(
         if progress is not None:
             progress(done, total, note)
 
-    for part in work:
-        part.run(device, say)
+    if place().total > 1:
+        with divided() as mine:
+            for part in work:
+                part.train_some(mine, say)
+        with divided() as mine:
+            for part in work:
+                part.fill_some(mine, device, say)
+    with one_before_the_others():  # which find all that it has written
+        for part in work:
+            part.run(device, say)
     results = Results(
         configs=[config.model_dump()],
         references={part.name: part.reference for part in work},
@@ -98,7 +115,8 @@ def compare(
         folders=[out],
         budgets={part.name: part.budgets for part in work if part.budgets},
     )
-    results.write(out)
+    if is_main_process():
+        results.write(out)
     return results
 
 
@@ -154,12 +172,27 @@ class _Part:
         values = key_of_values(self.dataset.train, self.dataset.train_labels)
         return model_of(plan, values, self.out)
 
+    def train_some(self, mine: Iterator[bool], say: Callable[..., None]) -> None:
+        """Train the models that fall to this process."""
+        for model, _ in self.wanted:
+            if next(mine):
+                self._known(model, say, self._called(model))
+
+    def fill_some(
+        self, mine: Iterator[bool], device: torch.device, say: Callable[..., None]
+    ) -> None:
+        """Fill the cells that fall to this process."""
+        for model, cells in self.wanted:
+            own = [cell for cell in cells if next(mine)]
+            if own and "refused" not in self._known(model, say, self._called(model)):
+                self._fill(model.field().to(device).eval(), own, say)
+
     def run(self, device: torch.device, say: Callable[..., None]) -> None:
         """Train and measure what is missing."""
         say(f"the floor of {self.name}")
         self.reference = self._floor()
         for model, cells in self.wanted:
-            what = f"{code.short(model.name)} on {self.name}, seed {model.seed}"
+            what = self._called(model)
             facts = self._known(model, say, what)
             say(f"opened {what}" if isinstance(model, Untrained) else f"trained {what}", 1)
             self.models.setdefault(model.key, facts)
@@ -174,6 +207,9 @@ class _Part:
                 if "refused" not in facts:
                     self.budgets.append(budgeted(model, self.dataset, self.config, self.out))
                 say(f"{what}: error budget", 1)
+
+    def _called(self, model: Subject) -> str:
+        return f"{code.short(model.name)} on {self.name}, seed {model.seed}"
 
     def _known(self, model: Subject, say: Callable[..., None], what: str) -> dict[str, Any]:
         """What is known of a field once it is there, which for one of a recipe is to train it."""
@@ -199,13 +235,20 @@ class _Part:
         if shown or isinstance(model, Model):
             self.models[model.key] |= describe(field) | portray(model, self.dataset, shown)
         for cell in cells:
-            if not self._path(cell).exists():
-                say(f"{what}: {cell.label}, {cell.allowance}")
-                figures, x = run_cell(cell, field, self.panel, self.dataset, self.config.labels)
-                picture = None if x is None or not shown else thumbnail(x, self._seen)
-                write_cell(self._path(cell), figures, picture)
+            self._fill(field, [cell], say)
             self.cells.append(self._read(cell))
             say(f"{what}: {cell.label}, {cell.allowance}", 1)
+
+    def _fill(self, field: Field, cells: list[Cell], say: Callable[..., None]) -> None:
+        """Compute the cells of a field that are missing."""
+        for cell in cells:
+            if self._path(cell).exists():
+                continue
+            say(f"{self._called(cell.model)}: {cell.label}, {cell.allowance}")
+            figures, x = run_cell(cell, field, self.panel, self.dataset, self.config.labels)
+            shown = x is not None and cell.model.seed == self.config.seeds[0]
+            picture = thumbnail(x, self._seen) if shown and x is not None else None
+            write_cell(self._path(cell), figures, picture)
 
     @property
     def _seen(self) -> Tensor:

@@ -24,11 +24,12 @@ from diffode.cli import (  # they register themselves
     reflows,  # noqa: F401
     restorations,  # noqa: F401
 )
-from diffode.cli.failing import explained, fail, warnings_as_lines
+from diffode.cli.failing import explained, fail, quiet_beside_the_first, warnings_as_lines
 from diffode.cli.reading import reading_shown
 from diffode.cli.shared import app
 from diffode.cli.signals import Ended, ending_signals
 from diffode.code import blamed
+from diffode.sharing import speaks
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own, wherever it keeps it
 
@@ -53,16 +54,18 @@ def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
     _let_print_any_name()
     try:
-        with ending_signals(), warnings_as_lines(), reading_shown():
+        with ending_signals(), quiet_beside_the_first(), warnings_as_lines(), reading_shown():
             code = app(arguments or ["--help"], standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _UsageError as error:
         return fail(error.format_message())
     except Ended as error:
-        typer.echo(str(error), err=True)
+        if speaks():
+            typer.echo(str(error), err=True)
         return error.code
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("interrupted", err=True)
+        if speaks():
+            typer.echo("interrupted", err=True)
         return 130
     except (Exception, SystemExit) as error:
         ends = isinstance(error, SystemExit) and not blamed(error)  # as completion does

@@ -31,7 +31,7 @@ from diffode.cli.shared import (
 from diffode.cli.stated import command
 
 
-@command("train", "training:command")
+@command("train", "training:command", processes="own")
 class Train:
     """Train a field, draw samples, and say how good they are.
 
@@ -135,7 +135,7 @@ class Train:
     ] = False
 
 
-@command("sample", "sampling:command")
+@command("sample", "sampling:command", processes="shared")
 class Sample(Guided):
     """Draw samples of a trained field."""
 
@@ -159,6 +159,9 @@ class Sample(Guided):
     grid: Annotated[
         str | None, typer.Option(help="a kind of time grid, or a fitted grid's .json file")
     ] = None
+    batch: Annotated[
+        int, typer.Option(help="moved at once; processes share out whole batches", min=1)
+    ] = 250
     temperature: Annotated[
         float, typer.Option(help="draw a normal prior so many times as wide")
     ] = 1.0
@@ -185,7 +188,7 @@ class FitGrid(OnTarget):
     out: Annotated[Path, typer.Option(help="a .json file")] = Path("grid.json")
 
 
-@command("likelihood", "likelihood:command")
+@command("likelihood", "likelihood:command", processes="shared")
 class Likelihood(OnWeights):
     """Print the likelihood card of a run.
 

@@ -22,7 +22,7 @@ from diffode.cli.shared import (
 from diffode.cli.stated import command
 
 
-@command("eval", "evaluating:command")
+@command("eval", "evaluating:command", processes="own")
 class Evaluate(Guided):
     """Measure samples beside real data.
 
@@ -62,7 +62,7 @@ class Evaluate(Guided):
     out: Annotated[Path | None, typer.Option(help="the folder [RUN/eval/SOLVER-NFE-KEY]")] = None
 
 
-@command("bench", "comparing:command")
+@command("bench", "comparing:command", processes="own")
 class Bench:
     """Compare fields and solvers, all else equal.
 

@@ -15,9 +15,11 @@ from diffode.cli.signals import Ended
 from diffode.cli.training import Job, carried_out
 from diffode.files import is_main_process, require_writable
 from diffode.metrics.panel import Panel
+from diffode.processes import place
 from diffode.runs.distilling import Distillation
 from diffode.runs.plan import Plan, changes
 from diffode.runs.run import Lesson, home, require_free
+from diffode.sharing import all_of
 from diffode.training.lock import hold
 
 _OWN = ("nfe", "objective", "pairs", "pairs_nfe", "seed")  # a run keeps them
@@ -48,7 +50,8 @@ def command(asked: Distil) -> None:
         plan = distillation.plan(
             asked.nfe or 1, asked.objective or "pairs", asked.seed or 0, options
         )
-        require_free(folder)
+        if is_main_process():  # before the others begin to write
+            require_free(folder)
         job = Job(plan, folder, again=_again(asked))
     else:
         job = _resumed(asked, distillation, options, asked.resume)
@@ -57,6 +60,7 @@ def command(asked: Distil) -> None:
     with hold(require_writable(job.folder)):
         if is_main_process() and not job.resume:
             distillation.record(job.folder, asked.pairs, asked.pairs_nfe)
+        all_of(None)  # wait for what the first has written
         lesson = _lesson(distillation, job)
         carried_out(job, dataset, panel, asked.samples, lesson)
 
@@ -129,6 +133,8 @@ def _again(asked: Distil) -> tuple[str, ...]:
 
 def _fresh(asked: Distil) -> Path:
     """A run directory beside the run that does not exist yet."""
+    if place().total > 1:
+        raise ValueError("several processes must agree on the run directory; give --out")
     run = home(Path(asked.target))
     name = f"{run.name}-{asked.objective or 'pairs'}-{asked.nfe or 1}"
     number, folder = 1, run.with_name(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,6 @@ def command(asked: Evaluate) -> None:
     """Draw samples of a run, measure them, and write the table."""
     if asked.levels is not None and not asked.likelihood:
         raise ValueError("got --levels without --likelihood, which they are for")
-    _place(asked.device)
     if asked.guidance is not None and asked.likelihood:
         raise ValueError(
             "got --likelihood and --guidance; a likelihood is of the field as it was trained: "
@@ -205,10 +203,3 @@ def _dataset(target: Target, place: str | None) -> Dataset:
     dataset = target.dataset(place)
     target.require_fits(dataset, place or dataset.name, target.classes is not None)
     return dataset
-
-
-def _place(device: str) -> None:
-    """Give each of torchrun's processes a GPU of its own."""
-    local = os.environ.get("LOCAL_RANK")
-    if local is not None and device != "cpu" and torch.cuda.is_available():
-        torch.cuda.set_device(int(local) % torch.cuda.device_count())

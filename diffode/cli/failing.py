@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dis
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from diffode.code import blamed
 from diffode.files import is_main_process
 from diffode.inputs import printable
+from diffode.sharing import speaks
 from diffode.warned import DiffodeWarning
 
 _MOST = 2000  # characters of a message
@@ -26,7 +28,12 @@ _ADVICE = {
 
 
 def fail(message: str) -> int:
-    """Say what is wrong in one line, cut in its middle where it is long; the exit code."""
+    """Say what is wrong in one line, cut in its middle where it is long; the exit code.
+
+    Of several processes the first that fails says it, for the job ends with that.
+    """
+    if not speaks():
+        return 2
     line = printable(" ".join(message[: 4 * _MOST].split()))
     if len(line) > _MOST:
         line = f"{line[: _MOST - 200]} ... {line[-150:]}"
@@ -42,6 +49,16 @@ _BEYOND = (
     "too large to fit into",
     "maximum allowed dimension exceeded",
 )
+
+
+@contextmanager
+def quiet_beside_the_first() -> Iterator[None]:
+    """Print nothing within, unless this is the first of torchrun's processes, or the only one."""
+    if is_main_process():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from diffode.data.scaling import data_units
 from diffode.data.source import Samples
 from diffode.fields.flowmap import map_in
 from diffode.fields.tokens import TokenField
-from diffode.files import require_place, write_text
+from diffode.files import is_main_process, require_place, write_text
 from diffode.interop.pipelines import LATENTS
 from diffode.likelihood.card import LikelihoodCard, likelihood_card
 from diffode.likelihood.density import density_at_start
@@ -89,6 +89,8 @@ def command(asked: Likelihood) -> None:
     typer.echo(str(card))
     if target.latent:
         typer.echo(f"the points are {LATENTS}: this is no likelihood of images")
+    if not is_main_process():
+        return
     if asked.out is not None:
         figures = _figures(card, asked) | {"latents": target.latent, "moments_taken": card.taken}
         write_text(asked.out, json.dumps(figures, indent=2) + "\n")

@@ -11,7 +11,7 @@ from diffode.cli.shared import SEEDS, Guided
 from diffode.cli.stated import command
 
 
-@command("distil", "distilling:command")
+@command("distil", "distilling:command", processes="own")
 class Distil(Guided):
     """Distil a run into a flow map, which draws a sample in 1, 2 or 4 evaluations.
 

@@ -30,7 +30,7 @@ class Carry(OnWeights):
     assignments: SolverOptions = None
 
 
-@command("encode", "encoding:encode_command")
+@command("encode", "encoding:encode_command", processes="shared")
 class Encode(Carry):
     """Carry points to the prior.
 
@@ -41,7 +41,7 @@ class Encode(Carry):
     out: Annotated[Path, typer.Option(help="a .npz file")] = Path("latents.npz")
 
 
-@command("decode", "encoding:decode_command")
+@command("decode", "encoding:decode_command", processes="shared")
 class Decode(Carry):
     """Carry latents to the data."""
 

@@ -14,7 +14,7 @@ import typer
 from torch import Tensor
 
 from diffode.data.points import write_arrays
-from diffode.files import require_place
+from diffode.files import is_main_process, require_place
 from diffode.inputs import printable
 from diffode.solvers.status import refusal, shortfall
 
@@ -56,6 +56,8 @@ def deliver(
         ValueError: as `require_sound`.
     """
     require_sound(out, what, status, nfe_per_row, **arrays)
+    if not is_main_process():
+        return
     if write is None or out.suffix == ".npz":
         write_arrays(out, **arrays, status=status)
     else:
@@ -80,7 +82,8 @@ def require_sound(
     said = refusal(status, nfe_per_row, what)
     if said and out is not None:
         aside = out.with_name(f"{out.stem}.refused.npz")
-        write_arrays(aside, **arrays, status=status)
+        if is_main_process():
+            write_arrays(aside, **arrays, status=status)
         said += f"; {out} was not written, the numbers are in {aside}"
     if said:
         raise ValueError(said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from diffode.files import is_main_process, require_writable
 from diffode.metrics.panel import Panel
 from diffode.runs.identity import identity
 from diffode.runs.keys import key_of
-from diffode.runs.pairs import PAIRS
 from diffode.runs.plan import CONFIG
 from diffode.runs.reflow import (
     Bend,
@@ -34,9 +32,8 @@ from diffode.runs.reflow import (
 )
 from diffode.runs.targets import Target, resolve
 from diffode.sampling.choosing import solver_for
+from diffode.sharing import agreed, all_of
 from diffode.solvers import Solver
-
-_PAUSE = 0.05  # seconds between two looks for the pairs of another process
 
 
 def command(asked: Reflow) -> None:
@@ -56,12 +53,17 @@ def command(asked: Reflow) -> None:
     if asked.data is not None:
         plan = replace(plan, data=asked.data, source=source_of(asked.data), reading={})
     y = dataset.labels(asked.pairs) if labelled else None
-    record = begin(require_writable(folder), _decides(asked, target, repr(solver)))
+    decides = _decides(asked, target, repr(solver))
+    if is_main_process():
+        begin(require_writable(folder), decides)
+    all_of(None)  # wait for what the first has written
+    record = begin(folder, decides)
+    resume = agreed((folder / CONFIG).exists())
     _draw(asked, teacher, solver, folder, y)
     before = bend(teacher, y) if "before" not in record else Bend(**record["before"])
     if is_main_process():
         write_record(folder, record | {"before": before._asdict()})
-    job = Job(plan, folder, resume=(folder / CONFIG).exists())
+    job = Job(plan, folder, resume=resume)
     run = trained(job, dataset)
     if not is_main_process():
         return
@@ -89,8 +91,7 @@ def _draw(
     except (KeyboardInterrupt, Ended):
         typer.echo("stopped; the pairs so far are kept, give the same command again to go on")
         raise
-    while not (folder / PAIRS).exists():  # which the first process writes
-        time.sleep(_PAUSE)
+    all_of(None)  # wait for the file, which the first process writes
 
 
 def _decides(asked: Reflow, target: Target, solver: str) -> dict[str, Any]:

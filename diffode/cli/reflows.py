@@ -12,7 +12,7 @@ from diffode.cli.shared import SEEDS, Nfe, Trust, Weights
 from diffode.cli.stated import command
 
 
-@command("reflow", "reflowing:command")
+@command("reflow", "reflowing:command", processes="own")
 class Reflow:
     """Train a rectified flow on the pairs of noise and sample that a run's own ODE makes.
 

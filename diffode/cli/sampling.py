@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import typer
@@ -9,12 +10,13 @@ import typer
 from diffode.cli.classes import classes_to_draw
 from diffode.cli.commands import Sample
 from diffode.cli.guiding import guided_target, require_labels
-from diffode.cli.outcome import deliver, require_out
+from diffode.cli.outcome import deliver, require_out, warn
 from diffode.cli.progress import progress_bar
 from diffode.cli.shared import pairs
 from diffode.data.scaling import model_units
 from diffode.interop.pipelines import pixels
 from diffode.options import counted
+from diffode.processes import place
 from diffode.runs.costs import each_took
 from diffode.runs.guiding import Guidance
 from diffode.runs.targets import Target
@@ -34,6 +36,12 @@ def command(asked: Sample) -> None:
     solver, chosen = asked.solver or (None if fitted else target.solver), None
     if solver is not None or options:
         chosen = solver_for(target.field, solver, options)
+    if place().total > 1 and n <= asked.batch:
+        few = math.ceil(n / place().total)
+        warn(
+            f"{n} samples are one batch of {asked.batch}, which one process draws while the "
+            f"others wait; --batch {few} shares them out"
+        )
     with progress_bar("sample", n) as bar:
         drawn = sample(
             target.field,
@@ -43,7 +51,7 @@ def command(asked: Sample) -> None:
             asked.steps,
             asked.seed,
             y,
-            batch=250,
+            batch=asked.batch,
             grid=asked.grid,
             progress=bar.advance,
             temperature=asked.temperature,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from diffode.processes import together
+
 _ENDING = [
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]  # by schedulers, containers and terminals; SIGHUP is not everywhere
@@ -75,9 +77,9 @@ class Stop:
 
         if not (distributed.is_available() and distributed.is_initialized()):
             return self.number is not None
-        where = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        highest = tensor([self.number or 0], device=where)
-        distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+        highest = tensor([self.number or 0])
+        with together():
+            distributed.all_reduce(highest, distributed.ReduceOp.MAX)
         if int(highest):  # a signal that came meanwhile waits for the next step
             self.number = int(highest)
         return bool(int(highest))

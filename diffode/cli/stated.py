@@ -9,23 +9,31 @@ the work takes an object of it, and is imported when the command runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
 from inspect import Parameter, Signature, get_annotations
-from typing import Any, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
 from diffode.cli.shared import app
+from diffode.processes import place
+from diffode.sharing import sharing
 
 Asked = TypeVar("Asked")
+Processes = Literal["one", "shared", "own"]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def command(name: str, work: str) -> Callable[[type[Asked]], type[Asked]]:
+def command(
+    name: str, work: str, processes: Processes = "one"
+) -> Callable[[type[Asked]], type[Asked]]:
     """Make a class a command: its attributes are the options, its docstring is the help.
 
     Arguments:
         name: of the command.
         work: the function that does it, as "module:function" in `diffode.cli`.
+        processes: how it is run by several of torchrun's: refused ("one"), with the batches of
+            its samples or points shared out ("shared"), or as the function itself sees to it.
     """
 
     def register(stated: type[Asked]) -> type[Asked]:
@@ -33,12 +41,19 @@ def command(name: str, work: str) -> Callable[[type[Asked]], type[Asked]]:
 
         def carry_out(**given: Any) -> Any:  # noqa: ANN401
             module, _, function = work.partition(":")
+            if processes == "one" and place().total > 1:
+                raise ValueError(
+                    f"got {place().total} processes; diffode {name} is the work of one: run it "
+                    "without torchrun"
+                )
             carry = getattr(import_module(f"diffode.cli.{module}"), function)
-            if not given.get("deterministic"):
-                return carry(kind(**given))
-            from diffode.devices import deterministic
+            with ExitStack() as stack:
+                if processes == "shared":
+                    stack.enter_context(sharing())
+                if given.get("deterministic"):
+                    from diffode.devices import deterministic
 
-            with deterministic():
+                    stack.enter_context(deterministic())
                 return carry(kind(**given))
 
         hints = get_type_hints(kind, include_extras=True)

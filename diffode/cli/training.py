@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from diffode.devices import deterministic
 from diffode.files import is_main_process
 from diffode.metrics.panel import Panel
 from diffode.options import counted
+from diffode.processes import Lost, place
 from diffode.recipes import find
 from diffode.runs import history
 from diffode.runs.assess import Assessment, assess, save_samples
@@ -144,7 +144,10 @@ def trained(job: Job, dataset: Dataset, lesson: Lesson | None = None) -> Run:
     what = f"train {code.short(job.plan.field)} on {dataset.name}"
     with stopping() as stop, progress_bar(what, job.plan.steps) as bar:
         kept: dict[str, Any] = {"out": job.folder, "resume": job.resume, "pairs": job.pairs}
-        run = execute(job.plan, dataset, watch=watch, lesson=lesson, **kept)
+        try:
+            run = execute(job.plan, dataset, watch=watch, lesson=lesson, **kept)
+        except Lost as lost:
+            raise Lost(f"{lost}; {_go_on(job)}" if steps else str(lost)) from None
     if stop.number is not None:
         if is_main_process() and steps:
             typer.echo(f"stopped at step {steps[-1]}; {_go_on(job)}")
@@ -249,7 +252,7 @@ def _resumed(asked: Train, options: dict[str, Any], path: Path) -> Job:
 
 def _fresh(plan: Plan) -> Path:
     """A run directory that does not exist yet."""
-    if "RANK" in os.environ:
+    if place().total > 1:
         raise ValueError("several processes must agree on the run directory; give --out")
     name = f"{code.word(plan.field)}-{code.word(plan.data)}"
     number, folder = 1, Path("runs") / name

@@ -43,6 +43,7 @@ from diffode.likelihood.divergence import (
 from diffode.likelihood.products import WAYS, Known, Way
 from diffode.likelihood.transport import Transport
 from diffode.rng import Rng
+from diffode.sampling.batches import by_batches
 from diffode.solvers import get_solver
 from diffode.solvers.base import Solver
 from diffode.solvers.status import DONE, LOST, shortfall
@@ -177,38 +178,39 @@ def log_prob(
     if gradient is None:
         gradient = "direct" if x.requires_grad and torch.is_grad_enabled() else "none"
     x, y = x.to(field.device), None if y is None else y.to(field.device)
-    size, parts, units, known = batch or len(x), [], field.log_volume, Known()
+    units, known = field.log_volume, Known()
+
+    def measured(rows: slice) -> LogProb:
+        index = torch.arange(rows.start, rows.stop, device=x.device)
+        points = field.from_data(x[index].double())
+        labels = None if y is None else y[index]
+        rng, transport = Rng(seed).rows(index), Transport(field, None, clock, known)
+        transport, spent = _prepared(transport, points, labels, trace, probes, rng)
+        times = transport.times(1 if solver.adaptive else steps or STEPS)
+        end = integrate(solver, transport, transport.to_state(points), times, labels, gradient)
+        latent, change = transport.from_state(end.x)
+        prior, mean = known_end(latent), change.mean(1)
+        exact = transport.probes is None
+        error = torch.zeros_like(mean) if exact else stated_error(change.detach())
+        done = end.status == DONE
+        nats = (prior + mean + units).where(done, math.nan)
+        return LogProb(
+            nats=nats,
+            prior=prior.where(done, math.nan),
+            divergence=mean.where(done, math.nan),
+            stderr=error,
+            nfe=end.nfe + spent,
+            latent=latent.to(x),
+            status=end.status.masked_fill(done & ~nats.isfinite(), LOST),
+            units=units,
+            way=known.way,
+        )
+
     with torch.set_grad_enabled(gradient != "none"):
-        for first in range(0, len(x), size):
-            index = torch.arange(first, min(len(x), first + size), device=x.device)
-            points = field.from_data(x[index].double())
-            labels = None if y is None else y[index]
-            rng, transport = Rng(seed).rows(index), Transport(field, None, clock, known)
-            transport, spent = _prepared(transport, points, labels, trace, probes, rng)
-            times = transport.times(1 if solver.adaptive else steps or STEPS)
-            end = integrate(solver, transport, transport.to_state(points), times, labels, gradient)
-            latent, change = transport.from_state(end.x)
-            prior, mean = known_end(latent), change.mean(1)
-            exact = transport.probes is None
-            error = torch.zeros_like(mean) if exact else stated_error(change.detach())
-            done = end.status == DONE
-            nats = (prior + mean + units).where(done, math.nan)
-            parts.append(
-                LogProb(
-                    nats=nats,
-                    prior=prior.where(done, math.nan),
-                    divergence=mean.where(done, math.nan),
-                    stderr=error,
-                    nfe=end.nfe + spent,
-                    latent=latent.to(x),
-                    status=end.status.masked_fill(done & ~nats.isfinite(), LOST),
-                )
-            )
-            if progress is not None:
-                progress(int(index[-1]) + 1)
+        parts = by_batches(len(x), batch, measured, x.device, progress)
     names = ("nats", "prior", "divergence", "stderr", "latent", "status")
     joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
-    return LogProb(nfe=max(p.nfe for p in parts), units=units, way=known.way, **joined)
+    return LogProb(nfe=max(p.nfe for p in parts), units=units, way=parts[0].way, **joined)
 
 
 def density_at_start(

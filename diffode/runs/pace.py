@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 
 from diffode.data import Dataset
+from diffode.processes import place
 from diffode.runs.plan import Plan
 from diffode.runs.run import execute
 from diffode.training.trainer import TrainState
@@ -51,7 +51,7 @@ def within(plan: Plan, dataset: Dataset, seconds: float) -> Plan:
     """
     if not 0 < seconds < math.inf:
         raise ValueError(f"got {seconds / 60:g} minutes; wanted more than 0")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if place().total > 1:
         raise ValueError("several processes must agree on the number of steps; give it, as steps")
     pace, spent = measured(plan, dataset, _SHARE * seconds)
     return with_steps(plan, round((seconds - spent) / pace))

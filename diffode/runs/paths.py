@@ -17,8 +17,10 @@ from diffode.fields.affine import AffineField
 from diffode.fields.flowmap import FlowMap
 from diffode.files import read_json, write_text
 from diffode.priors import is_student
+from diffode.processes import place
 from diffode.rng import Rng
 from diffode.sampling.drawing import sample
+from diffode.sharing import all_of
 from diffode.solvers.status import refusal
 from diffode.training.jumps import Paths
 
@@ -67,7 +69,7 @@ def saved_paths(
     """Paths of a field in the state of unit scale, and their angles, shape (K,).
 
     Those that a folder holds are read, and those that it lacks are drawn, so that a drawing that
-    was killed goes on.
+    was killed goes on. The processes of a job share them out, and all have all.
 
     Arguments:
         field: what moves the points.
@@ -89,14 +91,24 @@ def saved_paths(
         )
     write_text(file, json.dumps(about, indent=2) + "\n")
     reader = FlowMap(field)  # it knows the angle
-    parts = []
-    for first, last in drawing.spans:
+    rank, total = place()
+    event, found = tuple(field.event_shape), {}
+
+    def read(first: int, last: int, mine: bool) -> None:
         part = drawing.folder / f"{first:08d}-{last:08d}.npz"
-        if not part.exists():
+        if mine and not part.exists():
             write_arrays(part, **_drawn(field, reader, drawing, solver, first, last))
-        parts.append(_read(part, last - first, tuple(field.event_shape)))
+        found[first] = _read(part, last - first, event)
         if progress is not None:
             progress(last)
+
+    for first, last in drawing.spans[rank::total]:
+        read(first, last, mine=True)
+    all_of(None)  # wait for the parts of the other processes
+    for first, last in drawing.spans:
+        if first not in found:
+            read(first, last, mine=False)
+    parts = [found[first] for first, _ in drawing.spans]
     path, x = (torch.cat([part[name] for part in parts]) for name in ("states", "x"))
     beside = {
         name: torch.cat([part[name] for part in parts])

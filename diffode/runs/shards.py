@@ -7,7 +7,6 @@ the parts are the same rows for any number of processes, so that the result is t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from diffode.fields.base import Field
 from diffode.fields.corruption import Corrupting
 from diffode.files import replacing
 from diffode.metrics.paths import straight
+from diffode.processes import place
 from diffode.sampling.drawing import sample
 from diffode.solvers import Solver
 from diffode.solvers.status import DONE, shortfall, with_lost
@@ -100,11 +100,11 @@ def draw(
     Raises:
         ValueError, TypeError: as `diffode.sample`.
     """
-    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, total = place()
     spans = [(first, min(n, first + PART)) for first in range(0, n, PART)]
     paths = [folder / f"{first:08d}-{last:08d}.npz" for first, last in spans]
     there = 0
-    for k in range(rank, len(spans), processes):
+    for k in range(rank, len(spans), total):
         if not paths[k].exists():
             (first, last), labels = spans[k], None if y is None else y[slice(*spans[k])]
             _write(paths[k], field, last - first, solver, nfe, seed, labels, first)

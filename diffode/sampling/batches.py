@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +13,12 @@ from diffode.data.scaling import data_units
 from diffode.doors import as_count
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent, expand_like
+from diffode.processes import place
+from diffode.sharing import shared
 from diffode.solvers import Solution
 from diffode.solvers.status import DONE, with_lost
+
+Part = TypeVar("Part")
 
 
 def slices(
@@ -32,6 +37,33 @@ def slices(
         yield slice(first, last)
         if progress is not None:
             progress(last)
+
+
+def by_batches(
+    rows: int,
+    batch: int | None,
+    make: Callable[[slice], Part],
+    device: torch.device,
+    progress: Callable[[int], None] | None = None,
+) -> list[Part]:
+    """What is made of the rows of each batch; the processes of a job may share the batches out.
+
+    Arguments:
+        rows, batch, progress: as for `slices`.
+        make: makes the part of a batch.
+        device: of the parts.
+    """
+
+    def made(span: slice) -> Part:
+        part = make(span)
+        if progress is not None:
+            progress(span.stop)
+        return part
+
+    parts = shared(list(slices(rows, batch)), made, device)
+    if progress is not None and place().total > 1:  # another process may have had the last ones
+        progress(rows)
+    return parts
 
 
 def denoised(field: Field, s: Solution, y: Tensor | None) -> Solution:

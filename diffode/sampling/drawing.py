@@ -16,7 +16,7 @@ from diffode.fields.base import Field, Start
 from diffode.fields.corruption import Corrupting
 from diffode.priors import is_normal
 from diffode.rng import Rng
-from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
+from diffode.sampling.batches import by_batches, concatenated, denoised, in_data_units
 from diffode.sampling.choosing import Choice, choose
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -121,19 +121,21 @@ def flow(
     Raises:
         ValueError: a solver that spends more than ``nfe``.
     """
-    parts = []
+
+    def moved(rows: slice) -> Solution:
+        index = torch.arange(rows.start, rows.stop)
+        labels = None if y is None else y[index].to(field.device)
+        rng = Rng(seed).rows(first + index)
+        x, own = start(index, rng, labels)
+        end = choice.solver(own, x, choice.times, labels, rng, path, choice.to_zero_noise)
+        if final == "denoise" and not choice.to_zero_noise:
+            end = denoised(own, end, labels)
+        if nfe is not None and end.nfe > nfe:
+            raise ValueError(_overspent(choice.solver, end.nfe, nfe))
+        return replace(end, latent=own.latent(x))
+
     with torch.no_grad():
-        for rows in slices(n, batch, progress):
-            index = torch.arange(rows.start, rows.stop)
-            labels = None if y is None else y[index].to(field.device)
-            rng = Rng(seed).rows(first + index)
-            x, own = start(index, rng, labels)
-            end = choice.solver(own, x, choice.times, labels, rng, path, choice.to_zero_noise)
-            if final == "denoise" and not choice.to_zero_noise:
-                end = denoised(own, end, labels)
-            if nfe is not None and end.nfe > nfe:
-                raise ValueError(_overspent(choice.solver, end.nfe, nfe))
-            parts.append(replace(end, latent=own.latent(x)))
+        parts = by_batches(n, batch, moved, field.device, progress)
     return in_data_units(field, concatenated(parts))
 
 

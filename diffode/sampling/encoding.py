@@ -14,7 +14,7 @@ from diffode.doors import Numbers, as_final, as_points, as_state
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent
 from diffode.fields.corruption import require_velocity
-from diffode.sampling.batches import concatenated, denoised, in_data_units, slices
+from diffode.sampling.batches import by_batches, concatenated, denoised, in_data_units
 from diffode.sampling.choosing import as_start, encoder_for, solver_for, times_for
 from diffode.solvers import Solution, Solver
 from diffode.solvers.base import Final
@@ -65,13 +65,15 @@ def encode(
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3, back=True)
     start = as_start(at, field)
     times = times_for(field, solver, nfe, steps, grid, "none", start).flip(0)
-    parts = []
+
+    def moved(rows: slice) -> Solution:
+        own = field.rows(torch.arange(rows.start, rows.stop))
+        labels = None if y is None else y[rows].to(field.device)
+        end = solver(own, x[rows].to(field.device), times, labels, path=path)
+        return replace(end, latent=own.latent(end.x))
+
     with torch.no_grad():
-        for rows in slices(len(x), batch, progress):
-            own = field.rows(torch.arange(rows.start, rows.stop))
-            labels = None if y is None else y[rows].to(field.device)
-            end = solver(own, x[rows].to(field.device), times, labels, path=path)
-            parts.append(replace(end, latent=own.latent(end.x)))
+        parts = by_batches(len(x), batch, moved, field.device, progress)
     return concatenated(parts)
 
 
@@ -131,15 +133,17 @@ def decode(
         )
     solver = encoder_for(field, solver, options, (nfe, steps, grid) != (None,) * 3)
     times = times_for(field, solver, nfe, steps, grid, final, as_start(at, field))
-    parts = []
+
+    def moved(rows: slice) -> Solution:
+        own = field.rows(torch.arange(rows.start, rows.stop))
+        start, labels = points[rows], None if y is None else y[rows].to(field.device)
+        end = solver(own, start.to(field.device), times, labels, path=path)
+        if final == "denoise":
+            end = denoised(own, end, labels)
+        return replace(end, latent=own.latent(start))
+
     with torch.no_grad():
-        for rows in slices(len(points), batch, progress):
-            own = field.rows(torch.arange(rows.start, rows.stop))
-            start, labels = points[rows], None if y is None else y[rows].to(field.device)
-            end = solver(own, start.to(field.device), times, labels, path=path)
-            if final == "denoise":
-                end = denoised(own, end, labels)
-            parts.append(replace(end, latent=own.latent(start)))
+        parts = by_batches(len(points), batch, moved, field.device, progress)
     return in_data_units(field, concatenated(parts))
 
 

@@ -160,6 +160,8 @@ def _steps(
             outcomes = updates(step)
         except NotFinite as found:
             raise _diverged(found, learner, updates, record) from None
+        except processes.Lost as lost:
+            raise processes.Lost(f"{lost}; {_kept(learner, updates, record)}") from None
         objective.advance(step, updates.rng.at(step))
         learner.update_average()
         learner.done = step + 1
@@ -183,13 +185,17 @@ def _steps(
 
 def _diverged(found: NotFinite, learner: Learner, updates: Updates, record: Record) -> Diverged:
     """The error that says where the last good weights are, which are saved if they are at hand."""
-    whole = learner.done > 0 and not updates.moved
-    saved = record.save(learner) if whole else record.newest()
-    where = f"the last good weights are in {saved}" if saved else "there was nothing to save"
     return Diverged(
         f"the {found.what} is not finite at step {learner.done + 1}, phase {found.phase!r}; "
-        f"{where}; lower lr or clip"
+        f"{_kept(learner, updates, record)}; lower lr or clip"
     )
+
+
+def _kept(learner: Learner, updates: Updates, record: Record) -> str:
+    """Where the last good weights are, which are saved if they are at hand."""
+    whole = learner.done > 0 and not updates.moved
+    saved = record.save(learner) if whole else record.newest()
+    return f"the last good weights are in {saved}" if saved else "there was nothing to save"
 
 
 @contextmanager
