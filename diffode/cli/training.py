@@ -37,6 +37,7 @@ from diffode.runs.suited import suited
 from diffode.runs.targets import unknown
 from diffode.solvers import get_solver
 from diffode.training import checkpoint
+from diffode.training.best import BEST, figure
 from diffode.training.record import logged
 from diffode.training.trainer import TrainState
 from diffode.viz.canvas import require_matplotlib
@@ -277,6 +278,8 @@ def finish(run: Run, result: Assessment, folder: Path, more: Sequence[str] = ())
     for name in ("samples.png", "samples.npz", "report.html", "quality.json", "config.json"):
         typer.echo(f"wrote {folder / name}")
     typer.echo(f"wrote {folder / 'metrics.jsonl'} and {folder / 'checkpoints'}")
+    if kept := figure(best := folder / "checkpoints" / BEST):
+        typer.echo(f"kept {best}: step {kept[0]}, held-out loss {kept[1]:.4g}")
 
 
 def _losses(folder: Path) -> tuple[list[int], list[float]]:

@@ -38,7 +38,9 @@ def measured(plan: Plan, dataset: Dataset, most: float = math.inf) -> tuple[floa
         marks.append(state.seconds)
         return len(marks) == timed or (len(marks) >= _SHORTEST and state.seconds > most)
 
-    execute(with_steps(plan, max(plan.steps, timed)), dataset, watch=watch)
+    timing = with_steps(plan, max(plan.steps, timed))
+    timing = replace(timing, training={**timing.training, "keep_best": False})
+    execute(timing, dataset, watch=watch)
     warm = min(_WARM, len(marks) // 2)
     return (marks[-1] - marks[warm - 1]) / (len(marks) - warm), marks[-1]
 

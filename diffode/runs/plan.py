@@ -35,6 +35,7 @@ FREE = (  # of no effect on what is learned
     "workers",
     "save_every",
     "keep",
+    "keep_best",
     "log_every",
     "tensorboard",
 )

@@ -24,6 +24,7 @@ from diffode.runs.plan import CONFIG, MEMORY, Plan, changes
 from diffode.runs.starting import with_starting
 from diffode.runs.suited import suited
 from diffode.training import checkpoint
+from diffode.training.best import settle
 from diffode.training.lock import hold
 from diffode.training.objective import Objective
 from diffode.training.record import thin
@@ -165,6 +166,7 @@ def _resumed(
             replace(stored, data=plan.data, source=plan.source).write(out)
         keep = stored.training.get("keep")
         if keep and is_main_process():  # the end may have come between a checkpoint and this
+            settle(out)
             thin(out, keep)
         raw, loaded = load(path, "raw"), load(path)
         return Run(plan, dataset, raw, loaded.field, [], 0.0, out)
@@ -189,6 +191,7 @@ def _trained(
     states = train(
         objective,
         training_data(plan, dataset, objective, out, pairs) if own is None else own,
+        (dataset.test, dataset.test_labels if plan.labels else None),
         seed=plan.seed,
         out=out,
         resume=path,

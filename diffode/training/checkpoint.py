@@ -175,8 +175,9 @@ def set_newer_aside(folder: Path, chosen: Path) -> None:
     Raises:
         ValueError: a newer one is sound.
     """
+    last = f"step-{container.read(chosen, only='stats/')[0]['step']:08d}.safetensors"
     for path in sorted((folder / "checkpoints").glob(NAMES)):
-        if path.name > chosen.name:
+        if path.name > last:
             if _is_sound(path):
                 raise ValueError(
                     f"{path} is newer than {chosen.name} and sound; move it away to go on from "

@@ -42,6 +42,8 @@ class Classification(Objective):
         law: of the logarithm of the noise level.
     """
 
+    comparable = True
+
     def __init__(self, field: AffineField, law: Logistic) -> None:
         super().__init__(field)
         classifier = classifier_of(field)

@@ -132,6 +132,8 @@ class Denoising(Objective):
         ValueError: a coupling on a path that does not end at the noise alone.
     """
 
+    comparable = True
+
     def __init__(
         self,
         field: Learned,
@@ -224,6 +226,8 @@ class PoissonDenoising(Objective):
         classes, label_drop: as for `Denoising`.
         weighted: leave False only to see that the field is wrong without the weight.
     """
+
+    comparable = True
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class Filtered(Denoising):
         ValueError: another path.
     """
 
+    comparable = False  # its own slow average is in the target
+
     def __init__(
         self,
         field: Learned,

@@ -34,6 +34,8 @@ class InterpolantRegression(Objective):
         regularisation: of ``coupling="sinkhorn"``.
     """
 
+    comparable = True
+
     def __init__(
         self,
         field: LearnedInterpolant,

@@ -68,12 +68,16 @@ class Objective(nn.Module):
         stats: the data's statistics that it was built with.
         coupling: how samples and noise are paired (`diffode.training.coupling`): "independent",
             "pairs" where the data bring the noise of each sample, or by `couple`.
+        comparable: whether less loss on the same samples and noise means better weights, whatever
+            the step: so it is for a regression on what the data alone decide, and not where a
+            network chooses its own target or plays against another. ``keep_best`` asks for it.
         resolved: what `diffode.build` chose where options left it open, and the networks it made.
     """
 
     spec: Spec | None = None
     stats: Stats | None = None
     coupling: str = "independent"
+    comparable: bool = False
 
     def __init__(self, field: Field) -> None:
         super().__init__()

@@ -35,6 +35,8 @@ class RadialRegression(Objective):
         label_drop: the fraction of labels replaced by "no label".
     """
 
+    comparable = True
+
     def __init__(
         self,
         field: LearnedRadial,

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from diffode.files import append_text, is_main_process, require_writable, write_text
-from diffode.training import checkpoint
+from diffode.training import best, checkpoint
 from diffode.training.learner import Learner
 from diffode.training.lock import locked
 from diffode.training.objective import Objective
@@ -35,6 +35,7 @@ class TrainState:
         objective: what is trained.
         averaged: the moving average of what is sampled, or the thing itself.
         checkpoint: the file written after this step, if one was.
+        held_out: the loss on held-out samples, if it was measured.
     """
 
     step: int
@@ -47,6 +48,7 @@ class TrainState:
     objective: Objective
     averaged: nn.Module | None
     checkpoint: Path | None
+    held_out: float | None = None
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -117,7 +119,8 @@ class Record:
 
     def log(self, state: TrainState) -> None:
         """Write a line of metrics, if one is due."""
-        if self.out is None or (state.step % self.log_every and state.step != state.steps):
+        due = state.held_out is not None or state.step % self.log_every == 0
+        if self.out is None or not (due or state.step == state.steps):
             return
         values = {
             "loss": state.losses,
@@ -125,15 +128,24 @@ class Record:
             "lr": state.lr,
             "logs": state.logs,
         }
-        line = {"step": state.step, **values, "seconds": state.seconds}
+        held = {} if state.held_out is None else {"held_out": state.held_out}
+        line = {"step": state.step, **values, **held, "seconds": state.seconds}
         append_text(self.out / METRICS, json.dumps(line) + "\n")
         if self.writer is not None:
+            if held:
+                values["held_out"] = {"loss": held["held_out"]}
             for kind, phases in values.items():
                 for phase, value in phases.items():
                     self.writer.add_scalar(f"{kind}/{phase}", value, state.step)
 
-    def save(self, learner: Learner) -> Path | None:
-        """Write a checkpoint, unless that of this step is there, and drop the oldest ones."""
+    def save(self, learner: Learner, held_out: float | None = None) -> Path | None:
+        """Write a checkpoint, unless that of this step is there, and drop the oldest ones.
+
+        Arguments:
+            learner: what is written.
+            held_out: its loss on held-out samples, if that was measured; not on a step that a stop
+                chose, so that a stop does not change which checkpoint is the best.
+        """
         if self.out is None or learner.objective.spec is None:
             return None
         folder = self.out / "checkpoints"
@@ -145,8 +157,9 @@ class Record:
                 step=learner.done,
                 average=learner.average,
                 optimisers=learner.optimisers,
-                training=self.training,
+                training={**self.training, **({} if held_out is None else {best.KEY: held_out})},
             )
+        best.settle(self.out)
         thin(self.out, self.keep)
         return path
 

@@ -107,6 +107,8 @@ class PoissonRegression(Objective):
         classes, label_drop: as for `Denoising`.
     """
 
+    comparable = True
+
     def __init__(
         self,
         field: PoissonField,

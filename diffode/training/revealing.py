@@ -25,6 +25,8 @@ class Revealing(Objective):
         label_drop: the fraction of labels replaced by "no label".
     """
 
+    comparable = True
+
     def __init__(
         self, field: LearnedTokens, classes: int | None = None, label_drop: float = 0.0
     ) -> None:

@@ -25,6 +25,7 @@ from diffode import devices, processes
 from diffode.data.fingerprint import Split
 from diffode.options import Count, Positive
 from diffode.training.batches import Batches
+from diffode.training.best import HeldOut, require_comparable
 from diffode.training.hardware import Hardware, Precision
 from diffode.training.learner import Learner, Start
 from diffode.training.objective import Objective
@@ -48,6 +49,7 @@ class Diverged(ValueError):
 def train(
     objective: Objective,
     data: Data,
+    held_out: Data | None = None,
     *,
     steps: Count | None = None,
     batch: Count | None = None,
@@ -69,6 +71,7 @@ def train(
     workers: Annotated[int, Ge(0)] = 0,
     save_every: Count = 500,
     keep: Count = 2,
+    keep_best: bool = False,
     log_every: Count = 10,
     tensorboard: bool = False,
 ) -> Generator[TrainState, None, None]:
@@ -78,6 +81,7 @@ def train(
         objective: from `diffode.build`, or your own.
         data: samples (M, *event), a pair of samples and labels (M,), or a `Batch` of all of them
             with what else belongs to each.
+        held_out: samples that are not trained on, as ``data``, for ``keep_best``.
         steps: optimiser steps in all; without a value 700, in a run 1,400 for points of fewer
             than 8 values and 5,000 for images, or what the recipe states.
         batch: samples in a step, over all processes; without a value 512, in a run of images 32
@@ -105,7 +109,9 @@ def train(
         workers: processes that read the batches of coming steps, where samples are read when they
             are asked for; the batches are the same with any number (`diffode.training.workers`).
         save_every: steps between checkpoints.
-        keep: checkpoints kept.
+        keep: checkpoints kept, the newest ones.
+        keep_best: keep the one of the least loss on held-out samples too, of those that are due
+            every ``save_every`` steps and at the end (`diffode.training.best`).
         log_every: steps between lines of metrics.jsonl.
         tensorboard: also write TensorBoard event files (needs the tensorboard extra).
 
@@ -121,6 +127,8 @@ def train(
     transform.require(objective, samples)
     warn_of(objective, samples.x, samples.y, resumed=resume is not None)
     phases = objective.phases()
+    if keep_best:
+        require_comparable(objective, held_out is not None, out)
     require_pieces(batch, processes.place().total * accumulate)
     hardware = Hardware(device, precision, unused=len(phases) > 1)
     start = Start.at(resume)
@@ -145,12 +153,15 @@ def train(
     updates = Updates(learner, Batches(samples, batch, seed, transform), hardware, workers)
     facts = {**asdict(options), "data": None if split is None else asdict(split)}
     record = Record(out, start.step, keep, log_every, tensorboard, facts)
+    held = None
+    if keep_best and held_out is not None:
+        held = HeldOut(checked(objective, held_out), learner, hardware)
     with _ended(learner, updates, record), devices.deterministic(deterministic):
-        yield from _steps(learner, updates, record, save_every)
+        yield from _steps(learner, updates, record, save_every, held)
 
 
 def _steps(
-    learner: Learner, updates: Updates, record: Record, save_every: int
+    learner: Learner, updates: Updates, record: Record, save_every: int, held: HeldOut | None
 ) -> Iterator[TrainState]:
     """The loop: rates, the updates of all phases, what the objective does itself, the average."""
     began, objective, steps = time.perf_counter(), learner.objective, learner.options.steps
@@ -178,9 +189,10 @@ def _steps(
             objective=objective,
             averaged=learner.average,
             checkpoint=None,
+            held_out=held.loss() if due and held is not None else None,
         )
         record.log(state)  # before the checkpoint: what goes on from there has the lines up to it
-        yield replace(state, checkpoint=record.save(learner)) if due else state
+        yield replace(state, checkpoint=record.save(learner, state.held_out)) if due else state
 
 
 def _diverged(found: NotFinite, learner: Learner, updates: Updates, record: Record) -> Diverged:
