@@ -224,6 +224,23 @@ def test_the_guide_leads_to_every_page():
     assert others <= set(re.findall(r"\]\(([^)#]+)", text))
 
 
+TERMS = ("law", "draw", "flow", "prior", "velocity", "ODE", "field", "noise level", "sigma", "rho")
+TERMS += ("training objective", "run", "solver", "step", "evaluation", "grid", "score")
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_the_start_page_explains_a_term_where_it_first_uses_it(term):
+    text = (ROOT / "docs/start.md").read_text(encoding="utf-8")
+    prose = re.sub(
+        r"```.*?```|`[^`]*`|^    [^\n]*$|\([^)\s]*\.(md|png)[^)]*\)", "", text, flags=re.S | re.M
+    )
+    first = re.search(rf"\b{term}s?\b", prose)
+    explained = re.search(rf"\*\*{term}s?\*\*", prose)
+    assert first and explained, term
+    between = prose[first.start() : explained.start()]
+    assert not re.search(r"[.!?:]\s|\n\n", between), between  # in one sentence
+
+
 def test_every_row_of_the_printed_table_is_explained():
     text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
     _, table = text.split("## Rows of the table")
