@@ -12,8 +12,11 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from inspect import Parameter, signature
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -57,6 +60,7 @@ class Listed:
 
 
 Counts = Annotated[str, Listed()]
+_MOST_BESIDE = 1000  # files of a folder that are looked at for a name like the one that was given
 
 
 def counted(number: int, noun: str) -> str:
@@ -68,6 +72,15 @@ def suggest(name: str, known: list[str]) -> str:
     """ "did you mean ...? " for the nearest known name, or nothing."""
     close = difflib.get_close_matches(name, known, 1)
     return f"did you mean {close[0]!r}? " if close else ""
+
+
+def nearby(path: str, *others: str) -> list[str]:
+    """Paths of a like name beside a path where nothing is, or in other folders."""
+    found: dict[str, str] = {}
+    for folder in (Path(path).parent, *map(Path, others)):
+        with suppress(OSError, ValueError):
+            found |= {entry.name: str(entry) for entry in islice(folder.iterdir(), _MOST_BESIDE)}
+    return [found[name] for name in difflib.get_close_matches(Path(path).name, found)]
 
 
 @cache

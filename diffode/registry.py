@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -149,7 +149,7 @@ def describe(kind: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def find(kind: str, name: str, *, run: bool = False) -> Entry:
+def find(kind: str, name: str, *, run: bool = False, others: Sequence[str] = ()) -> Entry:
     """What has this name or alias.
 
     Arguments:
@@ -157,6 +157,7 @@ def find(kind: str, name: str, *, run: bool = False) -> Entry:
         name: its name, or a place as ``mine.py:name`` or ``package.module:name``.
         run: whether the user gave the name, so that the code at a place is run; else only such
             as ran already is found.
+        others: what else may have been meant by a name that is none.
 
     Raises:
         ValueError: no such name, with those there are, or one whose code does not run.
@@ -173,11 +174,13 @@ def find(kind: str, name: str, *, run: bool = False) -> Entry:
             f"the {noun} {quoted(name)} was given as an object, which no name finds in another "
             f"process; give it again: diffode.load(path, {kind}=...)"
         )
+    if name not in table and name.endswith(".py"):
+        raise ValueError(f"got {quoted(name)}; name the {noun} in that file, as {name}:NAME")
     if name not in table:
         known = names(kind)
+        near = suggest(name.lower(), [*known, *_ALIASES[kind], *others])
         raise ValueError(
-            f"no {noun} named {quoted(name)}; {suggest(name.lower(), [*known, *_ALIASES[kind]])}"
-            f"{noun}s: {', '.join(known)}{KINDS[kind].also}"
+            f"no {noun} named {quoted(name)}; {near}{noun}s: {', '.join(known)}{KINDS[kind].also}"
         )
     return table[name]
 

@@ -80,7 +80,7 @@ def _labels(text: str | None, option: str, target: Target) -> list[int]:
     if classes is None and (target.field.unconditional or not told):
         raise ValueError(
             f"got {option}, but this field knows no labels, as one that was trained without or is "
-            "guided with weight 0"
+            "guided with weight 0; leave it out, or train with --labels"
         )
     if text is None or (text == "all" and text not in names):
         if classes is None:

@@ -13,7 +13,7 @@ from diffode.bench.config import BenchConfig, make_config, run_named
 from diffode.bench.outline import outline
 from diffode.bench.page import page
 from diffode.bench.results import RESULTS, Results, merge, read_results
-from diffode.bench.tables import cells_table, markdown
+from diffode.bench.tables import cells_table, markdown, sections
 from diffode.bench.untrained import own_data
 from diffode.cli.comparisons import Bench
 from diffode.cli.hints import command_line
@@ -135,7 +135,7 @@ def configured(
 
 
 def report(results: Results, out: Path, title: str) -> None:
-    """Write the report's files and say where."""
+    """Write the report's files, print its first tables, and say where the rest is."""
     if not is_main_process():
         return
     commands = "\n".join(f"    {line}" for line in results.command.splitlines())
@@ -145,6 +145,10 @@ def report(results: Results, out: Path, title: str) -> None:
         "results.csv": cells_table(results).csv(),
     }
     results.write(out)
+    for section in sections(results):
+        about = f"{section.metric} on {section.data} by {section.unit}"
+        typer.echo(f"{about}; real data {section.floor}")
+        typer.echo(section.by_cost.text())
     for name, text in texts.items():
         write_text(out / name, text)
     for name in (*texts, RESULTS):

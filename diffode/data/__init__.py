@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffode import code, registry
 from diffode.inputs import quoted
-from diffode.options import require_takes
+from diffode.options import nearby, require_takes
 
 if TYPE_CHECKING:
     from diffode.data.base import Dataset
@@ -218,7 +218,8 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
         from diffode.data import hub
 
         return hub.dataset(name, reading, seed)
-    entry = registry.find("source", name, run=run)
+    others = [] if registry.is_known("source", name) else nearby(name)
+    entry = registry.find("source", name, run=run, others=others)
     value = entry.value
     if callable(value):
         arguments = (*entry.facts.get("arguments", ()), *([seed] if _takes_any(value) else []))
@@ -233,6 +234,11 @@ def _found(name: str, seed: int, reading: Reading, run: bool) -> Dataset:
 def _of_folder(name: str, seed: int, reading: Reading) -> Dataset:
     from diffode.data import folder, idx, parquet_images
 
+    if (Path(name) / "checkpoints").is_dir() and (Path(name) / "config.json").is_file():
+        raise ValueError(
+            f"{quoted(name)} is a run, which holds no data; diffode train --resume goes on with "
+            "it, and diffode sample, eval and plot take it"
+        )
     if idx.is_idx(name):
         reading.require(name)
         return idx.dataset(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -33,6 +34,22 @@ def require_complete(field: Field) -> None:
         repr(field)
     except Exception as error:  # foreign code: whatever it raises is told
         raise ValueError(f"the repr of {name} raises {raised(error)}") from error
+
+
+def require_field(value: object) -> None:
+    """Refuse what has a field, or leads to one, in the place of the field.
+
+    Raises:
+        TypeError: it is no field.
+    """
+    if isinstance(value, Field):
+        return
+    advice = "diffode.interop.from_velocity and from_denoiser make a field of a model"
+    if isinstance(getattr(value, "field", None), Field):
+        advice = "give its .field"
+    elif isinstance(value, str | Path):
+        advice = f"open it first: diffode.load({str(value)!r}).field"
+    raise TypeError(f"got an object of type {type(value).__name__}; wanted a field; {advice}")
 
 
 def raised(error: Exception) -> str:

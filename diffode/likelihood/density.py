@@ -29,6 +29,7 @@ from torch import Tensor
 
 from diffode.doors import Numbers, as_count
 from diffode.fields.base import Field
+from diffode.fields.complete import require_field
 from diffode.fields.corruption import Corrupting
 from diffode.fields.reschedule import usual_clock
 from diffode.likelihood.adjoint import Gradient, integrate
@@ -156,6 +157,7 @@ def log_prob(
         TypeError: a solver that adds noise or cannot move a plain `Field`, or a field whose
             derivatives do not tell its divergence (``Field.smooth``).
     """
+    require_field(field)
     if isinstance(field, Corrupting):
         raise TypeError(
             f"log_prob needs a velocity, and {type(field).__name__} has none: it is a corruption; "

@@ -130,6 +130,7 @@ class Embedding(nn.Module):
             e = e + self.table(y)
         elif y is not None:
             raise ValueError(
-                "got labels for a network without; build it with classes=, or pass y=None"
+                "got labels for a network without; train it with labels (labels=True of "
+                "diffode.fit, classes= of diffode.build), or pass y=None"
             )
         return silu(e)

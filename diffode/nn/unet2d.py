@@ -98,7 +98,8 @@ class UNet2D(nn.Module):
             y = torch.full((len(x),), self.classes, device=x.device)
         elif self.classes is None and y is not None:
             raise ValueError(
-                "got labels for a network without; build it with classes=, or pass y=None"
+                "got labels for a network without; train it with labels (labels=True of "
+                "diffode.fit, classes= of diffode.build), or pass y=None"
             )
         out: Tensor = self.unet(x, cond[:, 0], y, return_dict=False)[0]
         return out

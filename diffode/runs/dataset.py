@@ -41,6 +41,18 @@ def load_data(plan: Plan) -> Dataset:
     return matched(plan, dataset)
 
 
+def read_alike(plan: Plan | None, place: str) -> dict[str, Any]:
+    """How a run reads its data, for others of the same kind; nothing for another kind.
+
+    Units are those of the data themselves, see `comparable`.
+    """
+    own = "" if plan is None else plan.source or plan.data
+    named = {place, own} & set(datasets.names())
+    if plan is None or named or Path(place).suffix.lower() != Path(own).suffix.lower():
+        return {}
+    return {option: value for option, value in plan.reading.items() if option != "scale"}
+
+
 def given(data: Data, plan: Plan) -> Dataset:
     """Data that were given, read as the plan says; a data set was read already.
 

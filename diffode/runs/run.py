@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from diffode.code import short
 from diffode.data import Dataset, as_dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.memory import Data
@@ -66,6 +67,14 @@ class Run:
     seconds: float
     out: Path | None
 
+    def __repr__(self) -> str:
+        last = self.losses[-1] if self.losses else {}
+        loss = ", ".join(f"{phase} {value:.3g}" for phase, value in last.items()) or "none"
+        return (
+            f"Run({short(self.plan.field)} on {self.dataset.name}: {len(self.losses)} steps in "
+            f"{self.seconds:.0f} s, last loss {loss}, out {self.out})"
+        )
+
 
 def require_free(out: Path) -> None:
     """Refuse a directory that holds a run.
@@ -74,7 +83,10 @@ def require_free(out: Path) -> None:
         ValueError: it does.
     """
     if any((out / "checkpoints").glob("*")) or (out / CONFIG).exists():
-        raise ValueError(f"{out} holds a run; resume it, or choose another output directory")
+        raise ValueError(
+            f"{out} holds a run; resume it, or choose another output directory; "
+            f"diffode train --resume {out} goes on with it"
+        )
 
 
 def execute(

@@ -26,7 +26,8 @@ from diffode.fields.base import Field
 from diffode.fields.complete import require_complete
 from diffode.interop.pipelines import is_latent
 from diffode.runs import loading
-from diffode.runs.dataset import comparable, load_data, unscaled
+from diffode.runs.dataset import comparable, load_data, read_alike, unscaled
+from diffode.runs.missing import absent, unopened
 from diffode.runs.plan import CONFIG, Plan
 from diffode.runs.published import published
 from diffode.runs.run import Run, home
@@ -112,7 +113,8 @@ class Target:
     def dataset(self, place: str | None = None) -> Dataset:
         """What the field was trained on, or the data at a place, to measure it against.
 
-        A warning says where they are others, or cannot be told from others.
+        Data of the run's kind, as two folders, are read in the run's way but for their units. A
+        warning says where they are others, or cannot be told from others.
 
         Arguments:
             place: a data set's name or a path; None stands for the run's own data.
@@ -122,8 +124,8 @@ class Target:
                 levels of another range.
         """
         if place is not None:
-            read = partial(_load, place)
-            found = unscaled({}, read) if self.field.scaling is None else read({})
+            read, how = partial(_load, place), read_alike(self.plan, place)
+            found = unscaled(how, read) if self.field.scaling is None else read(how)
             return self.beside(found, place)
         if self.made is not None:
             return comparable(self.made.dataset, self.field.scaling, self.name)
@@ -201,6 +203,8 @@ def resolve(
     path = Path(target)
     if (found := published(target, weights, null_label)) is not None:
         return Target(str(target), found.to(where), found.classes)
+    if why := unopened(path):
+        raise ValueError(why)
     if path.exists():
         file, folder = checkpoint.file_at(path), home(path)
         objective = loading.load(file, "raw" if weights == "raw" else "ema", trust=trust)
@@ -208,11 +212,7 @@ def resolve(
         field = objective.field.to(where)
         return Target(str(target), field, _classes(objective), file, run, trust=trust)
     if (place := code.place(str(target))) is None:
-        raise ValueError(
-            f"{target} does not exist; give a run directory, a .safetensors checkpoint, a folder "
-            "of diffusers, hf:owner/name, a .pkl of EDM, or code as file.py:name or "
-            "package.module:name"
-        )
+        raise ValueError(absent(str(target)))
     made = _made(code.run(place), str(target))
     if isinstance(made, Run):
         field = made.field if weights == "ema" else made.objective.field

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffode.doors import Numbers, as_count, as_final, as_positive
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start
+from diffode.fields.complete import require_field
 from diffode.fields.corruption import Corrupting
 from diffode.priors import is_normal
 from diffode.rng import Rng
@@ -82,6 +83,7 @@ def sample(
         TypeError: a solver that cannot use the field, or a temperature for a prior that is not
             normal.
     """
+    require_field(field)
     n, seed = as_count(n, "n", 1), as_count(seed, "seed")
     first = as_first(first, n)
     field.require_rows(n)

@@ -21,6 +21,7 @@ from diffode.data.scaling import model_units
 from diffode.doors import Numbers, as_count, as_final, as_points
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Start
+from diffode.fields.complete import require_field
 from diffode.fields.corruption import require_velocity
 from diffode.fields.generated import Generated
 from diffode.rng import Rng
@@ -76,6 +77,7 @@ def edit(
             uses, a solver that adds noise to one, or a count that does not fit.
         TypeError: a field without noise to add, or a generator.
     """
+    require_field(field)
     x = as_points(x, field.event_shape)
     t = time_at(field, strength)
     field.require_rows(len(x))

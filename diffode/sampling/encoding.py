@@ -13,6 +13,7 @@ from torch import Tensor
 from diffode.doors import Numbers, as_final, as_points, as_state
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent
+from diffode.fields.complete import require_field
 from diffode.fields.corruption import require_velocity
 from diffode.sampling.batches import by_batches, concatenated, denoised, in_data_units
 from diffode.sampling.choosing import as_start, encoder_for, solver_for, times_for
@@ -56,6 +57,7 @@ def encode(
         ValueError: a bound Poisson field, a solver that adds noise, points that are not finite,
             or a shape, count or time that does not fit.
     """
+    require_field(field)
     require_velocity(field, "to encode a point")
     if field.is_bound:
         raise ValueError("a bound field has no prior to encode into; encode with its plane form")
@@ -116,6 +118,7 @@ def decode(
         TypeError: q for a field that is no unbound Poisson field, or a solver or ``final`` that
             cannot use the field.
     """
+    require_field(field)
     if isinstance(x, Latent):
         if q is not None:
             raise ValueError("got a latent and q; a latent has its own q: pass one of the two")

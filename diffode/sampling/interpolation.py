@@ -26,6 +26,7 @@ from torch import Tensor
 from diffode.doors import Numbers, as_count, as_final, as_points
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field, Latent, Start
+from diffode.fields.complete import require_field
 from diffode.priors import Spherical, is_student
 from diffode.rng import Rng
 from diffode.sampling.choosing import choose
@@ -77,6 +78,7 @@ def interpolate(
             Poisson field, a solver that adds noise, or latents in exactly opposite directions.
         TypeError: points beside latents, a prior that is not spherical, or points of a generator.
     """
+    require_field(field)
     count = as_count(count, "count", 2)
     moves = {"solver": solver, "nfe": nfe, "steps": steps, "grid": grid, **options}
     if not isinstance(a, Latent) and not isinstance(b, Latent):

@@ -74,9 +74,14 @@ class CountedField:
         return self
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
-        """The field's velocity: one evaluation."""
+        """The field's velocity: one evaluation.
+
+        Raises:
+            ValueError: one of another shape, which torch might stretch to that of x.
+        """
         self._count(t)
         rate = self.field.velocity(x, t, self.y)
+        self._require_shape("velocity", rate, x)
         self._moved = x, t, rate
         return rate
 
@@ -85,6 +90,7 @@ class CountedField:
         assert isinstance(self.field, AffineField)  # by Solver.check
         self._count(t)
         means = self.field.posterior(x, t, self.y)
+        self._require_shape("E[x_0 | x]", means[0], x)
         self._x0, self._moved = means[0], None
         return means
 
@@ -103,6 +109,7 @@ class CountedField:
         self.nfe += 1
         self.network_calls += self._calls[k]
         means = self._along(k, x, self.y)
+        self._require_shape("E[x_0 | x]", means[0], x)
         self._x0, self._moved = means[0], None
         return means
 
@@ -147,6 +154,14 @@ class CountedField:
             return [(level.alpha, level.sigma) for level in self.levels]
         alpha, sigma = self.field.level(self.times, self.times)
         return [(a[None], s) for a, s in zip(alpha, sigma.tolist(), strict=True)]
+
+    def _require_shape(self, what: str, value: Tensor, x: Tensor) -> None:
+        if getattr(value, "shape", None) != x.shape:
+            got = tuple(getattr(value, "shape", ())) or type(value).__name__
+            name = type(self.field).__name__
+            raise ValueError(
+                f"the {what} of {name} is of shape {got}; wanted that of x, {tuple(x.shape)}"
+            )
 
     def _count(self, t: Tensor) -> None:
         self.nfe += 1
