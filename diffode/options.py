@@ -31,6 +31,8 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
+Size = Annotated[int, Ge(1), Le(65536)]  # of a layer; more is a slip, and fills any memory
+Depth = Annotated[int, Ge(1), Le(1000)]
 
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
@@ -54,8 +56,8 @@ class Listed:
             numbers = [int(part) for part in parts]  # type: ignore[attr-defined]
         except (TypeError, ValueError):
             numbers = []
-        if min(numbers, default=0) < 1:
-            raise ValueError("wanted whole numbers, 1 or more, with commas between: 1,2,2")
+        if min(numbers, default=0) < 1 or max(numbers) > 1000:
+            raise ValueError("wanted whole numbers, 1 to 1000, with commas between: 1,2,2")
         return ",".join(map(str, numbers))
 
 

@@ -173,3 +173,12 @@ def test_an_option_of_two_kinds_that_is_not_given_is_missing():
 
     with pytest.raises(ValueError, match="it: k is missing"):
         validate("it", {}, needs)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", 65537), ("depth", 1001), ("patch", 2**63), ("multipliers", "1,1001")],
+)
+def test_a_network_that_fills_any_memory_is_not_begun(name, value):
+    with pytest.raises(ValueError, match=f"got {name}="):
+        diffode.build("edm", (2,), **{name: value})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ from diffode.analysis.budget import error_budget
 from diffode.analysis.stages import exact_field
 from diffode.bench.config import BenchConfig
 from diffode.bench.models import Model
-from diffode.bench.stored import BudgetFigures, read_part
+from diffode.bench.stored import BudgetFigures, read_part, write_part
 from diffode.bench.untrained import Subject, Untrained
 from diffode.data import Dataset
 from diffode.fields import PoissonField
 from diffode.fields.affine import AffineField
 from diffode.fields.base import Field
-from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.rng import Rng
 from diffode.runs.keys import key_of, key_of_values
@@ -44,7 +42,7 @@ def budgeted(model: Subject, dataset: Dataset, config: BenchConfig, out: Path) -
     stem = f"{code.word(model.plan.field)}-{key_of(about)}"
     path = out / "budgets" / file_word(Path(model.plan.data).stem) / f"{stem}.json"
     if not path.exists():
-        write_text(path, json.dumps(_measured(model, dataset, config)) + "\n")
+        write_part(path, _measured(model, dataset, config))
     name = model.plan.field
     return {"name": name} | read_part(path, BudgetFigures, name=name)
 

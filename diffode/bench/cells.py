@@ -6,7 +6,6 @@ its figures, so a stopped comparison computes the cells that are missing and no 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -22,13 +21,13 @@ from diffode import __version__, code
 from diffode.bench.affording import affordable
 from diffode.bench.config import BenchConfig
 from diffode.bench.specs import SolverSpec
+from diffode.bench.stored import write_part
 from diffode.bench.untrained import Subject
 from diffode.data import Dataset
 from diffode.data.fingerprint import Fingerprint
 from diffode.data.scaling import in_data_of, model_units
 from diffode.fields.base import Field
 from diffode.fields.flowmap import map_in
-from diffode.files import write_text
 from diffode.inputs import file_word
 from diffode.metrics.estimates import Estimate
 from diffode.metrics.panel import Panel
@@ -230,4 +229,4 @@ def write_cell(path: Path, figures: dict[str, Any], picture: bytes | None) -> No
     """Keep a cell: its picture first, its figures when all else is there."""
     if picture is not None:
         canvas.write(picture, path.with_suffix(".png"))
-    write_text(path, json.dumps(figures, indent=1) + "\n")
+    write_part(path, figures)

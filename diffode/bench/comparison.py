@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from diffode.bench.pictures import SHOWN, thumbnail
 from diffode.bench.portraits import portray
 from diffode.bench.results import Results
 from diffode.bench.sets import datasets_of
-from diffode.bench.stored import CellFigures, Reference, read_part
+from diffode.bench.stored import CellFigures, Reference, read_part, write_part
 from diffode.bench.untrained import Subject, Untrained, guidances_of, opened, taken
 from diffode.data import Dataset
 from diffode.data.memory import Data
@@ -285,6 +284,6 @@ class _Part:
             rows = some_rows(len(self.dataset.test), SHOWN, self.dataset.test_labels)
             tiles = thumbnail(self.dataset.test[rows], self._seen)
             canvas.write(tiles, path.with_suffix(".png"))
-            write_text(path, json.dumps(floor, indent=1) + "\n")
+            write_part(path, floor)
         picture = path.with_suffix(".png").relative_to(self.out).as_posix()
         return read_part(path, Reference, headline=self.panel.headline, picture=picture)

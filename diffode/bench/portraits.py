@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
-from diffode.bench.stored import Portrait, read_part
+from diffode.bench.stored import Portrait, read_part, write_part
 from diffode.bench.untrained import Subject
 from diffode.data import Dataset
 from diffode.data.scaling import model_units
 from diffode.fields.affine import AffineField
 from diffode.fields.corruption import Corrupting
-from diffode.files import write_text
 from diffode.metrics import straightness
 from diffode.sampling.drawing import sample
 from diffode.viz import plot_trajectories, shown
@@ -50,6 +48,6 @@ def portray(model: Subject, dataset: Dataset, drawn: bool) -> dict[str, Any]:
         if len(states) > 2 and not isinstance(field, Corrupting):
             measured = straightness(states)
             figure = [measured.value, measured.stderr]
-        write_text(path, json.dumps({"straightness": figure}) + "\n")
+        write_part(path, {"straightness": figure})
     drawing = f"models/{model.folder.name}/{picture.name}" if picture.exists() else None
     return read_part(path, Portrait) | {"paths": drawing}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffode.bench.models import alike
-from diffode.bench.stored import fault
-from diffode.files import write_text
+from diffode.bench.stored import fault, with_errors, write_part
 from diffode.inputs import inside, parse_json, quoted, read_bytes, read_text
 from diffode.viz import canvas
 
@@ -95,7 +93,7 @@ class Results:
             if inside(folder, name) is None and (picture := self.picture(name)) is not None:
                 canvas.write(picture, folder / name)
         stored = {k: v for k, v in vars(self).items() if k != "folders"}
-        write_text(folder / RESULTS, json.dumps({"format": FORMAT, **stored}, indent=1) + "\n")
+        write_part(folder / RESULTS, {"format": FORMAT, **stored})
 
 
 def read_results(folder: str | Path) -> Results:
@@ -118,6 +116,8 @@ def read_results(folder: str | Path) -> Results:
         )
     if (said := fault(text)) is not None:
         raise ValueError(f"{path} is damaged: {said}; {_WANTED}")
+    stored["cells"] = [with_errors(cell) for cell in stored["cells"]]
+    stored["references"] = {k: with_errors(part) for k, part in stored["references"].items()}
     names = Results.__dataclass_fields__.keys() - {"folders"}
     found = Results(**{k: v for k, v in stored.items() if k in names}, folders=[Path(folder)])
     for name in found.pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +11,12 @@ from annotated_types import Gt, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from diffode.analysis.budget import PARTS, STAGES
-from diffode.files import read_json
+from diffode.files import read_json, write_text
 from diffode.inputs import quoted
 from diffode.options import problem
 
 Pair = tuple[float, float]
+Figure = tuple[float, float | None]  # with its error, None where that is not known
 
 
 class _Part(BaseModel):
@@ -52,7 +54,7 @@ class CellFigures(_Machine):
     network_calls: float = 0.0
     seconds: float = 0.0
     unfinished: int = 0
-    metrics: dict[str, Pair] = {}
+    metrics: dict[str, Figure] = {}
 
     @model_validator(mode="after")
     def _measured(self) -> CellFigures:
@@ -86,7 +88,7 @@ class Trained(_Machine):
 class Portrait(_Part):
     """How straight a model's paths are."""
 
-    straightness: Pair | None
+    straightness: Figure | None
 
 
 class Pace(_Part):
@@ -98,7 +100,7 @@ class Pace(_Part):
 class _Model(Trained):
     plan: _Plan
     budget: str
-    straightness: Pair | None = None
+    straightness: Figure | None = None
     paths: str | None = None
     alpha: Pair | None = None
     sigma: Pair | None = None
@@ -116,7 +118,7 @@ class Reference(_Part):
     """What a data set is measured against, and what real data score."""
 
     about: dict[str, Any]
-    floor: dict[str, Pair]
+    floor: dict[str, Figure]
     headline: str
     picture: str | None
 
@@ -212,6 +214,29 @@ class Stored(_Part):
         return self
 
 
+def write_part(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of a comparison as JSON, which has no NaN: what is none is null."""
+    write_text(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_errors(content: dict[str, Any]) -> dict[str, Any]:
+    """A part with NaN for the errors that are not known."""
+    changed: dict[str, Any] = {}
+    for key in ("metrics", "floor"):
+        if key in content:
+            pairs = content[key].items()
+            changed[key] = {name: [v, math.nan if e is None else e] for name, (v, e) in pairs}
+    return content | changed
+
+
 def read_part(path: Path, kind: type[BaseModel], **more: Any) -> dict[str, Any]:  # noqa: ANN401
     """The content of a file of a comparison, with what its place adds, checked.
 
@@ -225,7 +250,7 @@ def read_part(path: Path, kind: type[BaseModel], **more: Any) -> dict[str, Any]:
         raise ValueError(
             f"{path} is damaged: {problem(error)}; delete it and run the same command again"
         ) from None
-    return content
+    return with_errors(content)
 
 
 def fault(text: str) -> str | None:

@@ -71,6 +71,7 @@ class Stats:
         """
         n = named["mean"].numel()
         sizes = {
+            "mean": n,
             "std": 1,
             "norm": 1,
             "count": 1,
@@ -84,6 +85,14 @@ class Stats:
                 raise ValueError(
                     f"the statistics of the data are damaged: {name} has {value.numel()} numbers, "
                     f"wanted {size}, all finite"
+                )
+        spectrum = named["spectrum"].double()
+        if float(spectrum.sum()) <= 0 or float(spectrum.min()) < -_SAME * float(spectrum.max()):
+            raise ValueError("the statistics of the data are damaged: variances below 0")
+        for name in ("std", "norm", "count", "principal_std"):
+            if float(named.get(name, 1)) <= 0:
+                raise ValueError(
+                    f"the statistics of the data are damaged: {name} is {float(named[name]):g}"
                 )
         return cls(
             mean=named["mean"],

@@ -36,7 +36,7 @@ from diffode.nn import network as make_network
 from diffode.nn.classifier import ClassifierNetwork, classifier_network
 from diffode.nn.critic import Activation
 from diffode.nn.embeddings import without_null
-from diffode.options import Count, Counts, Fraction
+from diffode.options import Counts, Depth, Fraction, Size
 from diffode.priors import Normal, Spherical
 
 Value = TypeVar("Value")
@@ -224,11 +224,11 @@ def make_given(
     starting: StartingPoints | None = None,
     *,
     network: str = "auto",
-    width: Count | None = None,
-    depth: Count | None = None,
+    width: Size | None = None,
+    depth: Depth | None = None,
     multipliers: Counts | None = None,
     attention: Annotated[int, Ge(0)] | None = None,
-    patch: Count | None = None,
+    patch: Size | None = None,
     dropout: Fraction | None = None,
     label_drop: Fraction = 0.1,
     flip_label: bool = False,

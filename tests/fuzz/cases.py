@@ -13,6 +13,10 @@ KINDS = {  # and how many of each among so many cases
     "images": 3,
     "idx": 2,
     "checkpoints": 4,
+    "results": 3,
+    "pipelines": 2,
+    "pickles": 4,
+    "pages": 2,
 }
 
 

@@ -22,6 +22,8 @@ FAULTS = (
     "message",
 )
 _UNFORESEEN = ("not foreseen", "Traceback", "out of memory", "Error: ", "object at 0x")
+LONG = ("train", "distil", "reflow", "eval", "bench")  # what they finished, a later one takes up
+_SHOWN = r"\t\n\x20-\x7e\xa0-\u200d\u2010-\u2027\u2030-\U0010ffff"  # no control characters
 _KEPT = (".refused.npz",)  # numbers that a refusal keeps for inspection, and says so
 
 
@@ -67,7 +69,7 @@ def judge(place, watch, arguments):
     made.said = told.splitlines()[-1][:300] if told.strip() else ""
     after = place.snapshot()
     new = [p for p in after if before.get(p) != after[p]]
-    _judge_words(made, code, raised, printed, told, arguments[:1] == ["check"])
+    _judge_words(made, code, raised, printed, told, arguments)
     _judge_files(made, place, before, after, new, arguments)
     if watch.ran or place.executed.exists():
         made.faults["executed"] = "; ".join(watch.ran) or "the canary was run"
@@ -83,9 +85,10 @@ def _text(stream):
     return stream.buffer.getvalue().decode("utf-8", "replace")
 
 
-def _judge_words(made, code, raised, printed, told, checks):
+def _judge_words(made, code, raised, printed, told, arguments):
     """Whether it ended in one of the two ways, and in plain words."""
-    if raised is not None or (code not in (0, 2) and not (checks and code == 1)):
+    ends = (0, 1, 2) if arguments[:1] == ["check"] else (0, 2)
+    if raised is not None or code not in ends:
         if "hang" not in made.faults:
             made.faults["traceback"] = raised or f"exit code {code}: {made.said}"
         return
@@ -98,12 +101,11 @@ def _judge_words(made, code, raised, printed, told, checks):
         made.faults["traceback"] = made.said
     if code == 0 and (none := re.search(r".{,60}(?<![\w.<])nan(?![\w.>]).{,20}", printed, re.I)):
         made.faults["wrong answer"] = f"it says {none[0]!r}"
-    control = re.search(
-        r"[^\t\n\x20-\x7e\xa0-\u200d\u2010-\u2027\u2030-\U0010ffff]", printed + told
-    )
-    if control:
-        at = control.start()
-        made.faults["message"] = f"control character in {(printed + told)[at - 40 : at + 40]!r}"
+    words = printed + told
+    for word in filter(None, arguments):
+        words = words.replace(word, "")  # what was typed may be told as it was typed
+    if control := re.search(f".{{,40}}[^{_SHOWN}].{{,40}}", words):
+        made.faults["message"] = f"control character in {control[0]!r}"
 
 
 def _judge_files(made, place, before, after, new, arguments):
@@ -113,7 +115,10 @@ def _judge_files(made, place, before, after, new, arguments):
     stray = [p for p in stray if p not in (place.work, place.executed)]
     if stray:
         made.faults["outside"] = f"changed {', '.join(map(str, stray))}"
-    if made.ended != "answered":
+    wrong = [fault for p in new if p.is_file() and (fault := fault_of(p, arguments))]
+    if arguments[:1] and arguments[0] in LONG:
+        left += [p for p in new if made.ended == "refused" and fault_of(p, arguments)]
+    elif made.ended != "answered":
         left += [p for p in before if p in after and after[p] != before[p]]
         left += [p for p in before if p not in after]
         left += [p for p in new if p not in before and not p.name.endswith(_KEPT)]
@@ -121,7 +126,5 @@ def _judge_files(made, place, before, after, new, arguments):
         made.faults["half-written"] = ", ".join(
             str(p.relative_to(place.base)) for p in sorted(set(left))
         )[:500]
-    elif made.ended == "answered":
-        wrong = [fault for p in new if p.is_file() and (fault := fault_of(p, arguments))]
-        if wrong:
-            made.faults["wrong answer"] = "; ".join(wrong)[:500]
+    elif made.ended == "answered" and wrong:
+        made.faults["wrong answer"] = "; ".join(wrong)[:500]

@@ -100,6 +100,19 @@ def _text(text):
     return lambda path: path.write_text(text)
 
 
+def _pipeline(path):
+    from tests.pipelines import ddim, saved
+
+    saved(path, ddim())
+
+
+def _latent_pipeline(path):
+    """One of latents with labels and a decoder."""
+    from tests.pipelines import DiTPipeline, autoencoder, ddim, transformer
+
+    DiTPipeline(transformer(), autoencoder(), ddim()).save_pretrained(path)
+
+
 @functools.cache
 def _numbers(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -126,6 +139,9 @@ GIVEN = {
         'fields = ["edm"]\ndata = ["moons"]\nsolvers = ["heun"]\nnfe = [4]\nseeds = [0]\n'
         'samples = 60\ndevice = "cpu"\n[train]\nsteps = 2\nbatch = 16\nwidth = 16\ndepth = 1\n'
     ),
+    "compared": _by("bench", "compare.toml"),
+    "pipe": _pipeline,
+    "latent": _latent_pipeline,
     "features.safetensors": _by("features", "digits", "--set", "epochs=1"),
     "own.py": _text("from diffode.fields import Empirical, VP\nimport torch\n\n\n"
                     "def field():\n    return Empirical(torch.eye(2), VP())\n\n\n"

@@ -133,3 +133,19 @@ def test_many_coordinates_with_few_components_need_it(schedule):
     assert law.principal_std > 3 * law.moments[1]
     assert errors[0].median() < 0.6 * errors[1].median()
     assert (errors[0] > 0.5).sum() <= (errors[1] > 0.5).sum()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spectrum": -torch.ones(2)},
+        {"spectrum": torch.zeros(2)},
+        {"std": torch.tensor(0.0)},
+        {"count": torch.tensor(-1.0)},
+        {"mean": torch.tensor([0.0, torch.nan])},
+    ],
+)
+def test_statistics_that_no_data_have_are_refused(change):
+    named = data_stats(draws([2.0, 1.0])).tensors()
+    with pytest.raises(ValueError, match="the statistics of the data are damaged"):
+        Stats.from_tensors(named | change)

@@ -28,7 +28,7 @@ COMMANDS = [
     "inpaint digits {file} --mask half:left --nfe 3 --out out.npz",
     "inpaint digits images.npz --mask {file} --nfe 3 --out out.npz",
     "restore moons points.npz --operator matrix:{file} --noise .1 --degrade --nfe 3 --out out.npz",
-    "train rectified --pairs {file} --steps 1 --batch 4 --samples 20 --set width=8 --device cpu",
+    "train rectified moons --pairs {file} --steps 1 --batch 4 --samples 20 --set width=8",
     "explore {file}",
 ]
 SEEN = [0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]

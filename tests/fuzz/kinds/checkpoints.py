@@ -27,6 +27,7 @@ HEAVY = [
     "export {run} folder",
     "bench {run} --nfe 3 --dry-run",
 ]
+DATA = ("data", "source", "prior_source")
 LENGTHS = [0, 1, 8, 2**20, 2**40, 2**63, 2**64 - 1]
 
 
@@ -128,9 +129,20 @@ def _config(dice, run):
         )
         path.write_text("\n".join(lines))
         return
-    content = json.loads(path.read_text())
+    stored = content = json.loads(path.read_text())
     for _ in range(dice.randint(1, 2)):
         content = changed(dice, content)
     if dice.often(0.2) and isinstance(content, dict):
         content |= {dice.choice(["field", "data", "source", "solver"]): dice.choice(NAMES)}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(with_its_data(content, stored)))
+
+
+def with_its_data(content, stored):
+    """The content, where it names the one file that may lie elsewhere as it was: the data."""
+    if isinstance(content, dict):
+        content |= {
+            key: stored.get(key)
+            for key in DATA
+            if str(content.get(key)).startswith(("..", "/etc"))
+        }
+    return content
