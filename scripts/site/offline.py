@@ -19,20 +19,23 @@ def finish(site: Path) -> None:
     written = json.dumps(index, separators=(",", ":"))
     place.write_text(written, encoding="utf-8")
     (site / "search/search_index.js").write_text(f"var __index = {written}", encoding="utf-8")
+    script = site / "assets/worker.js"
+    listed = f"chineseWords = {json.dumps(words)}"
+    script.write_text(script.read_text(encoding="utf-8").replace("chineseWords = []", listed))
     for name in ("404.html", "sitemap.xml", "sitemap.xml.gz"):
         (site / name).unlink(missing_ok=True)
 
 
-def chinese_words() -> set[str]:
-    """The terms that the Chinese pages explain: in bold, or at the head of a table's row."""
+def chinese_words() -> list[str]:
+    """The terms that Chinese pages explain, in bold or at the head of a row; long ones first."""
     texts = [page.read_text(encoding="utf-8") for page in ROOT.glob("docs/zh/**/*.md")]
     explained = re.findall(
         r"\*\*[^*\n]{2,12}\*\*|^\| [^|\n]{2,24} \|", "\n".join(texts), re.MULTILINE
     )
-    return {word for found in explained for word in re.findall("[一-鿿]{2,6}", found)}
+    words = {word for found in explained for word in re.findall("[一-鿿]{2,6}", found)}
+    return sorted(words, key=lambda word: (-len(word), word))
 
 
-def apart(text: str, words: set[str]) -> str:
+def apart(text: str, words: list[str]) -> str:
     """A text with marks of no width around Chinese words, by which the search tells them apart."""
-    longest = sorted(words, key=lambda word: (-len(word), word))
-    return re.sub("|".join(longest), "\u200b\\g<0>\u200b", text)
+    return re.sub("|".join(words), "\u200b\\g<0>\u200b", text)
