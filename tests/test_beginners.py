@@ -9,6 +9,7 @@ from PIL import Image
 
 import diffode
 from diffode import fit, registry, sample
+from diffode.cli.app import run
 from diffode.data import load
 from diffode.fields import VP, Empirical, Field
 from diffode.interop.folders import INDEX
@@ -156,3 +157,11 @@ def test_a_run_prints_in_one_line_whatever_its_length():
     assert re.fullmatch(
         r"Run\(edm on memory: 300 steps in \d+ s, last loss field [\d.e-]+, out None\)", repr(run)
     )
+
+
+def test_classes_that_were_not_asked_for_are_told_of(desk, capsys):
+    asked = ["train", "edm", "photos", "--resize", "8", "--dry-run"]
+    said = "photos: its classes are not learned; --labels learns them"
+    for more, told in ([], True), (["--labels"], False), (["--no-labels"], False):
+        assert run([*asked, *more]) == 0
+        assert (said in capsys.readouterr().err.splitlines()) == told

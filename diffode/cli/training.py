@@ -96,7 +96,9 @@ def command(asked: Train) -> None:
     if asked.minutes is not None:
         job = _timed(job, dataset, asked.minutes)
     units = () if dataset.scaling is None else (f"learned as {dataset.scaling}",)
-    for note in (*dataset.notes, *units):
+    unasked = dataset.class_names and asked.labels is None and not job.plan.labels
+    hints = ("its classes are not learned; --labels learns them",) if unasked else ()
+    for note in (*dataset.notes, *units, *hints):
         typer.echo(f"{dataset.name}: {note}", err=True)
     if not is_image(dataset.event_shape):
         require_matplotlib()
