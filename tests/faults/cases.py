@@ -7,15 +7,22 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from tests.faults import reading
 from tests.faults.disk import FULL, SIZES, full, unwritable
 from tests.faults.ended import ended
 from tests.faults.jobs import JOBS
 from tests.faults.kills import kill
+from tests.faults.odd import ACTS, odd
 from tests.faults.shop import Shop
+from tests.faults.together import set_back, two
 
+SAME = "the same bits are left"
 IDENTICAL = "the same command leaves the same bits"
+OR_WELL = "one line, exit code 2, or it ends well"
 ONE_LINE = "one line, exit code 2"
+NO_HARM = "it ends well or with one line; no other file is touched"
 KILLS = 30
 ENDED = ("train edm", "train monoflow", "distil", "reflow", "bench", "eval", "sample")
 
@@ -63,3 +70,26 @@ def cases(kills: int) -> Iterator[Case]:
     for name in ENDED:
         check = partial(unwritable, name)
         yield Case("read-only folder", name, f"{ONE_LINE}; nothing is written", check, 1)
+    for act in ACTS:
+        for what in ("folder", "file"):
+            for name in ("train edm", "reflow", "bench", "eval"):
+                check = partial(odd, name, what, act)
+                yield Case(f"output {what} {act}", name, NO_HARM, check, some)
+    for name in ENDED:
+        yield Case("two at once", name, f"one ends well; {SAME}", partial(two, name), some)
+    for name in ENDED:
+        check = partial(set_back, name)
+        yield Case("SIGKILL, then the clock set back", name, IDENTICAL, check, some)
+    for act in reading.ACTS:
+        check = partial(_read, partial(reading.disturbed, act))
+        yield Case(
+            f"an image {act}", "train edm", f"{OR_WELL}; once it is back, {SAME}", check, some
+        )
+    check = partial(_read, reading.worker)
+    yield Case("a worker dies", "train edm", f"{OR_WELL}; {IDENTICAL}", check, some)
+
+
+def _read(
+    check: Callable[[Path, random.Random], str], shop: Shop, dice: random.Random, _: int
+) -> str:
+    return check(shop.folder, dice)

@@ -42,13 +42,18 @@ class Child:
         arguments: of ``diffode``.
         folder: where it runs.
         prepare: called in the new process before the command, to disturb it.
+        log: names the file of what it prints, which stands beside the folder.
     """
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, prepare: Callable[[], object] | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        prepare: Callable[[], object] | None = None,
+        log: str = "first",
     ) -> None:
         self.arguments, self.folder = list(arguments), folder
-        self.log = folder.with_name(f"{folder.name}.txt")
+        self.log = folder.with_name(f"{folder.name}-{log}.txt")
         self.log.unlink(missing_ok=True)
         self.code: int | None = None
         sys.stdout.flush()

@@ -110,9 +110,14 @@ def _nothing(path: str) -> None:
     pass
 
 
+def at_change(number: int, act: Callable[[str], None]) -> None:
+    """Have a function called before a change of the file system."""
+    _watch(_Countdown(number, act), _nothing)
+
+
 def before_change(number: int) -> Callable[[], object]:
     """Die before a change of the file system."""
-    return lambda: _watch(_Countdown(number, _die), _nothing)
+    return lambda: at_change(number, _die)
 
 
 def torn(number: int, share: float) -> Callable[[], object]:
