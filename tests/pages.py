@@ -82,7 +82,8 @@ LEFT_OUT = {
     "make test": "these tests",
     "make docs": "tests/test_site.py builds the site",
     "source .venv/bin/activate": "the tests run in an environment that is set up",
-    "python3 -m venv .venv": "it needs a package index",
+    "python3 -m venv .venv": "the tests run in an environment that is set up",
+    "pip install": "it needs a package index",
     ".venv/bin/python -m pytest": "these tests",
     "python -m pytest": "these tests",
 }  # beginnings of lines

@@ -186,7 +186,7 @@ def test_what_pip_shall_install_is_known_to_the_project(page):
 
 
 def test_what_pip_shall_install_is_found_in_lines_and_in_sentences():
-    assert list(installs("README.md")) == ["torch", ".[dev]"]
+    assert list(installs("README.md")) == ["torch", "torch", ".[dev]", ".", ".[plot]"]
     assert list(installs("docs/data.md")) == ["diffode[parquet]", "resvg-py", "pillow"]
 
 
