@@ -249,3 +249,8 @@ def test_distances_without_pot_name_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ot", None)
     with pytest.raises(ImportError, match=r"diffode\[bench\]"):
         metrics.wasserstein2(draw(10, 2, 1), draw(10, 2, 2))
+
+
+def test_more_points_than_the_exact_distance_takes_are_refused():
+    with pytest.raises(ValueError, match=r"got 10001 points.*10000 of a set at most.*sliced"):
+        wasserstein2(torch.zeros(3, 1), torch.zeros(10_001, 1))
