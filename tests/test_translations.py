@@ -29,6 +29,14 @@ def inline(text):
     return Counter(re.findall(r"\$[^$\n]+\$|`[^`\n]+`", _BLOCK.sub("", text)))
 
 
+def figures(text):
+    """The measured figures of a page, without the zero that Chinese writes before the point."""
+    text = re.sub(
+        r"\$[^$\n]+\$|`[^`\n]+`|\[arXiv:[^]]*\]|\]\([^)]*\)|http\S+", "", _BLOCK.sub("", text)
+    )
+    return {found.lstrip("0") for found in re.findall(r"(?<![\w.])\d*\.\d+|\d+ ?%|\d+,\d+", text)}
+
+
 def anchors(text):
     """What a link may end in: the headings in small letters, with dashes."""
     found = re.findall(r"^#+ (.*)$", _BLOCK.sub("", text), re.MULTILINE)
@@ -54,6 +62,12 @@ def test_commands_are_those_of_the_source(page):
 def test_formulas_and_names_in_sentences_are_those_of_the_source(page):
     source, translated = (inline(text) for text in both(page))
     assert set(translated) == set(source)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_figures_are_those_of_the_source(page):
+    source, translated = (figures(text) for text in both(page))
+    assert translated == source
 
 
 @pytest.mark.parametrize("page", PAGES)
