@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from diffode.cli.failing import explained, fail
 from tests.fuzz import judge, watch
@@ -113,6 +114,17 @@ def test_work_without_end_and_memory_without_bound_are_noticed(verdict, monkeypa
     monkeypatch.setattr(judge, "MEMORY", (2**20, 1))
     if watch.begin_peak():
         assert list(verdict(lambda a: int(np.ones(2**23).sum()) * 0, "x").faults) == ["memory"]
+
+
+def test_a_file_outside_that_is_mapped_is_noticed(verdict, hearing):
+    """Python hears nothing of a file that a library opens; the file's own time tells."""
+    place, _ = hearing
+    place.begin()
+    (place.outside / "secret.npy").read_bytes()
+    if not place.seen():
+        pytest.skip("these files do not keep the time at which they were read")
+    read = verdict(lambda a: len(load_file("../outside/secret.safetensors")) - 1, "sample")
+    assert list(read.faults) == ["outside"]
 
 
 def test_a_sound_refusal_and_a_sound_answer_have_no_fault(verdict):

@@ -148,3 +148,24 @@ def test_a_table_is_shown_trained_on_and_sampled_by_the_commands(tmp_path, capsy
     assert np.load("run/samples.npz")["x"][:, 0].mean() > 50
     message = refused(capsys, "data", "trees.csv", "--scale", "unit")
     assert "scale" in message
+
+
+@pytest.mark.parametrize("kind", ["numbers", "images"])
+def test_a_damaged_page_of_a_parquet_file_is_said_in_one_line(tmp_path, kind):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {"a": [k % 7 / 3 for k in range(40)], "b": [k % 5 for k in range(40)]}
+    columns = columns if kind == "numbers" else {"image": [b"%d" % k * 9 for k in range(40)]}
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    data = path.read_bytes()
+    for place in range(4, 120):  # pages stand first, what says where they are last
+        path.write_bytes(data[:place] + bytes(4) + data[place + 4 :])
+        with pytest.raises(ValueError) as caught:
+            load(path)
+            raise ValueError("numbers of other values")
+        assert "\n" not in str(caught.value)
+    path.write_bytes(data[:4] + b"\xff" * 40 + data[44:])
+    with pytest.raises(ValueError, match=r"x\.parquet' is damaged: "):
+        load(path)

@@ -9,6 +9,7 @@ belongs to the split that its name, or its folder, begins with: ``train-00000-of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,17 +66,28 @@ def dataset(
 def _rows(path: str, file: Any, image: str, label: str | None = None) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
     """The image and the label of each row of a file, some rows at a time."""
     columns = [image] if label is None else [image, label]
-    batches = file.iter_batches(_ROWS, columns=columns)
+    with damage_named(path):
+        batches = file.iter_batches(_ROWS, columns=columns)
     while True:
-        try:
+        with damage_named(path):
             batch = next(batches, None)
-        except Exception as error:  # of pyarrow's own kinds
-            raise ValueError(f"{quoted(path)} is damaged: {brief(str(error), 200)}") from None
-        if batch is None:
+            rows = None if batch is None else batch.to_pydict()
+        if rows is None:
             return
-        rows = batch.to_pydict()
-        labels = [None] * batch.num_rows if label is None else rows[label]
-        yield from zip(rows[image], labels, strict=True)
+        yield from zip(rows[image], rows.get(label, [None] * len(rows[image])), strict=True)
+
+
+@contextmanager
+def damage_named(path: str | Path) -> Iterator[None]:
+    """Say which file it is where pyarrow cannot read what stands in it.
+
+    Raises:
+        ValueError: in place of whatever pyarrow raises, which has many kinds.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{quoted(str(path))} is damaged: {brief(str(error), 200)}") from None
 
 
 def opened(path: Path) -> Any:  # noqa: ANN401

@@ -21,7 +21,7 @@ import numpy as np
 from diffode.data.arrays import Given, split
 from diffode.data.base import Dataset
 from diffode.data.npy import Array
-from diffode.data.parquet_images import opened, within_others
+from diffode.data.parquet_images import damage_named, opened, within_others
 from diffode.data.reading import Reading
 from diffode.inputs import brief, quoted, require_file
 from diffode.options import suggest
@@ -198,7 +198,8 @@ def _of_file(path: Path, reading: Reading) -> Table:
     for name in taken:
         if name not in numbers:
             raise ValueError(f"column {quoted(name)} holds {kinds[name]}; wanted numbers")
-    table = file.read(columns=[*taken, *([reading.label] if reading.label else [])])
+    with damage_named(path.name):
+        table = file.read(columns=[*taken, *([reading.label] if reading.label else [])])
     x = np.stack([_filled(table, name) for name in taken], 1)
     y = None if reading.label is None else _labels([str(v) for v in _filled(table, reading.label)])
     return Table(taken, x, y, [] if reading.columns else others)

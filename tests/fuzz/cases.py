@@ -12,6 +12,7 @@ KINDS = {  # and how many of each among so many cases
     "arrays": 4,
     "images": 3,
     "idx": 2,
+    "parquet": 2,
     "checkpoints": 4,
     "results": 3,
     "pipelines": 2,

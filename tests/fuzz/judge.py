@@ -73,8 +73,8 @@ def judge(place, watch, arguments):
     _judge_files(made, place, before, after, new, arguments)
     if watch.ran or place.executed.exists():
         made.faults["executed"] = "; ".join(watch.ran) or "the canary was run"
-    if watch.strayed:
-        made.faults["outside"] = "; ".join(watch.strayed)[:500]
+    if watch.strayed or place.seen():
+        made.faults["outside"] = "; ".join([*watch.strayed, *map(str, place.seen())])[:500]
     if base and made.memory > MEMORY[0] + MEMORY[1] * sizes:
         made.faults["memory"] = f"{made.memory:,} bytes for {sizes:,} of input"
     return made

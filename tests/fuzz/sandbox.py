@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from diffode.cli.app import run
 from tests.runs import TINY
@@ -29,6 +30,7 @@ class Place:
         self.given.mkdir(parents=True, exist_ok=True)
         self.outside.mkdir(exist_ok=True)
         np.save(self.outside / "secret.npy", np.eye(2))
+        save_file({"x": np.eye(2)}, self.outside / "secret.safetensors")
         (self.outside / "canary.py").write_text(f"open({str(self.executed)!r}, 'w')\n")
 
     def begin(self):
@@ -36,8 +38,14 @@ class Place:
         os.chdir(self.base)
         shutil.rmtree(self.work, ignore_errors=True)
         self.executed.unlink(missing_ok=True)
+        for path in self.outside.iterdir():
+            os.utime(path, ns=(0, path.stat().st_mtime_ns))
         self.work.mkdir()
         os.chdir(self.work)
+
+    def seen(self):
+        """The files outside that were read since `begin`, by the time of it that they keep."""
+        return [path for path in self.outside.iterdir() if path.stat().st_atime_ns]
 
     def sound(self, name):
         """The path in ``given`` of one of `GIVEN`."""

@@ -12,7 +12,7 @@ from tests.fuzz.kinds.configs import NAMES
 
 LINE = "sample {folder} --samples 2 --nfe 3 --out out.npz"
 OTHERS = ["bench {folder} --nfe 3 --dry-run", "encode {folder} images.npz --out out.npz"]
-LINKS = ["../../outside/secret.npy", "/dev/zero", "nowhere", "../unet"]
+LINKS = ["../../../outside/secret.safetensors", "/dev/zero", "nowhere", "../unet"]
 
 
 def make(dice, place):
@@ -61,7 +61,7 @@ def _index(dice, folder):
     names = sorted(load_file(path))
     part = path.with_name("part.safetensors")
     path.rename(part)
-    to = dice.choice(["part.safetensors", *HOSTILE, "../../../outside/secret.npy", "/etc/passwd"])
+    to = dice.choice([part.name, *HOSTILE, LINKS[0], "/etc/passwd"])
     weights = {name: part.name for name in names}
     weights |= {name: to for name in dice.some(names, len(names))}
     content = {"metadata": {}, "weight_map": weights}
