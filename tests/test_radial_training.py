@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from diffode import build, load, log_prob
+from diffode import build, load, log_prob, training
 from diffode.data.stats import Stats, data_stats
 from diffode.fields import EmpiricalRadial, GaussianToStudent
 from diffode.priors import Ball, Normal, is_student
@@ -98,3 +98,13 @@ def test_guidance_names_morph_among_what_it_cannot_guide(tmp_path, capsys):
     out = made(tmp_path, "morph", "moons")
     line = refused(capsys, "sample", out, "--guidance", "2", "--device", "cpu")
     assert "gan, morph, the MonoFlows, interpolants and fields of tokens cannot be guided" in line
+
+
+def test_parts_are_found_by_their_names(monkeypatch):
+    """As a reader writes them: no other import has to come first."""
+    import diffode.solvers
+
+    assert "RadialRegression" in training.__all__ and training.RadialRegression.comparable
+    monkeypatch.delattr(diffode.solvers, "reverse", raising=False)
+    assert diffode.solvers.reverse.__name__ == "diffode.solvers.reverse"
+    assert not hasattr(diffode.solvers, "nowhere")

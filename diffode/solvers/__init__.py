@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from diffode import registry
@@ -89,4 +90,6 @@ def _made(entry: registry.Entry, options: dict[str, Any]) -> Solver:
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")  # as diffode.solvers.reverse is
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from diffode.training.coupling import Paired
 from diffode.training.denoising import Denoising, Logistic, LogNormal, PoissonDenoising, Uniform
 from diffode.training.interpolants import InterpolantRegression
 from diffode.training.objective import Objective, Phase
+from diffode.training.radial import RadialRegression
 
 __all__ = [
     "Batch",
@@ -17,6 +18,7 @@ __all__ = [
     "Paired",
     "Phase",
     "PoissonDenoising",
+    "RadialRegression",
     "Stats",
     "Uniform",
     "data_stats",
