@@ -64,7 +64,10 @@ def _put(source: Path, page: str, pages: Path) -> None:
 
     text = _LINK.sub(led, source.read_text(encoding="utf-8"))
     there = os.path.relpath(EXPLORER, Path(page).parent)
-    text = text.replace(OPEN, f"**[Open the explorer]({there})**, here in the browser.")
+    said = "**[Open the explorer]({})**, here in the browser."
+    if page.startswith("zh/"):
+        said = "**[打开探索器]({})**，在浏览器中即可使用。"  # noqa: RUF001
+    text = text.replace(OPEN, said.format(there))
     (pages / page).write_text(text, encoding="utf-8")
 
 
