@@ -64,6 +64,7 @@ LINES = {
 }  # beginnings that are sound; of a command that is not here, its arguments are drawn
 RARE = {"train", "bench", "distil", "reflow", "plot", "animate", "tour", "check", "export"}  # slow
 DRY = {"train", "bench"}
+WAITS = {"serve"}  # options of commands that end when they are interrupted
 TIME = {"steps", "minutes", "seconds", "epochs", "nfe"}  # of which more is only more time
 NUMBERS = ["-1", "0", "1", "2", "3", "5", "1.5", "-0", "+4", "1_0", " 3", "\u0663", "0x10", "1e3"]
 FLOATS = [".5", "1", "-1", "0", "1e300", "1e-320", "nan", "inf", "-inf", "1e400", "0.5.5"]
@@ -189,6 +190,7 @@ def make(dice, place):
     names = [name for name in COMMANDS for _ in range(1 if name in RARE else 4)]
     command = dice.choice(names)
     options = [p for p in COMMANDS[command].params if p.param_type_name == "option"]
+    options = [option for option in options if option.name not in WAITS]
     words = dice.choice(LINES.get(command, [""])).split() or _arguments(dice, command)
     for option in dice.some(options, 3) if options else []:
         values, name = _value(dice, option), dice.choice([*option.opts, *option.secondary_opts])
