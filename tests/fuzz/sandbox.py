@@ -28,7 +28,9 @@ class Place:
         self.work, self.given = self.base / "work", self.base / "given"
         self.outside, self.executed = self.base / "outside", self.base / "executed"
         self.given.mkdir(parents=True, exist_ok=True)
-        self.outside.mkdir(exist_ok=True)
+        if self.outside.exists():
+            return
+        self.outside.mkdir()
         np.save(self.outside / "secret.npy", np.eye(2))
         save_file({"x": np.eye(2)}, self.outside / "secret.safetensors")
         (self.outside / "canary.py").write_text(f"open({str(self.executed)!r}, 'w')\n")
