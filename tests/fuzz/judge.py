@@ -87,7 +87,7 @@ def _text(stream):
 
 def _judge_words(made, code, raised, printed, told, arguments):
     """Whether it ended in one of the two ways, and in plain words."""
-    ends = (0, 1, 2) if arguments[:1] == ["check"] else (0, 2)
+    ends = (0, 1, 2) if arguments[:1] in (["check"], ["verify"]) else (0, 2)  # 1 is "no"
     if raised is not None or code not in ends:
         if "hang" not in made.faults:
             made.faults["traceback"] = raised or f"exit code {code}: {made.said}"
