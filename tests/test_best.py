@@ -97,9 +97,20 @@ def test_a_kill_before_the_second_name_is_made_good(tmp_path):
     best(tmp_path).unlink()
     execute(plan(3), out=tmp_path, resume=True)
     assert best(tmp_path).read_bytes() == whole
+    best(tmp_path).unlink()  # else both names are damaged
     best(tmp_path).write_bytes(b"damaged")
     settle(tmp_path)
     assert best(tmp_path).read_bytes() == whole
+
+
+def test_it_takes_no_space_of_its_own(tmp_path):
+    try:
+        (tmp_path / "a").touch()
+        os.link(tmp_path / "a", tmp_path / "b")
+    except OSError:
+        pytest.skip("this file system has no hard links")
+    execute(plan(3), out=tmp_path / "run")
+    assert best(tmp_path / "run").samefile(checkpoint.file_at(tmp_path / "run"))
 
 
 def test_without_hard_links_it_is_a_copy(tmp_path, monkeypatch):

@@ -125,6 +125,7 @@ def settle(folder: Path) -> None:
     if newest is None or now is None or now[1] >= (figure(best) or (0, math.inf))[1]:
         return
     with replacing(best) as temporary:
+        temporary.unlink(missing_ok=True)
         try:
             os.link(newest, temporary)
         except OSError:
