@@ -2,7 +2,7 @@ r"""Keep-best: the loss on held-out samples, and the checkpoint where it was lea
 
 The held-out loss is the objective's own loss,
 
-.. math:: L = \frac1K \sum_{k=1}^{K} l(x_{i_k}, \text{noise}_k), \qquad K \ge 2048,
+.. math:: L = \frac1K \sum_{k=1}^{K} l(x_{i_k}, \text{noise}_k), \qquad K = 2048,
 
 of the averaged weights, without dropout, mirroring or moving, on K draws: 2,048 held-out samples
 that keep each class's share, or all, taken in turn, if there are fewer. The noise of draw k is the
