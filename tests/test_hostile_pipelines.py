@@ -56,6 +56,7 @@ def test_a_chain_that_no_path_has_is_refused(values, said):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"_class_name": ["os", "system"]}, "its config.json says ['os', 'system']"),
         ({"sample_size": 10**9}, "got states of shape (3, 1000000000, 1000000000)"),
         ({"sample_size": 10**30}, "got states of shape"),
         ({"sample_size": 7}, "fails on a state of shape (3, 7, 7)"),
@@ -92,6 +93,15 @@ def test_weights_that_are_not_finite_or_belong_nowhere_are_refused(folder, capfd
     assert "not finite: conv_in.bias" in written(**{"conv_in.bias": bad})
     assert "it has no place for extra.weight" in written(**{"extra.weight": torch.zeros(2)})
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", [["a"], {}, None, 5, "../part.safetensors"])
+def test_an_index_of_shards_names_files_of_its_folder(folder, name):
+    file = folder / WEIGHTS
+    file.rename(file.with_name("part.safetensors"))
+    content = {"metadata": {}, "weight_map": {"a": "part.safetensors", "conv_in.weight": name}}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(content))
+    assert "wanted one of its folder" in refusal(folder)
 
 
 @pytest.mark.parametrize("shard", [False, True])

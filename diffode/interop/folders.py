@@ -173,7 +173,7 @@ def _part(folder: Path, index: Mapping[str, Any], key: str, variant: str | None)
         raise ValueError(f"{place / 'config.json'}: quantised weights are not read")
     named, stated = _class_of(index, key), config.get("_class_name")
     kind = str(stated or named)
-    if stated and stated != named and not {stated, named} <= set(DITS):
+    if stated and stated != named and not (stated in DITS and named in DITS):
         raise ValueError(
             f"{folder / INDEX} says that {key} is of class {quoted(named)}, and its config.json "
             f"says {quoted(stated)}; make the two agree"
@@ -217,8 +217,9 @@ def _require_own(index: Path) -> None:
         ValueError: one that does, or that is damaged.
     """
     shards = read_json(index).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) else {None}
+    names: list[Any] = list(shards.values()) if isinstance(shards, dict) else [None]
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name) or ".." in name:
             raise ValueError(f"{index} names the file {quoted(name)}; wanted one of its folder")
+    for name in set(names):
         require_file(index.parent / name)

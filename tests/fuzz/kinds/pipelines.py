@@ -12,7 +12,8 @@ from tests.fuzz.kinds.configs import NAMES
 
 LINE = "sample {folder} --samples 2 --nfe 3 --out out.npz"
 OTHERS = ["bench {folder} --nfe 3 --dry-run", "encode {folder} images.npz --out out.npz"]
-LINKS = ["../../../outside/secret.safetensors", "/dev/zero", "nowhere", "../unet"]
+ELSEWHERE = "../../../outside/secret.safetensors"
+LINKS = ["/dev/zero", "nowhere", "../unet"]  # those of a cache of the hub are followed
 
 
 def make(dice, place):
@@ -61,7 +62,7 @@ def _index(dice, folder):
     names = sorted(load_file(path))
     part = path.with_name("part.safetensors")
     path.rename(part)
-    to = dice.choice([part.name, *HOSTILE, LINKS[0], "/etc/passwd"])
+    to = dice.choice([part.name, *HOSTILE, ELSEWHERE, "/etc/passwd"])
     weights = {name: part.name for name in names}
     weights |= {name: to for name in dice.some(names, len(names))}
     content = {"metadata": {}, "weight_map": weights}
