@@ -105,6 +105,11 @@ def test_a_page_is_described_by_its_first_words_that_are_no_formula():
     assert found.endswith("points.") and 160 < len(found) < 190
 
 
+def test_what_the_search_shows_can_be_read():
+    text = r"<p>With \(\alpha_t\, x_0\), see \[ \frac{a}{b} \] in <code>f(x)</code>.</p>"
+    assert offline.readable(text) == "<p>With alpha_t x_0, see   in <code>f(x)</code>.</p>"
+
+
 def test_words_of_chinese_pages_are_told_apart():
     words = offline.chinese_words()
     assert {"求解器", "概率流"} <= set(words) and len(words[0]) > len(words[-1])

@@ -15,7 +15,7 @@ def finish(site: Path) -> None:
     place = site / "search/search_index.json"
     index, words = json.loads(place.read_text(encoding="utf-8")), chinese_words()
     for entry in index["docs"]:
-        entry |= {key: apart(entry[key], words) for key in ("title", "text")}
+        entry |= {key: apart(readable(entry[key]), words) for key in ("title", "text")}
     written = json.dumps(index, separators=(",", ":"))
     place.write_text(written, encoding="utf-8")
     (site / "search/search_index.js").write_text(f"var __index = {written}", encoding="utf-8")
@@ -34,6 +34,13 @@ def chinese_words() -> list[str]:
     )
     words = {word for found in explained for word in re.findall("[一-鿿]{2,6}", found)}
     return sorted(words, key=lambda word: (-len(word), word))
+
+
+def readable(text: str) -> str:
+    """A text of the index without its large formulas, and with the small ones in plain letters."""
+    text = re.sub(r"\\\[.*?\\\]", " ", text, flags=re.DOTALL)
+    small = re.compile(r"\\\((.*?)\\\)", re.DOTALL)
+    return small.sub(lambda match: re.sub(r"\\[,;!]|[\\{}]", "", match[1]), text)
 
 
 def apart(text: str, words: list[str]) -> str:
