@@ -6,17 +6,8 @@ to unit draws (`tests.draws.Impulses`), with no sampling error.
 
 import torch
 
-from diffode.fields import (
-    VE,
-    VP,
-    AffineField,
-    Cosine,
-    DiscreteBetas,
-    Karras,
-    Mixture,
-    Rectified,
-    SubVP,
-)
+from diffode.explore import tables
+from diffode.fields import AffineField, DiscreteBetas, Karras, Mixture
 from diffode.fields.base import expand_like
 from diffode.priors import Normal
 from diffode.rng import Rng
@@ -31,15 +22,7 @@ def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-SCHEDULES = {
-    "vp": VP(),
-    "subvp": SubVP(),
-    "ve": VE(),
-    "karras": Karras(),
-    "rectified": Rectified(),
-    "cosine": Cosine(),
-    "betas": DiscreteBetas(torch.linspace(1e-4, 0.02, 1000)),
-}
+SCHEDULES = {**tables.SCHEDULES, "betas": DiscreteBetas(torch.linspace(1e-4, 0.02, 1000))}
 SAMPLERS = {
     "ancestral": Ancestral(),
     "euler-maruyama": EulerMaruyama(),

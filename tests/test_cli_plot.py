@@ -72,6 +72,8 @@ def test_classes_have_rows(here, labelled):
         ("poisson --weights raw", "which is no run"),
         ("monoflow", "has no exact field"),
         ("poison", "did you mean 'poisson'?"),
+        ("moons", "wanted a field, and the data beside it, as vp --data moons"),
+        ("poisson --samples 999999", "less than or equal to 200000"),
     ],
 )
 def test_what_is_refused(given, words, here, labelled, capsys):

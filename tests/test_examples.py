@@ -25,6 +25,7 @@ NAMES = (
     "other_models",
     "own_data",
     "own_images",
+    "pictures_of_a_field",
     "published_pipeline",
     "restore_digits",
     "scheduler_in_a_pipeline",

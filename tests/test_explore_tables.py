@@ -83,3 +83,10 @@ def test_the_tables_of_the_page_are_those_of_every_schedule_and_solver():
         for of_solver in of_schedule.values():
             assert [int(nfe) for nfe in of_solver] == list(tables.EVALUATIONS)
             assert all(t["nfe"] <= int(nfe) for nfe, t in of_solver.items())
+
+
+@pytest.mark.parametrize("name", tables.SCHEDULES)
+def test_the_tables_are_for_data_as_wide_in_all_directions(name):
+    field = tables.unit_field(tables.SCHEDULES[name])
+    assert field.moments[0].tolist() == [0, 0] and field.moments[1] == 1
+    assert field.principal_std == pytest.approx(1, abs=1e-12)

@@ -14,7 +14,8 @@ PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs/learn"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_draws_the_picture_of_its_page(script, tmp_path):
+def test_a_script_draws_the_picture_of_its_page(script, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(script.parent)  # as for `python SCRIPT`
     spec = importlib.util.spec_from_file_location(f"figure_{script.stem}", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -19,7 +19,7 @@ from diffode.cli.outcome import require_out
 from diffode.cli.picturing import Drawn, Plot
 from diffode.cli.progress import Bar
 from diffode.cli.shared import pairs
-from diffode.data import Dataset, load
+from diffode.data import Dataset, load, names
 from diffode.inputs import quoted
 from diffode.interop.pipelines import pixels
 from diffode.options import suggest
@@ -108,6 +108,11 @@ def subject(asked: Drawn) -> tuple[Target, Dataset | None]:
                 raise ValueError(f"got {option} for the exact field of data, which is no run")
         dataset = load(asked.data or DATA)
         return Target(asked.target, exact(asked.target, dataset), None), dataset
+    if not Path(asked.target).exists() and asked.target in names():
+        raise ValueError(
+            f"got the data set {asked.target}; wanted a field, and the data beside it, as "
+            f"vp --data {asked.target}"
+        )
     if not Path(asked.target).exists() and (
         hint := suggest(asked.target, registry.names("recipe"))
     ):

@@ -25,11 +25,24 @@ TALL = 2400  # pixels that a page of images is high, at most
 SPACE = 0.08  # between images, in widths of one
 
 
-def frame(axes: Axes, points: Tensor) -> None:
-    """Equal units on a view of all but the far tails of points (M, 2), no flatter than 1 to 2."""
+def tall(points: Tensor) -> int:
+    """How high a page is for one panel of points (M, N) in equal units, at most 1,000 pixels."""
+    if points.shape[1] == 1:
+        return 900
+    (_, wide), (_, high) = _sides(points)
+    return HEAD + 102 + min(770, round(1240 * high / wide))
+
+
+def _sides(points: Tensor) -> list[tuple[float, float]]:
+    """The middle and half the width of a view across and upwards, no flatter than 1 to 2."""
     parts = [canvas.box(points[:, k : k + 1]) for k in (0, 1)]
     least = max(half for _, half in parts) / 2
-    (a, wide), (b, high) = ((float(c), max(half, least)) for c, half in parts)
+    return [(float(middle), max(half, least)) for middle, half in parts]
+
+
+def frame(axes: Axes, points: Tensor) -> None:
+    """Equal units on a view of all but the far tails of points (M, 2), no flatter than 1 to 2."""
+    (a, wide), (b, high) = _sides(points)
     axes.set(xlim=(a - wide, a + wide), ylim=(b - high, b + high))
     axes.set_aspect("equal")
     axes.locator_params(nbins=6)

@@ -57,7 +57,8 @@ class Theme:
     heat: str
 
 
-_OKABE_ITO = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#b5a900")
+# so ordered that the first four differ most to eyes that take red for green
+_OKABE_ITO = ("#e69f00", "#0072b2", "#009e73", "#56b4e9", "#d55e00", "#cc79a7", "#b5a900")
 LIGHT = Theme(
     "#ffffff",
     "#1f2430",

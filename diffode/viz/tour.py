@@ -28,8 +28,8 @@ from diffode.viz.trajectories import by_angle, plot_lines, shown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 1600, 1324
-PANEL, MARGIN, LEADING, TEXT = 494, 34, 26, 19  # pixels
+WIDTH, HEIGHT = 1600, 1352
+PANEL, MARGIN, LEADING, TEXT = 494, 34, 36, 26  # pixels; no text is smaller
 LINES, POINTS = 160, 1000
 ROWS = (23, 25, 16, 31)  # of the draw, for digits: with seed 0 they end at four classes
 TOP = 6  # rho falls from 2^6, in eight steps an octave
@@ -37,13 +37,12 @@ COLUMNS = [0, *(1 + 8 * (TOP - k) for k in (1, 0, -1, -2)), -1]  # rho = 2, 1, 1
 
 
 class Model(NamedTuple):
-    """A column of the picture: a name, a clock, the exact field of data, and what to say of it."""
+    """A column of the picture: a name, a clock, the exact field of data, and its path."""
 
     name: str
     clock: str
     field: Callable[[Tensor], AffineField]
     path: str
-    about: str
 
 
 MODELS = (
@@ -51,40 +50,34 @@ MODELS = (
         "Poisson flow",
         r"$\sigma$",
         lambda x: PoissonField(Empirical(x, Karras(), StudentT(1))),
-        r"$x_\sigma = x_0 + \sigma n$,  $n$ Student-t, $D = 1$",
-        "Field lines of charges at the data,\nfollowed home from a far hemisphere.",
+        r"$x_\sigma = x_0 + \sigma n$,  $n$ Student-t",
     ),
     Model(
         "Diffusion (VP)",
         "$t$",
         lambda x: Empirical(x, VP()),
-        r"$x_t = \alpha_t x_0 + \sigma_t n$,  $\alpha^2 + \sigma^2 = 1$,  $n$ normal",
-        "Data drown in noise at constant variance;\nthe probability-flow ODE brings them back.",
+        r"$x_t = \alpha_t x_0 + \sigma_t n$,  $n$ normal",
     ),
     Model(
         "Rectified flow",
         "$t$",
         lambda x: Empirical(x, Rectified()),
         r"$x_t = (1 - t)\, x_0 + t\, n$,  $n$ normal",
-        "Straight lines join data and noise;\nthe flow is their mean direction.",
     ),
 )
 INTRODUCTION = (
-    "$dx/dt = f_t(x)$, integrated from noise to data. These fields are exact (no network, no "
-    "training), and all three start from one random draw."
+    "$dx/dt = f_t(x)$, from noise to data. The fields are exact (no training), and all three "
+    "start from one draw."
 )
 ABOUT_LINES = (
-    "Eight Gaussians. A line carries a point of the prior (ring) to the data (dot), coloured by "
-    "where it ends. Poisson states are shown divided\n"
-    r"by $(1 + \sigma^2 / s^2)^{1/2}$, $s$ the data's spread, so that the far hemisphere where "
-    "they start is seen from above (its rim is dashed)."
+    "Eight Gaussians: a line carries a point of the prior (ring) to the data (dot). Poisson:\n"
+    r"states over $(1 + \sigma^2 / s^2)^{1/2}$, $s$ the data's spread; the rim of the prior is "
+    "dashed."
 )
 ABOUT_DIGITS = (
-    r"Digits, from noise to image. Columns between the ends share the noise level $\sigma / "
-    r"\alpha$ = 2, 1, 1/2, 1/4; below is each model's own clock."
-    "\nThe same noise becomes the same digit under VP and rectified flow: for one noise law every "
-    "path is one ODE, read on another clock.\n"
-    "The exact field of these images can only return them; a trained network generalises."
+    r"Digits, each on its own clock; inside, columns share $\sigma / \alpha$ = 2, 1, 1/2, 1/4. "
+    "The same noise becomes the same\ndigit under VP and rectified flow: for one law of noise "
+    "every path is one ODE on another clock."
 )
 
 
@@ -99,17 +92,16 @@ def tour(path: str | Path, seed: int = 0) -> Path:
     plane = plane / plane.std()  # s = 1
     digits = whole(load("digits").train)
     drawn = canvas.figure(WIDTH, HEIGHT)
-    write(drawn, 58, "A generative model is a prior moved by a velocity", 34, weight="bold")
-    write(drawn, 98, INTRODUCTION)
+    write(drawn, 62, "A generative model is a prior moved by a velocity", 40, weight="bold")
+    write(drawn, 112, INTRODUCTION)
     for k, model in enumerate(MODELS):
         left = MARGIN + k * (WIDTH - 2 * MARGIN - PANEL) // 2
-        write(drawn, 158, model.name, 27, left, weight="bold")
-        write(drawn, 192, model.path, TEXT, left)
-        write(drawn, 224, model.about, TEXT, left, colour=canvas.GREY)
-        lines(drawn, left, 268, model.field(plane), plane, seed)
-        strips(drawn, left, 846, model, model.field(digits), seed)
-    write(drawn, 794, ABOUT_LINES, colour=canvas.GREY)
-    write(drawn, 1244, ABOUT_DIGITS, colour=canvas.GREY)
+        write(drawn, 180, model.name, 32, left, weight="bold")
+        write(drawn, 222, model.path, TEXT, left)
+        lines(drawn, left, 246, model.field(plane), plane, seed)
+        strips(drawn, left, 854, model, model.field(digits), seed)
+    write(drawn, 780, ABOUT_LINES, colour=canvas.GREY)
+    write(drawn, 1284, ABOUT_DIGITS, colour=canvas.GREY)
     canvas.save(drawn, path)
     return Path(path)
 
@@ -154,9 +146,9 @@ def strips(
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
     ax.axis("off")
     for k, t in enumerate(times[COLUMNS].tolist()):
-        label = f"{t:.2g}" if k else f"{model.clock} = {t:.2g}"
-        place = GAP + (k + 0.5) * (width - GAP) / len(COLUMNS), height + 24
-        ax.text(*place, label, ha="center", size=13, color=canvas.GREY)
+        label = f"{t:.2g}".removeprefix("0") if k else f"{model.clock} = {t:.2g}"
+        place = GAP + (k + 0.5) * (width - GAP) / len(COLUMNS), height + 30
+        ax.text(*place, label, ha="center", size=TEXT * 72 / canvas.DPI, color=canvas.GREY)
 
 
 def write(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -83,9 +84,7 @@ def main(out: Path = HERE, count: int = 240, steps: int = 400) -> Path:
         ax.scatter(*path[-1].T, s=26, color=canvas.INK, zorder=5)
         ax.set_title(title, size=15)
     kernels(last)
-    canvas.save(figure, file := out / "added-dimension.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "added-dimension.png")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -84,9 +85,7 @@ def main(out: Path = HERE, count: int = 3000) -> Path:
     right.set_title("grey: sigma times the classifier's slope", fontsize=17)
     for ax in (left, right):
         ax.tick_params(labelsize=12)
-    canvas.save(figure, file := out / "conditions.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "conditions.png")
 
 
 if __name__ == "__main__":

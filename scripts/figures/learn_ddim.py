@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -89,9 +90,7 @@ def main(out: Path = HERE) -> Path:
     ax.legend(fontsize=14, frameon=False, loc="upper left")
     ax.tick_params(labelsize=12)
     ax.spines[["top", "right"]].set_visible(False)
-    canvas.save(figure, file := out / "ddim.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "ddim.png")
 
 
 if __name__ == "__main__":

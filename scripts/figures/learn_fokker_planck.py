@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -63,9 +64,7 @@ def main(out: Path = HERE, count: int = 1500, steps: int = 300) -> Path:
     axes[1, 0].legend(["exact density", "particles"], fontsize=13, frameon=False)
     for ax in axes.flat:
         ax.tick_params(labelsize=12)
-    canvas.save(figure, file := out / "fokker-planck.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "fokker-planck.png")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode.fields import Empirical, EmpiricalRadial, Field, Karras, RadialPath
@@ -86,9 +87,7 @@ def main(out: Path = HERE, steps: int = 160) -> Path:
                 ax.set_title(name, fontsize=16)
     axes[0, 0].set_ylabel("one data point", fontsize=15)
     axes[1, 0].set_ylabel("four data points: the average", fontsize=15)
-    canvas.save(figure, file := out / "general-step-1.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "general-step-1.png")
 
 
 if __name__ == "__main__":

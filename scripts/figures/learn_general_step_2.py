@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -61,9 +62,7 @@ def main(out: Path = HERE, steps: int = 200) -> Path:
         in_time = torch.stack((lines[..., 0], times[:, None].expand(-1, COUNT)), 2)
         print(f"{name!r}: straightness in (t, x) {straightness(in_time).value:.3f}")
     axes[0].set_ylabel("x", fontsize=15)
-    canvas.save(figure, file := out / "general-step-2.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "general-step-2.png")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode.fields import Empirical, Karras, PoissonField
@@ -64,9 +65,7 @@ def main(out: Path = HERE, steps: int = 400) -> Path:
         size=15,
     )
     far.set_title("Far: the lines of one source\nat the mean of the data (dashed)", size=15)
-    canvas.save(figure, file := out / "gravity.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "gravity.png")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -70,9 +71,7 @@ def main(out: Path = HERE, count: int = 1500) -> Path:
             canvas.plane(ax, torch.zeros(2), 3.4)
     axes[0, 0].set_ylabel("heat, and a net of cells", fontsize=15)
     axes[1, 0].set_ylabel("points moved by the score", fontsize=15)
-    canvas.save(figure, file := out / "heat-equation.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "heat-equation.png")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode import Rng
@@ -60,9 +61,7 @@ def main(out: Path = HERE, count: int = 400) -> Path:
             ax.scatter(*x.T.numpy(), s=9, color=colour, alpha=0.7)
             canvas.plane(ax, torch.zeros(2), 4.2)
             ax.set_title(f"{label}, t = {k * STEP:g}", fontsize=17)
-    canvas.save(figure, file := out / "monoflow-derived.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "monoflow-derived.png")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
+from figure_file import written
 from torch import Tensor
 
 from diffode.analysis import GameFlow, penalised
@@ -102,9 +103,7 @@ def main(out: Path = HERE) -> Path:
     for ax in (left, right):
         ax.legend(fontsize=14, loc="upper left" if ax is left else "upper right")
         ax.tick_params(labelsize=12)
-    canvas.save(figure, file := out / "optimisers.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "optimisers.png")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 
 from diffode import Rng
 from diffode.data import load
@@ -64,9 +65,7 @@ def main(out: Path = HERE) -> Path:
             if name == "noise":
                 ax.set_title(f"t = {t:g}", fontsize=18)
         line[0].set_ylabel(name, fontsize=16)
-    canvas.save(figure, file := out / "unified-view.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "unified-view.png")
 
 
 if __name__ == "__main__":

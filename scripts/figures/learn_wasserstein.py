@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import typer
+from figure_file import written
 
 from diffode import Rng
 from diffode.analysis import wasserstein_bound
@@ -66,9 +67,7 @@ def main(out: Path = HERE, steps: int = 300, bound_steps: int = 100) -> Path:
     right.set_xlabel("width of the two clusters", fontsize=14)
     right.set_title("An error of 0.1, and its bound", fontsize=16)
     right.spines[["top", "right"]].set_visible(False)
-    canvas.save(figure, file := out / "wasserstein.png")
-    print(f"wrote {file}")
-    return file
+    return written(figure, out / "wasserstein.png")
 
 
 if __name__ == "__main__":

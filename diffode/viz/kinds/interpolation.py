@@ -7,7 +7,7 @@ import torch
 from diffode.data.scaling import model_units
 from diffode.sampling.interpolation import interpolate, random_pairs
 from diffode.viz.kinds import USUAL
-from diffode.viz.marks import behind, frame, tiles
+from diffode.viz.marks import behind, frame, tall, tiles
 from diffode.viz.scene import Scene
 from diffode.viz.text import several
 from diffode.viz.theme import page
@@ -39,7 +39,8 @@ def draw(scene: Scene) -> bytes:
         )  # fmt: skip
     flat = scene.plane.flat(x.flatten(1)).view(pairs, each, -1)
     under = None if scene.behind is None else scene.plane.flat(scene.behind)
-    with page(scene.title, said, height=1000, dark=scene.dark) as made:
+    seen = flat.flatten(0, 1) if under is None else under
+    with page(scene.title, said, height=tall(seen), dark=scene.dark) as made:
         (axes,) = made.panels(1, 1)
         if flat.shape[2] == 1:
             share = torch.linspace(0, 1, each).numpy()
@@ -48,7 +49,7 @@ def draw(scene: Scene) -> bytes:
             axes.set(xlabel="share of the way")
             name_axes(scene, axes, "y")
             return made.bytes(scene.form)
-        frame(axes, under if under is not None else flat.flatten(0, 1))
+        frame(axes, seen)
         behind(axes, made.theme, under)
         for k, way_ in enumerate(flat):
             colour = made.theme.classes[k % len(made.theme.classes)]

@@ -26,7 +26,7 @@ def draw(scene: Scene) -> bytes:
     with page(scene.title, "loss over the steps of training", height=900, dark=scene.dark) as made:
         (axes,) = made.panels(1, 1)
         everything: list[float] = []
-        colours = (made.theme.classes[5], made.theme.accent, made.theme.classes[2])
+        colours = (made.theme.classes[1], made.theme.accent, made.theme.classes[2])
         several = len(losses) > 1
         for colour, (name, (steps, values)) in zip(
             colours * len(losses), losses.items(), strict=False
@@ -42,7 +42,7 @@ def draw(scene: Scene) -> bytes:
         axes.set(xlabel="training step", ylabel="loss", xlim=(0, None))
         axes.grid(True, which="major", alpha=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}")
         if several:
             axes.legend()

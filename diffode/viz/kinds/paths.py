@@ -6,7 +6,7 @@ import torch
 
 from diffode.fields.affine import AffineField
 from diffode.viz.kinds import USUAL
-from diffode.viz.marks import behind, frame
+from diffode.viz.marks import behind, frame, tall
 from diffode.viz.scene import Scene
 from diffode.viz.text import ALPHA, SIGMA, several
 from diffode.viz.theme import page
@@ -31,7 +31,8 @@ def draw(scene: Scene) -> bytes:
     count, spent = several(states.shape[1], "path"), several(drawn.nfe, "evaluation")
     said = f"{count}, {spent} each, seed {scene.seed}"
     said += f"; shown divided by √({ALPHA}²+{SIGMA}²/s²), which is 1 at the data" if affine else ""
-    with page(scene.title, said, height=1000, dark=scene.dark) as made:
+    seen = torch.cat((states[[0, -1]].flatten(0, 1), *([] if under is None else [under])))
+    with page(scene.title, said, height=tall(seen), dark=scene.dark) as made:
         theme = made.theme
         (axes,) = made.panels(1, 1)
         if states.shape[2] == 1:
@@ -46,9 +47,7 @@ def draw(scene: Scene) -> bytes:
             axes.set(xlim=(0, 1), xlabel="steps of the solver, from prior to data")
             axes.set_ylabel(scene.named(0))
             return made.bytes(scene.form)
-        frame(
-            axes, torch.cat((states[[0, -1]].flatten(0, 1), *([] if under is None else [under])))
-        )
+        frame(axes, seen)
         behind(axes, theme, under)
         plot_lines(axes, states, by_angle(states[-1]), alpha=0.55)
         axes.set(xlabel=scene.named(0), ylabel=scene.named(1))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffode.viz import canvas
 from diffode.viz.kinds import USUAL
-from diffode.viz.marks import behind, bins, frame, legend, scatter, tiles
+from diffode.viz.marks import behind, bins, frame, legend, scatter, tall, tiles
 from diffode.viz.scene import Scene
 from diffode.viz.text import class_name, several
 from diffode.viz.theme import page
@@ -38,7 +38,8 @@ def _points(scene: Scene, x: Tensor, y: Tensor | None, said: str) -> bytes:
     plane = scene.plane
     shown = plane.flat(x)
     under = None if scene.behind is None else plane.flat(scene.behind)
-    with page(scene.title, said, height=1000, dark=scene.dark) as made:
+    seen = shown if under is None else under
+    with page(scene.title, said, height=tall(seen), dark=scene.dark) as made:
         (axes,) = made.panels(1, 1)
         if shown.shape[1] == 1:
             both = shown if under is None else torch.cat((shown, under))
@@ -57,7 +58,7 @@ def _points(scene: Scene, x: Tensor, y: Tensor | None, said: str) -> bytes:
             if scene.field.scaling is not None:  # its numbers would be of other units
                 axes.set(yticks=[])
             return made.bytes(scene.form)
-        frame(axes, under if under is not None else shown)
+        frame(axes, seen)
         behind(axes, made.theme, under)
         scatter(axes, made.theme, shown, y)
         name_axes(scene, axes, "x", "y")
