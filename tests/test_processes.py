@@ -1,16 +1,17 @@
 """Several processes give what one gives, whatever the shares; one that dies ends the job."""
 
 import json
-import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from diffode import processes, sharing
+from diffode import build, train
 from diffode.cli.app import run
 from diffode.runs.loading import load
-from diffode.sharing import speaks
+from diffode.training import checkpoint
+from diffode.training.sharded import ShardedLearner
 from tests.processes import errors, launched
 from tests.runs import arrays, made
 
@@ -25,7 +26,9 @@ def commands(runs, out, long=False):
     edm, few = str(runs / "run"), ["--samples", "20"]
     loose = ["--set", "rtol=.1", "--set", "atol=.1", "--device", "cpu"]
     name = {k: str(out / k) for k in ("x.npz", "few.npz", "stiff.npz", "card.json", "nats.npz")}
-    name |= {k: str(out / k) for k in ("z.npz", "back.npz", "run", "map", "reflow", "bench")}
+    name |= {
+        k: str(out / k) for k in ("z.npz", "back.npz", "run", "map", "reflow", "bench", "parts")
+    }
     typed = {
         "sample": ["sample", edm, "--samples", "37", "--batch", "8", "--nfe", "5",
                    "--device", "cpu", "--out", name["x.npz"]],
@@ -39,6 +42,9 @@ def commands(runs, out, long=False):
         "decode": ["decode", edm, name["z.npz"], *loose, "--out", name["back.npz"]],
         "train": ["train", "monoflow", "moons", "--steps", "3", "--batch", "17", *TINY, *few,
                   "--set", "accumulate=2", "--out", name["run"]],
+        "in parts": ["train", "edm", "digits", "--steps", "2", "--batch", "15", *TINY, *few,
+                     "--set", "accumulate=2", "--set", "shard=true", "--out", name["parts"]],
+        "on in parts": ["train", "--resume", name["parts"], "--steps", "4", *few],
         "distil": ["distil", edm, "--pairs", "1001", "--pairs-nfe", "4", "--steps", "2", *few,
                    "--set", "batch=15", "--set", "log_every=1", "--device", "cpu",
                    "--out", name["map"]],
@@ -134,8 +140,28 @@ def test_a_comparison_is_that_of_one_process(long):
         assert {**a, "seconds": 0, "peak_memory": 0} == {**b, "seconds": 0, "peak_memory": 0}
 
 
-def test_losses_and_weights_are_those_of_one_process_but_for_rounding(outcomes):
-    alike(outcomes[:2], "run")
+@pytest.mark.parametrize("folder", ["run", "parts"])
+def test_losses_and_weights_are_those_of_one_process_but_for_rounding(outcomes, folder):
+    alike(outcomes[:2], folder)
+
+
+def test_a_checkpoint_of_a_network_in_parts_is_that_of_a_whole_one(outcomes):
+    (one, whole), (two, parted) = (
+        checkpoint.read(checkpoint.file_at(folder / "parts")) for folder in outcomes[:2]
+    )
+    assert {**one, "digest": ""} == {**two, "digest": ""} and one["step"] == 4
+    kinds = {name.partition("/")[0] for name in parted}
+    assert {"model", "ema", "opt"} <= kinds
+    torch.testing.assert_close(parted, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_shared_out_says_so():
+    several = SimpleNamespace(phases=["critic", "generator"])
+    with pytest.raises(ValueError, match="shard for an objective of several phases"):
+        ShardedLearner(several, None)
+    states = train(build("edm", (2,)), torch.zeros(9, 2), keep_best=True, shard=True)
+    with pytest.raises(ValueError, match="got keep_best and shard"):
+        next(states)
 
 
 @pytest.mark.slow
@@ -186,102 +212,3 @@ def test_a_process_that_dies_ends_the_job_with_one_line_and_a_checkpoint(tmp_pat
     assert run([*given, str(tmp_path / "whole")]) == 0
     one, two = (load(place).state_dict() for place in (tmp_path / "whole", out))
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
-
-
-# --------------------------------------------------------------------------- a wrong environment
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ({"RANK": "1"}, "the environment has RANK=1 and no WORLD_SIZE; wanted both"),
-        ({"WORLD_SIZE": "2"}, "the environment has no RANK and WORLD_SIZE=2; wanted both"),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2 and WORLD_SIZE=2; wanted both, RANK below"),
-        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x and WORLD_SIZE=2"),
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "without MASTER_ADDR and MASTER_PORT"),
-    ],
-)
-def test_a_wrong_environment_is_told_in_one_line(monkeypatch, capsys, tmp_path, environment, said):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    given = ["train", "edm", "moons", "--steps", "1", *TINY, "--out", str(tmp_path / "run")]
-    assert run(given) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and said in line
-
-
-def test_a_port_in_use_is_told_in_one_line(monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
-        for name, value in {"RANK": "0", "WORLD_SIZE": "2", **where}.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(ValueError, match=r"could not meet at .*the port is in use"):
-            processes.join()
-
-
-def test_a_torch_that_cannot_connect_processes_is_told(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("torch.distributed.is_gloo_available", lambda: False)
-    with pytest.raises(ValueError, match="it has no gloo"):
-        processes.join()
-
-
-def test_one_process_of_torchrun_connects_to_none(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    processes.join()
-    assert not torch.distributed.is_initialized()
-    assert sharing.agreed(3) == 3
-
-
-# -------------------------------------------------------------------------------- without torchrun
-
-
-def test_the_first_to_fail_says_so(tmp_path, monkeypatch):
-    """torchrun gives the processes of a machine folders beside each other."""
-    said = []
-    for rank in "01":
-        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / rank / "error.json"))
-        said.append(speaks())
-    assert said == [True, False]
-
-
-def test_an_error_of_one_share_is_that_of_all(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(sharing, "all_of", lambda mine: [mine, ({}, ValueError("of the other"))])
-    with sharing.sharing(), pytest.raises(ValueError, match="of the other"):
-        sharing.shared([1, 2, 3], lambda piece: piece)
-
-    def broken(piece):
-        raise TypeError("my own")
-
-    with sharing.sharing(), pytest.raises(TypeError, match="my own"):
-        sharing.shared([1, 2, 3], broken)
-
-
-def test_pieces_are_shared_in_a_block_of_sharing_alone(monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    made = []
-    assert sharing.shared([0, 1, 2], made.append) == [None] * 3 and made == [0, 1, 2]
-    made.clear()
-    monkeypatch.setattr(sharing, "all_of", lambda mine: [({0: 0, 2: 2}, None), mine])
-    with sharing.sharing():
-        assert sharing.shared([0, 1, 2], lambda k: made.append(k) or k) == [0, 1, 2]
-    assert made == [1]
-    with sharing.sharing(), processes.apart():
-        assert sharing.shared([0, 1, 2], lambda k: made.append(k) or k) == [0, 1, 2]
-    assert made == [1, 0, 1, 2]
-
-
-def test_other_errors_are_not_taken_for_a_lost_process(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match="size mismatch"), processes.together():
-        raise RuntimeError("size mismatch")
-    with pytest.raises(processes.Lost), processes.together():
-        raise RuntimeError("[x/gloo/transport/tcp/pair.cc:547] Connection closed by peer")

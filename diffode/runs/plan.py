@@ -32,6 +32,7 @@ MEMORY = "memory"  # the source of a data set that was in no file
 FREE = (  # of no effect on what is learned
     "device",
     "deterministic",
+    "shard",
     "workers",
     "save_every",
     "keep",

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from diffode.training.hardware import own_part
+
 
 class MovingAverage:
     r"""A copy of a module, whose weights follow the module's with a decay that grows.
@@ -29,10 +31,15 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model).eval()
-        self.decay, self.count = decay, 0
-        weights: list[list[Tensor]] = [[*m.parameters()] for m in (self.module, model)]
-        self._weights = weights
+        self.decay = decay
+        self._weights: list[list[Tensor]]
+        self.follow_from(model, 0)
+
+    def follow_from(self, model: nn.Module, count: int) -> None:
+        """Follow another module of the same tensors, after so many steps."""
+        self._weights = [[own_part(p) for p in m.parameters()] for m in (self.module, model)]
         self._buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
+        self.count = count
 
     @torch.no_grad()
     def follow(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,13 +47,15 @@ class Hardware:
 
     def spread(self, model: nn.Module) -> nn.Module:
         """The module as all processes train it: backward averages the gradient over them."""
-        if self.count == 1:
+        if self.count == 1 or _in_parts(model):
             return model
         with processes.together():
             return DistributedDataParallel(model, find_unused_parameters=self.unused)
 
     def alone(self, model: nn.Module) -> AbstractContextManager[None]:
         """Within, backward leaves the gradient to this process."""
+        if _in_parts(model):
+            return _unsynced(model)
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
     def numbers(self) -> AbstractContextManager[object]:
@@ -86,3 +89,32 @@ class Hardware:
         """Let what is no longer named go now: a wrapper that stays would keep its processes."""
         if self.count > 1:
             gc.collect()
+
+
+def _in_parts(model: nn.Module) -> bool:
+    """Whether FSDP2 shares the module out; its class takes half a second to import."""
+    return hasattr(model, "set_requires_gradient_sync")
+
+
+@contextmanager
+def _unsynced(model: Any) -> Iterator[None]:  # noqa: ANN401  # an FSDPModule
+    """Within, backward adds gradients up in this process."""
+    model.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
+
+
+def own_part(x: Tensor) -> Tensor:
+    """What this process holds of a tensor, in the same memory."""
+    if not hasattr(x, "to_local"):
+        return x
+    part: Tensor = getattr(x.detach(), "to_local")()  # noqa: B009  # a DTensor's
+    return part
+
+
+def whole(x: Tensor) -> Tensor:
+    """A tensor that may lie in parts, put together in each process."""
+    full: Tensor = x.full_tensor() if hasattr(x, "full_tensor") else x
+    return full

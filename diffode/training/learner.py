@@ -78,10 +78,13 @@ class Learner:
     Attributes:
         done: how many steps it has had.
         optimisers: by the name of their phase.
+        in_parts: whether its tensors are shared out over processes.
 
     Raises:
         ValueError: a checkpoint that does not have exactly the tensors of this training.
     """
+
+    in_parts = False
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class Learner:
         target = objective.averaged
         self._average = None if target is None else MovingAverage(target, options.ema)
         self.optimisers = {
-            phase.name: _optimiser(phase, options.lr, options.weight_decay) for phase in phases
+            phase.name: optimiser_of(phase, options.lr, options.weight_decay) for phase in phases
         }
         if start.header:
             self._restore(start)
@@ -119,6 +122,15 @@ class Learner:
         """The moving average of ``objective.averaged``, if there is something to average."""
         return None if self._average is None else self._average.module
 
+    @property
+    def moving_average(self) -> MovingAverage | None:
+        """What moves the average."""
+        return self._average
+
+    def gathered(self) -> Learner:
+        """The learner with whole tensors: itself, see `diffode.training.sharded`."""
+        return self
+
     def set_rates(self) -> dict[str, float]:
         """Set the learning rates of the next step, and say that of each phase."""
         rates = {}
@@ -135,7 +147,7 @@ class Learner:
             self._average.follow()
 
 
-def _optimiser(phase: Phase, lr: float, weight_decay: float) -> Optimizer:
+def optimiser_of(phase: Phase, lr: float, weight_decay: float) -> Optimizer:
     """The optimiser of a phase: its own, or AdamW."""
     params = list(phase.params)
     if phase.optimiser is not None:

@@ -146,6 +146,7 @@ class Record:
             held_out: its loss on held-out samples, if that was measured; not on a step that a stop
                 chose, so that a stop does not change which checkpoint is the best.
         """
+        learner = learner.gathered()
         if self.out is None or learner.objective.spec is None:
             return None
         folder = self.out / "checkpoints"

@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Gt, Lt
 
 from diffode import devices, processes
@@ -68,6 +69,7 @@ def train(
     crop: Annotated[int, Ge(0)] = 0,
     device: str = "auto",
     deterministic: bool = False,
+    shard: bool = False,
     workers: Annotated[int, Ge(0)] = 0,
     save_every: Count = 500,
     keep: Count = 2,
@@ -106,6 +108,9 @@ def train(
         deterministic: use algorithms of torch alone that give the same numbers each time on one
             device (`diffode.devices.deterministic`), while the generator is open. A GPU is slower
             so; on a CPU nothing changes.
+        shard: let each process hold a part of every weight, of its gradient, its average and the
+            optimiser's state, for networks that are too large for one GPU
+            (`diffode.training.sharded`); in one process it changes nothing.
         workers: processes that read the batches of coming steps, where samples are read when they
             are asked for; the batches are the same with any number (`diffode.training.workers`).
         save_every: steps between checkpoints.
@@ -127,6 +132,8 @@ def train(
     transform.require(objective, samples)
     warn_of(objective, samples.x, samples.y, resumed=resume is not None)
     phases = objective.phases()
+    if keep_best and shard:
+        raise ValueError("got keep_best and shard; give one of the two")
     if keep_best:
         require_comparable(objective, held_out is not None, out)
     require_pieces(batch, processes.place().total * accumulate)
@@ -149,7 +156,13 @@ def train(
     )
     split = Split.of(samples.x, samples.y, beside(samples)) if out or resume else None
     start.require(objective, options, split)
-    learner = Learner(objective, phases, options, hardware.device, start)
+    spread = shard and hardware.count > 1
+    home = torch.device("cpu") if spread else hardware.device
+    learner: Learner = Learner(objective, phases, options, home, start)
+    if spread:
+        from diffode.training.sharded import ShardedLearner
+
+        learner = ShardedLearner(learner, hardware)
     updates = Updates(learner, Batches(samples, batch, seed, transform), hardware, workers)
     facts = {**asdict(options), "data": None if split is None else asdict(split)}
     record = Record(out, start.step, keep, log_every, tensorboard, facts)
@@ -172,7 +185,7 @@ def _steps(
         except NotFinite as found:
             raise _diverged(found, learner, updates, record) from None
         except processes.Lost as lost:
-            raise processes.Lost(f"{lost}; {_kept(learner, updates, record)}") from None
+            raise processes.Lost(f"{lost}; {_kept(learner, updates, record, True)}") from None
         objective.advance(step, updates.rng.at(step))
         learner.update_average()
         learner.done = step + 1
@@ -203,9 +216,12 @@ def _diverged(found: NotFinite, learner: Learner, updates: Updates, record: Reco
     )
 
 
-def _kept(learner: Learner, updates: Updates, record: Record) -> str:
-    """Where the last good weights are, which are saved if they are at hand."""
-    whole = learner.done > 0 and not updates.moved
+def _kept(learner: Learner, updates: Updates, record: Record, lost: bool = False) -> str:
+    """Where the last good weights are, which are saved if they are at hand.
+
+    Where a process was lost its parts of a network that is shared out are lost too.
+    """
+    whole = learner.done > 0 and not updates.moved and not (lost and learner.in_parts)
     saved = record.save(learner) if whole else record.newest()
     return f"the last good weights are in {saved}" if saved else "there was nothing to save"
 

@@ -19,7 +19,7 @@ from diffode.processes import mean
 from diffode.rng import Rng
 from diffode.training.batches import Batches
 from diffode.training.coupling import Whole
-from diffode.training.hardware import Hardware
+from diffode.training.hardware import Hardware, whole
 from diffode.training.learner import Learner
 from diffode.training.objective import Phase
 from diffode.training.workers import ahead
@@ -144,7 +144,7 @@ class Updates:
     def _clip(self, phase: Phase) -> Tensor:
         """Clip the gradient; its norm before."""
         self.hardware.unscale(self.learner.optimisers[phase.name])
-        return clip_grad_norm_(self.moving[phase.name], self.learner.options.clip)
+        return whole(clip_grad_norm_(self.moving[phase.name], self.learner.options.clip))
 
     def _count_skipped(self, phase: Phase, moved: bool) -> None:
         """Count the updates in a row that the scaler of fp16 left out.
