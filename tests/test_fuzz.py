@@ -161,6 +161,7 @@ def test_a_few_cases_of_each_kind(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_thousand_cases(tmp_path):
     ends, wrong = found(2000, tmp_path)
     assert wrong == [] and min(ends["refused"], ends["answered"]) > 200
