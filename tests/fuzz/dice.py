@@ -43,6 +43,7 @@ class Dice(random.Random):
         return bytes(data)
 
 
+DATA = ("data", "prior_data", "source", "prior_source")
 HUGE = (2**31, 2**63 - 1, 2**64, 10**30)
 HOSTILE = (  # <fuzz> and onfuzz are looked for in every page
     "</script><fuzz>",
@@ -115,3 +116,11 @@ def changed(dice, value):
     if isinstance(value, str) and dice.often(0.4):
         return dice.choice([value.upper(), value + "x", value[:-1], value + dice.choice(HOSTILE)])
     return odd(dice)
+
+
+def with_its_data(content, stored):
+    """The content, where it names the one file that may lie anywhere as it was: the data."""
+    for key in DATA if isinstance(content, dict) else ():
+        if any(place in str(content.get(key)) for place in ("outside", "/etc")):
+            content[key] = stored.get(key)
+    return content

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from diffode.training import checkpoint, container
-from tests.fuzz.dice import changed
+from tests.fuzz.dice import changed, with_its_data
 from tests.fuzz.kinds.configs import NAMES
 
 LIGHT = [
@@ -27,7 +27,6 @@ HEAVY = [
     "export {run} folder",
     "bench {run} --nfe 3 --dry-run",
 ]
-DATA = ("data", "source", "prior_source")
 LENGTHS = [0, 1, 8, 2**20, 2**40, 2**63, 2**64 - 1]
 
 
@@ -135,14 +134,3 @@ def _config(dice, run):
     if dice.often(0.2) and isinstance(content, dict):
         content |= {dice.choice(["field", "data", "source", "solver"]): dice.choice(NAMES)}
     path.write_text(json.dumps(with_its_data(content, stored)))
-
-
-def with_its_data(content, stored):
-    """The content, where it names the one file that may lie elsewhere as it was: the data."""
-    if isinstance(content, dict):
-        content |= {
-            key: stored.get(key)
-            for key in DATA
-            if str(content.get(key)).startswith(("..", "/etc"))
-        }
-    return content

@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from tests.fuzz.dice import changed
+from tests.fuzz.dice import changed, with_its_data
 
 TRAIN = {
     "field": "edm",
@@ -75,6 +75,7 @@ def make(dice, place):
         content[key] = (
             [dice.choice(NAMES)] if isinstance(content[key], list) else dice.choice(NAMES)
         )
+    content = with_its_data(content, TRAIN if trains else COMPARE)
     kind = dice.choice(["toml", "yaml", "yml", "json"])
     data = _written(content, kind).encode("utf-8", "surrogatepass")
     how = dice.random()

@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from diffode.training import checkpoint, container
-from tests.fuzz.dice import HOSTILE
-from tests.fuzz.kinds.checkpoints import with_its_data
+from tests.fuzz.dice import HOSTILE, with_its_data
 
 MARKUP = [text for text in HOSTILE if text.strip("./ ")]
 TRAIN = "--steps 1 --batch 4 --samples 20 --set width=8 --set depth=1 --device cpu"
