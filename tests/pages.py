@@ -108,7 +108,7 @@ WORK = {
     "benchmarks.schedulers": ["report"],
     "benchmarks.solvers": ["fill"],
     "benchmarks.training": ["bed"],
-    "tests.fuzz": ["many"],
+    "tests.fuzz": ["many", "one"],
     "benchmarks.training_peers": ["bed"],
 }  # the functions that take minutes to hours, of which the tests only see that they are reached
 

@@ -117,7 +117,9 @@ def _judge_files(made, place, before, after, new, arguments):
         made.faults["outside"] = f"changed {', '.join(map(str, stray))}"
     wrong = [fault for p in new if p.is_file() and (fault := fault_of(p, arguments))]
     if arguments[:1] and arguments[0] in LONG:
-        left += [p for p in new if made.ended == "refused" and fault_of(p, arguments)]
+        kept = [p for p in new if p.name.endswith(_KEPT) or "parts" in p.parts]
+        broken = [p for p in new if p not in kept and fault_of(p, arguments)]
+        left += broken if made.ended == "refused" else []
     elif made.ended != "answered":
         left += [p for p in before if p in after and after[p] != before[p]]
         left += [p for p in before if p not in after]
