@@ -65,7 +65,7 @@ def test_classes_have_rows(here, labelled):
         ("RUN --kind pathes", "did you mean 'paths'?"),
         ("RUN --out a.gif", "ends in .png, .svg or .pdf"),
         ("poisson --kind loss", "has no losses"),
-        ("poisson --label 3", "knows no labels"),
+        ("poisson --label 3", "give a run that was trained with --labels"),
         ("poisson --times 1,2", "wanted some from 80"),
         ("poisson --kind paths --axes 0,x", "wanted whole numbers"),
         ("poisson --kind paths --axes 0,2", "coordinates 0 to 1"),

@@ -130,9 +130,12 @@ def test_the_command_writes_a_whole_file(tmp_path, capsys, monkeypatch):
         (["nowhere.npy"], "nowhere.npy"),
         (["--out", "page.txt"], "wanted a name that ends in .html"),
         (["dna"], "the explorer shows points of shape"),
+        (["pipe"], "got pipe, a pipeline, whose data are not known"),
     ],
 )
 def test_bad_input_is_one_line(arguments, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipe").mkdir()
+    (tmp_path / "pipe/model_index.json").write_text("{}")
     assert said in refused(capsys, "explore", *arguments)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -36,6 +36,10 @@ def command(asked: Explore) -> None:
     if asked.source is not None and _is_run(asked.source):
         target = resolve(asked.source, trust=asked.trust)
         datasets, field = [target.dataset()], target.field
+    elif asked.source is not None and (Path(asked.source) / "model_index.json").exists():
+        raise ValueError(
+            f"got {asked.source}, a pipeline, whose data are not known; wanted a run or data"
+        )
     elif asked.source is not None:
         datasets = [load(asked.source)]
     title = "Explorer" + "".join(f": {dataset.name}" for dataset in datasets)

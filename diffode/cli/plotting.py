@@ -106,6 +106,11 @@ def subject(asked: Drawn) -> tuple[Target, Dataset | None]:
         for option, given in (("--weights", asked.weights != "ema"), ("--trust", asked.trust)):
             if given:
                 raise ValueError(f"got {option} for the exact field of data, which is no run")
+        if asked.label is not None or asked.per_class is not None:
+            raise ValueError(
+                f"got labels for {asked.target}, the exact field of all the data; give a run that "
+                "was trained with --labels"
+            )
         dataset = load(asked.data or DATA)
         return Target(asked.target, exact(asked.target, dataset), None), dataset
     if not Path(asked.target).exists() and asked.target in names():
