@@ -104,6 +104,7 @@ WORK = {
     "benchmarks.monoflow": ["cell"],
     "benchmarks.overhead": ["measure"],
     "benchmarks.points": ["cell"],
+    "benchmarks.processes": ["table"],
     "benchmarks.reflow": ["cell", "table"],
     "benchmarks.schedulers": ["report"],
     "benchmarks.solvers": ["fill"],
