@@ -210,8 +210,10 @@ def require_place(path: str | Path) -> None:
     try:
         _prove(_temporary(path))
     except OSError as error:
+        stops = [f for f in path.parents if os.path.exists(f) and not os.path.isdir(f)]
+        why = f"{brief(str(stops[0]), 300)} is a file" if stops else _reason(error)
         raise ValueError(
-            f"cannot write {brief(str(path), 300)}: {_reason(error)}; give another name"
+            f"cannot write {brief(str(path), 300)}: {why}; give another name"
         ) from None
     finally:
         for folder in missing:

@@ -243,7 +243,7 @@ def test_sample_refuses_a_label_out_of_range(refused, labelled, label):
 def test_sample_refuses_an_output_below_a_file(refused, plain, tmp_path):
     (tmp_path / "file").write_text("mine")
     message = refused("sample", plain, "--out", tmp_path / "file" / "x.png")
-    says("cannot write to .*file.*; choose another output directory", message)
+    says("cannot write .*x.png: .*file is a file; give another name", message)
 
 
 CHECKPOINTS = {

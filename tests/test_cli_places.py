@@ -28,7 +28,7 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(tmp_path, capsys):
     for out, said in (
         (tmp_path / f"{'o' * 300}.png", "file name too long; give another name"),
         (tmp_path / "folder.png", "is a folder; wanted the name of a file"),
-        (tmp_path / "file" / "out.png", "file exists; give another name"),
+        (tmp_path / "file" / "out.png", "file is a file; give another name"),
     ):
         (tmp_path / "folder.png").mkdir(exist_ok=True)
         (tmp_path / "file").write_text("")
