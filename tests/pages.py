@@ -110,6 +110,7 @@ WORK = {
     "benchmarks.solvers": ["fill"],
     "benchmarks.training": ["bed"],
     "tests.fuzz": ["many", "one"],
+    "tests.faults": ["read_all_modules"],
     "benchmarks.training_peers": ["bed"],
 }  # the functions that take minutes to hours, of which the tests only see that they are reached
 

@@ -10,10 +10,15 @@ import pytest
 from tests.faults.traces import differences, left
 
 POSIX = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="forks, and reads /proc")
-FEW = ["SIGKILL: train edm", "SIGKILL: sample"]
 MORE = [
     *(f"SIGKILL: {name}" for name in ("train poisson", "train monoflow", "distil", "reflow")),
-    *("SIGKILL: bench", "SIGKILL: eval", "SIGTERM: train edm", "SIGTERM: distil"),
+    *(
+        "SIGKILL: bench",
+        "SIGKILL: eval",
+        "SIGKILL: sample",
+        "SIGTERM: train edm",
+        "SIGTERM: distil",
+    ),
     *("full disk", "read-only", "file replaced by a pipe", "file replaced by a link: train"),
     *("folder deleted: train", "two at once: train", "clock set back: train edm"),
     *("an image vanishes", "an image changes", "a worker dies"),
@@ -44,9 +49,9 @@ def test_what_is_left_is_compared_to_the_bit(tmp_path):
 
 @POSIX
 def test_a_few_kills_lose_nothing():
-    said = tried(FEW, 3)
-    assert "| SIGKILL | train edm | the same command leaves the same bits | 3 | 3 |" in said
-    assert said.endswith("\n6 of 6 held\n")
+    said = tried(["SIGKILL: train edm"], 2)
+    assert "| SIGKILL | train edm | the same command leaves the same bits | 2 | 2 |" in said
+    assert said.endswith("\n2 of 2 held\n")
 
 
 @POSIX

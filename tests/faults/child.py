@@ -66,6 +66,7 @@ class Child:
         code = 99
         try:
             atexit._clear()  # what the parent will do at its end
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # which "&" has ignored
             os.chdir(self.folder)
             said = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             os.dup2(said, 1)
