@@ -95,6 +95,14 @@ def test_weights_that_are_not_finite_or_belong_nowhere_are_refused(folder, capfd
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("form", ["pt", "<script>"])
+def test_weights_of_several_types_are_of_single_precision(folder, form):
+    kept = load_file(folder / WEIGHTS)
+    name = next(k for k in kept if k.endswith("time_emb_proj.weight"))
+    save_file({**kept, name: kept[name].half()}, folder / WEIGHTS, metadata={"format": form})
+    assert {p.dtype for p in from_diffusers(folder).parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("name", [["a"], {}, None, 5, "../part.safetensors"])
 def test_an_index_of_shards_names_files_of_its_folder(folder, name):
     file = folder / WEIGHTS

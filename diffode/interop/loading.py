@@ -82,7 +82,7 @@ def loaded(part: Part, kind: str) -> nn.Module:
     for name, weight in model.state_dict().items():
         if not bool(weight.isfinite().all()):
             raise ValueError(f"the weights in {part.folder} are not finite: {name}")
-    ready: nn.Module = model.eval().requires_grad_(False)
+    ready: nn.Module = model.float().eval().requires_grad_(False)  # diffusers may leave a mixture
     return ready
 
 
