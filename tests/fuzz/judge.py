@@ -118,7 +118,8 @@ def _judge_files(made, place, before, after, new, arguments):
     wrong = [fault for p in new if p.is_file() and (fault := fault_of(p, arguments))]
     if arguments[:1] and arguments[0] in LONG:
         kept = [p for p in new if p.name.endswith(_KEPT) or "parts" in p.parts]
-        broken = [p for p in new if p not in kept and fault_of(p, arguments)]
+        files = [p for p in new if p not in kept and p.is_file()]
+        broken = [p for p in files if fault_of(p, arguments)]
         left += broken if made.ended == "refused" else []
     elif made.ended != "answered":
         left += [p for p in before if p in after and after[p] != before[p]]
