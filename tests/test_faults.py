@@ -29,7 +29,7 @@ def tried(only, kills):
     words = [word for name in only for word in ("--only", name)]
     command = [sys.executable, "-m", "tests.faults", "--kills", str(kills), *words]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1700)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -56,6 +56,7 @@ def test_a_few_kills_lose_nothing():
 
 @POSIX
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("row", MORE)
 def test_other_faults_lose_nothing(row):
     tried([row], 3)

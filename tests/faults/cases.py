@@ -65,8 +65,9 @@ def cases(kills: int) -> Iterator[Case]:
         check = partial(ended, name, signal.SIGTERM, 2)
         yield Case("SIGTERM twice", name, f"exit code 143; {IDENTICAL}", check, some)
     for name in ENDED:
-        check = partial(full, name)
-        yield Case(f"full disk ({FULL})", name, f"{ONE_LINE}; {IDENTICAL}", check, SIZES)
+        sizes = min(SIZES, kills)
+        check = partial(full, name, sizes)
+        yield Case(f"full disk ({FULL})", name, f"{ONE_LINE}; {IDENTICAL}", check, sizes)
     for name in ENDED:
         check = partial(unwritable, name)
         yield Case("read-only folder", name, f"{ONE_LINE}; nothing is written", check, 1)

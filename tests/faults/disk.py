@@ -1,16 +1,19 @@
 """A disk that is full, and a folder that cannot be written to.
 
-A full disk is a small file system in memory, which only root can mount. Elsewhere a limit of the
-size of each file stands for it (RLIMIT_FSIZE): a file that would grow beyond it cannot be written.
+A full disk is a small file system in memory, which only root can mount, and in few containers.
+Elsewhere a limit of the size of each file stands for it (RLIMIT_FSIZE): a file that would grow
+beyond it cannot be written.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import resource
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,21 +25,24 @@ from tests.faults.traces import temporaries
 
 SIZES = 10
 ROOT = os.geteuid() == 0
-FULL = "a full tmpfs" if ROOT else "files limited in size"
-_PAGE, _NOBODY = 4096, 65534
+_PAGE = 4096
+_VERSION, _OVERRIDE, _READ = 0x20080522, 1, 2  # of capset(2), and CAP_DAC_... of root
 
 
-def full(name: str, shop: Shop, dice: random.Random, number: int) -> str:
+def full(name: str, sizes: int, shop: Shop, dice: random.Random, number: int) -> str:
     """Give a command too little room, then enough.
+
+    Arguments:
+        sizes: how many are tried, from next to nothing up to all but enough.
 
     Raises:
         Broken: it says anything but one line of what is wrong, exits with another code than 2,
             leaves something half-written, or does not go on.
     """
     job, whole = JOBS[name], shop.whole(name)
-    share, place = (number + dice.random()) / SIZES, shop.empty()
-    if not ROOT:
-        size = int(share * max(_sizes(whole.place / job.out)))
+    share, place = (number + dice.random()) / sizes, shop.empty()
+    if not MOUNTS:
+        size = int(share * max(path.stat().st_size for path in _files(whole.place / job.out)))
         _refused(job, shop.furnished(job, place), lambda: _limit(size))
         gone_on(job, place, whole.files)
         return f"files of at most {size} bytes"
@@ -61,7 +67,7 @@ def unwritable(name: str, shop: Shop, dice: random.Random, number: int) -> str:
     for folder in [place, *(p for p in place.rglob("*") if p.is_dir())]:
         folder.chmod(0o555)
     before = sorted(place.rglob("*"))
-    said = _refused(job, place, _be_nobody)
+    said = _refused(job, place, _obey_permissions)
     if sorted(place.rglob("*")) != before:
         raise Broken("something was written")
     shutil.rmtree(place)
@@ -84,17 +90,27 @@ def _limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def _be_nobody() -> None:
-    """Give up the rights of root, who may write everywhere."""
-    if ROOT:
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+def _obey_permissions() -> None:
+    """Give up the right of root to write everywhere; it still owns and reads what it made."""
+    if not ROOT:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_VERSION, 0)
+    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
+    asked = libc.capget(header, rights)
+    for k in range(3):
+        rights[k] &= ~(1 << _OVERRIDE | 1 << _READ)
+    if asked or libc.capset(header, rights):
+        raise OSError(ctypes.get_errno(), "the rights of root cannot be given up")
 
 
 def _sizes(place: Path) -> list[int]:
     """The bytes that each file takes, in whole pages."""
-    files = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
-    return [-(-p.stat().st_size // _PAGE) * _PAGE for p in files]
+    return [-(-path.stat().st_size // _PAGE) * _PAGE for path in _files(place)]
+
+
+def _files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
 
 
 @contextmanager
@@ -109,3 +125,17 @@ def _mounted(place: Path, size: int) -> Iterator[None]:
 
 def _call(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True)
+
+
+def _may_mount() -> bool:
+    """Whether this process may: many a container forbids it to its root."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with _mounted(Path(folder), _PAGE):
+                return ROOT
+        except (OSError, subprocess.CalledProcessError):
+            return False
+
+
+MOUNTS = _may_mount()
+FULL = "a full tmpfs" if MOUNTS else "files limited in size"

@@ -30,6 +30,7 @@ def ended(name: str, number: int, times: int, shop: Shop, dice: random.Random, _
         time.sleep(dice.random() * 0.1)
         child.send(number)
     code, said = child.wait(), child.said()
+    code = code if code >= 0 else 128 - code  # before and after the command, the system ends it
     moment = f"{signal.Signals(number).name} after {share:.3f} of its time"
     if code not in (0, 128 + number):  # 0: it had ended before
         raise Broken(f"{moment}: exit code {code}; {said[-300:]}")

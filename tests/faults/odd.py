@@ -71,7 +71,7 @@ def odd(name: str, what: str, act: str, shop: Shop, dice: random.Random, _: int)
             (victim.parent / "done").write_text(found.name)
 
     child = Child(job.line.split(), place, lambda: moments.at_change(number, disturb))
-    code, said = child.wait(60), child.said()
+    code, said = child.wait(), child.said()
     mark = victim.parent / "done"
     done = f"{mark.read_text()} at change {number}" if mark.exists() else "there was nothing yet"
     line = said.rstrip("\n").rpartition("\n")[2]

@@ -69,10 +69,11 @@ class Watch:
 
 
 def _of_system(path):
-    """Whether libraries write there: devices, and matplotlib's list of fonts."""
-    return (
-        path.is_relative_to("/dev") or path.is_relative_to("/proc") or "matplotlib" in path.parts
-    )
+    """Whether libraries write there: devices, matplotlib's list of fonts, modules read at last."""
+    return path.parts[1:2] in (("dev",), ("proc",)) or not {
+        "matplotlib",
+        "__pycache__",
+    }.isdisjoint(path.parts)
 
 
 def begin_peak():
