@@ -12,9 +12,11 @@ import urllib.request
 import pytest
 
 from diffode.explore.serving import HEADERS, address, server_of
+from tests.processes import PATIENCE
 from tests.runs import refused
 
 PAGE = "<!doctype html><title>é</title>"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # past any proxy
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def server():
 
 
 def answer(server, method="GET", path="/", host=None):
-    connection = http.client.HTTPConnection(*server.server_address, timeout=10)
+    connection = http.client.HTTPConnection(*server.server_address, timeout=PATIENCE)
     headers = {"Host": host or f"127.0.0.1:{server.server_port}"}
     connection.request(method, path, headers=headers)
     found = connection.getresponse()
@@ -44,7 +46,7 @@ def test_the_page_comes_with_strict_headers(server):
         assert found.getheader(name) == value
     assert found.getheader("Content-Length") == str(len(PAGE.encode()))
     assert found.getheader("Server").strip() == "diffode"
-    with urllib.request.urlopen(address(server), timeout=10) as response:
+    with DIRECT.open(address(server), timeout=PATIENCE) as response:
         assert response.read().decode() == PAGE
     head, nothing = answer(server, "HEAD")
     assert head.status == 200 and nothing == b""
@@ -101,9 +103,9 @@ def test_it_ends_by_ctrl_c(number, code, tmp_path):
     ) as program:
         line = program.stdout.readline()
         place = line.split()[4]
-        with urllib.request.urlopen(place, timeout=20) as response:
+        with DIRECT.open(place, timeout=PATIENCE) as response:
             assert b"<title>Explorer: moons</title>" in response.read()
         program.send_signal(number)
-        said = program.communicate(timeout=20)
+        said = program.communicate(timeout=PATIENCE)
     assert program.returncode == code and "Traceback" not in said[1]
     assert os.listdir(tmp_path) == []

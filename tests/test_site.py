@@ -58,6 +58,7 @@ def test_pages_opened_from_a_file_are_searched_fit_a_phone_and_ask_for_nothing_e
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         seen = Opened(browser.new_page(viewport={"width": 390, "height": 844}))
+        seen.page.set_default_timeout(120_000)
         for file in sorted(made.rglob("*.html")):
             seen.page.goto(file.as_uri(), wait_until="load")
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, file

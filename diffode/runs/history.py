@@ -123,7 +123,7 @@ def _head(git: Path) -> str | None:
             head = _text(common / name)
         else:
             packed = _text(common / "packed-refs", 2**24).splitlines()
-            head = next(line.split()[0] for line in packed if line.endswith(f" {name}"))
+            head = next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
     return head if _COMMIT.fullmatch(head) else None
 
 
