@@ -62,7 +62,7 @@ def shared(
             mine[k] = _placed(make(pieces[k]), "cpu")
     except (TypeError, ValueError) as error:
         failed = error
-    told = all_of((mine, None if failed is None else type(failed)(str(failed))))
+    told = all_of((mine, None if failed is None else _plain(failed)))
     if failed is not None:
         raise failed
     for _, elsewhere in told:
@@ -114,6 +114,11 @@ def one_before_the_others() -> Iterator[None]:
         yield
     if first:
         all_of(None)
+
+
+def _plain(error: Exception) -> Exception:
+    """An error of the builtin kind: others may not be made from a text or not be sent."""
+    return TypeError(str(error)) if isinstance(error, TypeError) else ValueError(str(error))
 
 
 def _placed(value: Any, device: object) -> Any:  # noqa: ANN401  # any part

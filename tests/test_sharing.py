@@ -84,6 +84,8 @@ def test_an_error_of_one_share_is_that_of_all(monkeypatch):
 
     with sharing.sharing(), pytest.raises(TypeError, match="my own"):
         sharing.shared([1, 2, 3], broken)
+    with sharing.sharing(), pytest.raises(UnicodeDecodeError):  # which no text alone makes
+        sharing.shared([1, 2, 3], lambda piece: b"\xff".decode("utf-8"))
 
 
 def test_pieces_are_shared_in_a_block_of_sharing_alone(monkeypatch):

@@ -7,7 +7,6 @@ directory begin with ~ there.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shlex
@@ -22,6 +21,7 @@ import torch
 
 from diffode.devices import choose
 from diffode.files import append_text, from_home
+from diffode.processes import place
 from diffode.runs.costs import machine
 
 HISTORY = "history.jsonl"
@@ -74,7 +74,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
         "command": command_line(),
         "device": about["device"],
         "threads": about["threads"],
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": place().total,
         "system": platform.system(),
         "versions": versions,
         "commits": {"diffode": commit(Path(__file__)), "directory": commit(Path.cwd())},

@@ -137,8 +137,8 @@ class Verification:
         except (OSError, ValueError) as error:
             return Finding(what, None, brief(str(error), 400))
         if agree is False:
-            said += f"; samples.npz, the checkpoint or the code has changed: {_AGAIN}"
-        return Finding(what, agree, said.format(folder))
+            said += f"; samples.npz, the checkpoint or the code has changed: {_AGAIN.format(folder)}"
+        return Finding(what, agree, said)
 
 
 def _plan(folder: Path, trust: bool) -> Plan | Finding:
