@@ -63,9 +63,7 @@ def worker(samples: int, out: Path) -> None:
     def training(steps: int = STEPS) -> None:
         list(diffode.train(objective, x, steps=steps, batch=BATCH, device="cpu"))
 
-    def inside(
-        block: Callable[[], AbstractContextManager[None]], work: Callable[[], None]
-    ) -> None:
+    def inside(block: Block, work: Callable[[], None]) -> None:
         with block():
             work()
 

@@ -14,6 +14,7 @@ from diffode.explore import explorer_page
 from diffode.explore.serving import address, server_of
 from diffode.fields.corruption import Corrupting
 from diffode.files import write_text
+from diffode.interop.folders import is_pipeline
 from diffode.runs.plan import CONFIG
 from diffode.runs.run import home
 from diffode.runs.targets import resolve
@@ -36,7 +37,7 @@ def command(asked: Explore) -> None:
     if asked.source is not None and _is_run(asked.source):
         target = resolve(asked.source, trust=asked.trust)
         datasets, field = [target.dataset()], target.field
-    elif asked.source is not None and (Path(asked.source) / "model_index.json").exists():
+    elif asked.source is not None and is_pipeline(asked.source):
         raise ValueError(
             f"got {asked.source}, a pipeline, whose data are not known; wanted a run or data"
         )

@@ -137,7 +137,8 @@ class Verification:
         except (OSError, ValueError) as error:
             return Finding(what, None, brief(str(error), 400))
         if agree is False:
-            said += f"; samples.npz, the checkpoint or the code has changed: {_AGAIN.format(folder)}"
+            again = _AGAIN.format(folder)
+            said += f"; samples.npz, the checkpoint or the code has changed: {again}"
         return Finding(what, agree, said)
 
 
