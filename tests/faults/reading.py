@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,8 @@ def worker(place: Path, dice: random.Random) -> str:
         time.sleep(0.01)
     time.sleep(dice.random())
     if child.running():
-        os.kill(dice.choice(found), signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has read all and ended
+            os.kill(dice.choice(found), signal.SIGKILL)
     end = _ended(child)
     begun = (place / "job/run/config.json").exists()
     _finish(RESUME if begun else f"{TRAIN} --set workers=2", place / "job", whole)
