@@ -207,7 +207,7 @@ def test_a_killed_comparison_ends_as_an_undisturbed_one(done, tmp_path):
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert time.monotonic() - began < 120
+        assert time.monotonic() - began < 500, "it hangs"
     assert kills
     subprocess.run(order, env=environment, check=True, stderr=subprocess.DEVNULL)
     assert stable(out) == stable(done)

@@ -113,5 +113,5 @@ def test_who_asked_for_less_motion_gets_few_steps(file):
             " seen.add(this.u); Object.getPrototypeOf(this).render.call(this); }; null"
         )
         page.locator("#play").click()
-        page.wait_for_selector('#play:text("Play")', timeout=30_000)
+        page.wait_for_selector('#play:text("Play")', timeout=120_000)
         assert 2 <= page.evaluate("seen.size") <= 12

@@ -22,6 +22,7 @@ from tests.runs import refused
 X = load("moons").train[:50]
 GIVEN = ["--field", "edm", "--data", "digits", "--batch", "16", "--device", "cpu"]
 GIVEN += ["--set", "width=8", "--set", "depth=1", "--samples", "20"]
+ENDLESS = ["--steps", "1000000", "--set", "log_every=1", "--set", "save_every=1000000"]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="sends signals as POSIX does")
 
 
@@ -71,7 +72,7 @@ def test_one_training_holds_a_directory(tmp_path, capsys):
 @POSIX
 def test_a_second_process_is_told_who_holds_it(tmp_path, capsys):
     out = tmp_path / "run"
-    first = program("train", *GIVEN, "--steps", 100000, "--out", out, "--set", "log_every=1")
+    first = program("train", *GIVEN, *ENDLESS, "--out", out)
     until_trained(first, out)
     for given in (["--resume", out], [*GIVEN, "--out", out]):
         assert f"in use by process {first.pid} on " in refused(capsys, "train", *given)
@@ -106,7 +107,7 @@ def test_every_file_has_the_permissions_of_a_new_one(tmp_path):
 @POSIX
 def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     out = tmp_path / "run"
-    first = program("train", *GIVEN, "--steps", 100000, "--out", out, "--set", "log_every=1")
+    first = program("train", *GIVEN, *ENDLESS, "--out", out)
     until_trained(first, out)
     first.kill()
     first.communicate(timeout=60)
