@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -67,6 +68,16 @@ def test_the_page_comes_with_strict_headers(server):
 def test_all_else_is_refused(server, given, status, capfd):
     found, body = answer(server, **given)
     assert found.status == status and PAGE.encode() not in body
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_browser_that_goes_away_is_no_error(capfd):
+    with server_of(PAGE) as server:
+        browser = socket.create_connection(server.server_address)
+        browser.sendall(b"GET / HTTP/1.1\r\n")
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.close()  # by a reset
+        server.process_request_thread(*server.get_request())
     assert capfd.readouterr() == ("", "")
 
 

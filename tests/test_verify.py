@@ -175,6 +175,40 @@ def test_samples_of_a_checkpoint_that_is_gone_are_not_drawn(made, capsys):
     assert not any("drawn" in name for name in found)
 
 
+def test_a_checkpoint_under_another_step_and_a_best_one_that_is_gone(made, capsys):
+    def alter(header, tensors):
+        header["training"]["held_out"] = 0.5
+
+    edited(made / STEP, made / STEP, alter)
+    _, found = verified(capsys, made, "--samples", "0", code=1)
+    assert "best.safetensors: is not there" in found["best.safetensors"][1]
+    shutil.copy(made / STEP, made / "checkpoints" / "best.safetensors")
+    assert verified(capsys, made, "--samples", "0")[0] == "all is well"
+    shutil.copy(made / STEP, made / "checkpoints" / "step-00000009.safetensors")
+    _, found = verified(capsys, made, "--samples", "0", code=1)
+    assert "step 2" in found["step-00000009.safetensors"][1]
+    assert "its name has another step" in found["step-00000009.safetensors"][1]
+
+
+def test_as_many_as_there_are_are_said_to_be_drawn_again(made, capsys):
+    n = len(np.load(made / "samples.npz")["x"])
+    assert f"{n} of samples.npz drawn again" in verified(capsys, made, "--samples", str(n + 1))[1]
+
+
+def test_a_history_that_cannot_be_read_is_not_called_absent(made, capsys):
+    (made / "history.jsonl").write_text("{")
+    _, found = verified(capsys, made, "--samples", "0")
+    assert "has no line that can be read" in found["history.jsonl"][1]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("--device=tpu", "got device 'tpu'"), ("--data=rings", "no data set")]
+)
+def test_an_option_that_is_wrong_is_refused(made, option, said, capsys):
+    assert run(["verify", str(made), option]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_what_stands_in_a_file_is_shown_as_text(made, capsys):
     content = json.loads((made / "config.json").read_text())
     content["data"] = "\x1b[2Jdigits\nok       all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,7 +34,7 @@ def server_of(page: str, port: int = 0) -> ThreadingHTTPServer:
         ValueError: a port that cannot be taken.
     """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Answer, page.encode()))
+        return _Server((HOST, port), partial(_Answer, page.encode()))
     except OSError as error:
         why = (error.strerror or type(error).__name__).lower()
         raise ValueError(
@@ -44,6 +45,15 @@ def server_of(page: str, port: int = 0) -> ThreadingHTTPServer:
 def address(server: ThreadingHTTPServer) -> str:
     """Where the page of a server is."""
     return f"http://{HOST}:{server.server_port}/"
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that outlives a browser that goes away while it is answered."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a connection that broke; other errors are printed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Answer(BaseHTTPRequestHandler):

@@ -25,7 +25,7 @@ def redrawn(
     device: str = "auto",
     trust: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> tuple[bool | None, str]:
+) -> tuple[int, bool | None, str]:
     """Draw the first samples of a run again, and compare.
 
     They are drawn with the checkpoint, seed and labels that ``quality.json`` and ``samples.npz``
@@ -40,7 +40,7 @@ def redrawn(
         progress: called with the number of samples that are drawn.
 
     Returns:
-        Whether they are the same, None if nearly all are, and what to say.
+        How many were drawn, whether they are the same, None if nearly all are, and what to say.
 
     Raises:
         ValueError: files that cannot be read, or a checkpoint that is there no more.
@@ -63,13 +63,17 @@ def redrawn(
     made = sample(field, n, solver, None, y=labels, seed=seed, batch=BATCH, progress=progress)
     one, two = (v.flatten(1).double() for v in (made.x.cpu(), x[:n]))
     if one.shape != two.shape:
-        return False, f"they have {two.shape[1]} numbers each, not {one.shape[1]}"
+        return n, False, f"they have {two.shape[1]} numbers each, not {one.shape[1]}"
     if one.equal(two):
-        return True, "they are the same to the bit"
+        return n, True, "they are the same to the bit"
     scale = two[two.isfinite()].std().clamp_min(1e-30)
     apart = ((one - two).abs().amax(1) / scale).nan_to_num(float("inf"))
     same = int((apart <= _SAME).sum())
     if same == n:
-        return True, f"they are the same to {float(apart.max()):.1g} of their standard deviation"
+        return (
+            n,
+            True,
+            f"they are the same to {float(apart.max()):.1g} of their standard deviation",
+        )
     said = f"{same} of {n} are the same to {_SAME:g} of their standard deviation"
-    return (None if same >= _MOST * n else False), said
+    return n, (None if same >= _MOST * n else False), said

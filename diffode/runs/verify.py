@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from diffode import code
 from diffode.data import source_of
+from diffode.devices import choose
 from diffode.inputs import brief
 from diffode.interop.edm import is_edm
 from diffode.interop.folders import HUB, is_pipeline
@@ -22,10 +24,11 @@ from diffode.runs.published import published
 from diffode.runs.redrawn import redrawn
 from diffode.runs.results import RESULTS, SUMS, read_sums, sha256
 from diffode.runs.run import home
-from diffode.training import checkpoint
+from diffode.training import best, checkpoint
 from diffode.training.record import METRICS, logged
 
 _AGAIN = "delete it and give diffode train --resume {} to make it anew"
+_NUMBERED = re.compile(r"step-([0-9]{8,})")
 _WEIGHTS = (".safetensors", ".bin", ".pkl", ".pt", ".pth")
 
 
@@ -72,9 +75,12 @@ class Verification:
         """What is found, one thing after the other.
 
         Raises:
-            ValueError: nothing there that could be verified, or code that may not be run.
+            ValueError: nothing there that could be verified, a device or data that are not there,
+                or code that may not be run.
+            OSError: data that cannot be read.
         """
         path = Path(self.target)
+        choose(self.device)
         if is_pipeline(path) or (path.exists() and is_edm(path)):
             return _foreign(path)
         if path.is_dir() and ((path / CONFIG).exists() or checkpoint.newest(path)):
@@ -105,7 +111,9 @@ class Verification:
         for file in files:
             yield _checkpoint(file, plan)
         if not files:
-            yield Finding("checkpoints", None, "there is none yet")
+            yield Finding("checkpoints", None, "there is none")
+        elif best.BEST not in [file.name for file in files] and any(map(best.figure, files)):
+            yield Finding(best.BEST, False, "is not there, though held-out losses were measured")
         yield _metrics(folder)
         yield from _results(folder)
         if isinstance(plan, Plan) and self.samples and (folder / "samples.npz").exists():
@@ -123,7 +131,9 @@ class Verification:
             load_data(plan)
         except (OSError, ValueError) as error:
             changed = "is not the data that this run was trained on" in str(error)
-            more = "" if changed or self.data else "; say where they are now with --data"
+            if self.data is not None and not changed:
+                raise
+            more = "" if changed else "; say where they are now with --data"
             return Finding("data", False if changed else None, f"{error}{more}")
         return Finding("data", True, f"{plan.data} has the fingerprint of {CONFIG}")
 
@@ -131,7 +141,7 @@ class Verification:
         """Whether samples come out again."""
         what = f"{self.samples} of samples.npz drawn again"
         try:
-            agree, said = redrawn(
+            n, agree, said = redrawn(
                 folder, plan, self.samples, self.device, self.trust, self.progress
             )
         except (OSError, ValueError) as error:
@@ -139,7 +149,7 @@ class Verification:
         if agree is False:
             again = _AGAIN.format(folder)
             said += f"; samples.npz, the checkpoint or the code has changed: {again}"
-        return Finding(what, agree, said)
+        return Finding(f"{n} of samples.npz drawn again", agree, said)
 
 
 def _plan(folder: Path, trust: bool) -> Plan | Finding:
@@ -161,6 +171,8 @@ def _plan(folder: Path, trust: bool) -> Plan | Finding:
 def _history(folder: Path) -> Finding:
     """What is known of how the run was made."""
     lines = history.read(folder)
+    if not lines and (folder / history.HISTORY).exists():
+        return Finding(history.HISTORY, None, "has no line that can be read")
     if not lines:
         why = "is not there: the run is of an earlier version, or was not trained by a command"
         return Finding(history.HISTORY, None, why)
@@ -199,6 +211,8 @@ def _checkpoint(file: Path, plan: Plan | Finding) -> Finding:
     if odd:
         said = f"{counted(len(odd), 'tensor')} with values that are not finite ({odd[0]:.80})"
         return Finding(file.name, False, f"{about}; {said}; go on from an older one")
+    if (named := _NUMBERED.fullmatch(file.stem)) and int(named[1]) != header["step"]:
+        return Finding(file.name, False, f"{about}; its name has another step; take another copy")
     if isinstance(plan, Plan) and (other := _other(header, plan)):
         return Finding(file.name, False, f"{about}; it is of another run: {other}")
     if header["format"] == 1:
