@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from itertools import islice, product
 from pathlib import Path
 
@@ -129,6 +130,33 @@ def test_what_only_this_process_can_read_is_read_here_and_told(file):
 def test_a_worker_that_died_is_told(file):
     with pytest.raises(ValueError, match=r"exit code 7.*fewer workers"):
         list(begin(Ending(file), 1))
+
+
+def waiting(end):
+    """How many bytes a pipe holds."""
+    from fcntl import ioctl
+    from termios import FIONREAD
+
+    found = bytearray(4)
+    ioctl(end.fileno(), FIONREAD, found)
+    return int.from_bytes(found, sys.byteorder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks a pipe of POSIX what it holds")
+def test_a_worker_that_is_killed_while_it_sends_a_batch_is_told(tmp_path):
+    """A batch is larger than what a pipe holds, so that the second one is sent in part."""
+    rows, large = torch.arange(16), File(tmp_path / "x.npy")
+    large.shape = (60, 3, 64, 64)
+    np.save(large.path, np.zeros(large.shape, np.float32))
+    reading = ahead(Batches(Streamed(Source(large)), 16, 0), [rows], range(100), 1)
+    reading.at(0, rows)
+    (process,) = multiprocessing.active_children()
+    while waiting(reading._ends[0]) < 1000:  # of the batch, behind its length
+        time.sleep(0.01)
+    process.kill()
+    with pytest.raises(ValueError, match=r"exit code -9.*fewer workers"):
+        reading.at(1, rows)
+    reading.close()
 
 
 def test_what_cannot_be_sent_is_refused_at_once(file):

@@ -88,7 +88,7 @@ class _Ahead(Batches):
         k = next(self._turns)
         try:
             found = self._ends[k].recv()
-        except EOFError:
+        except (EOFError, OSError):  # at a batch's end, or within one
             raise ValueError(_lost(self._processes[k])) from None
         if not isinstance(found, str):
             where = device or "cpu"
