@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -97,11 +99,12 @@ def join(cuda: bool = False) -> None:
             "meet; start them with torchrun"
         )
     try:
-        store, _, _ = next(rendezvous("env://", me, count, timeout=_MEETING))
-        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        distributed.init_process_group(
-            backend, store=store, rank=me, world_size=count, timeout=_WORK
-        )
+        with _ended_at_once():
+            store, _, _ = next(rendezvous("env://", me, count, timeout=_MEETING))
+            backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+            distributed.init_process_group(
+                backend, store=store, rank=me, world_size=count, timeout=_WORK
+            )
     except (OSError, RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
         used = "EADDRINUSE" in text or "address already in use" in text.lower()
@@ -110,6 +113,22 @@ def join(cuda: bool = False) -> None:
             f"the {count} processes could not meet at {where[0]}:{where[1]}: {why}"
         ) from None
     atexit.register(_leave)  # the group's threads must not outlive the interpreter
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Let SIGTERM end this process within: while it waits in torch, no handler of Python runs.
+
+    torchrun sends it where another process has failed, and would wait 30 seconds.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _leave() -> None:

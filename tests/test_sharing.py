@@ -1,6 +1,9 @@
 """What a process finds in its environment, and how pieces of work are shared out."""
 
+import signal
 import socket
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from diffode import processes, sharing
 from diffode.cli.app import run
 from diffode.sharing import speaks
 
+FIELD = str(Path(__file__).parent / "fixtures" / "format1" / "edm-moons")
 TINY = ["--set", "width=8", "--set", "depth=1", "--device", "cpu"]
 
 # --------------------------------------------------------------------------- a wrong environment
@@ -42,6 +46,39 @@ def test_a_port_in_use_is_told_in_one_line(monkeypatch):
             monkeypatch.setenv(name, value)
         with pytest.raises(ValueError, match=r"could not meet at .*the port is in use"):
             processes.join()
+
+
+def test_a_process_that_waits_for_the_others_ends_at_a_signal(monkeypatch):
+    """No handler of Python runs while torch waits."""
+
+    def waits(*_, **__):
+        found.append(signal.getsignal(signal.SIGTERM))
+        raise OSError("nobody came")
+
+    def mine(number, frame):
+        raise AssertionError
+
+    found = []
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", **where}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(import_module("torch.distributed.rendezvous"), "rendezvous", waits)
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with pytest.raises(ValueError, match="nobody came"):
+            processes.join()
+        assert found == [signal.SIG_DFL] and signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_samples_that_are_shared_out_by_smaller_batches_say_so(n, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    out = str(tmp_path / "x.npz")
+    assert run(["sample", FIELD, "--samples", str(n), "--out", out]) == 2  # nobody is there
+    assert ("--batch 1 shares them out" in capsys.readouterr().err) == (n == 2)
 
 
 def test_a_torch_that_cannot_connect_processes_is_told(monkeypatch):

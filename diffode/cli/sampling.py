@@ -36,7 +36,7 @@ def command(asked: Sample) -> None:
     solver, chosen = asked.solver or (None if fitted else target.solver), None
     if solver is not None or options:
         chosen = solver_for(target.field, solver, options)
-    if place().total > 1 and n <= asked.batch:
+    if place().total > 1 and 1 < n <= asked.batch:
         few = math.ceil(n / place().total)
         warn(
             f"{n} samples are one batch of {asked.batch}, which one process draws while the "
