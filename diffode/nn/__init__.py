@@ -158,7 +158,7 @@ def _copied(kind: str, module: nn.Module, options: Mapping[str, Any]) -> nn.Modu
     for name, value in options.items():
         if value is not None:
             raise ValueError(
-                f"got {name} {value} for network {kind!r}, which is made already; leave it away"
+                f"got {name} {value} for network {kind!r}, which is made already; leave it out"
             )
     return copy.deepcopy(module)
 

@@ -52,7 +52,7 @@ def require_comparable(objective: Objective, given: bool, out: Path | None) -> N
     if not objective.comparable or objective.coupling == "pairs":
         raise ValueError(
             f"got keep_best for {type(objective).__name__} with coupling={objective.coupling}, "
-            "whose loss on held-out samples does not tell better weights from worse; leave it away"
+            "whose loss on held-out samples does not tell better weights from worse; leave it out"
         )
     if not given:
         raise ValueError("got keep_best without held-out samples; give held_out=(x, labels)")
