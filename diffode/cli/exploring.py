@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import typer
 
 from diffode.cli.exploration import Explore
 from diffode.cli.outcome import require_out, warn
+from diffode.cli.signals import handled
 from diffode.data import load, names
 from diffode.explore import explorer_page
 from diffode.explore.serving import address, server_of
@@ -58,7 +60,8 @@ def command(asked: Explore) -> None:
 
 def _serve(page: str, port: int) -> None:
     """Serve a page until Ctrl-C, which is how this ends and no error."""
-    with server_of(page, port) as server, suppress(KeyboardInterrupt):
+    ending = handled([signal.SIGINT], signal.default_int_handler)  # which "&" has ignored
+    with server_of(page, port) as server, suppress(KeyboardInterrupt), ending:
         typer.echo(f"the explorer is at {address(server)} ; Ctrl-C ends it")
         server.serve_forever()
 

@@ -90,10 +90,9 @@ class Stats:
         if float(spectrum.sum()) <= 0 or float(spectrum.min()) < -_SAME * float(spectrum.max()):
             raise ValueError("the statistics of the data are damaged: variances below 0")
         for name in ("std", "norm", "count", "principal_std"):
-            if float(named.get(name, 1)) <= 0:
-                raise ValueError(
-                    f"the statistics of the data are damaged: {name} is {float(named[name]):g}"
-                )
+            known = float(named.get(name, 1))
+            if known < 0 or (known == 0 and name != "count"):  # which 0 leaves unknown
+                raise ValueError(f"the statistics of the data are damaged: {name} is {known:g}")
         return cls(
             mean=named["mean"],
             std=float(named["std"]),
