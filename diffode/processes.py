@@ -11,6 +11,7 @@ import atexit
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # which takes seconds to import
 
 _MEETING = timedelta(minutes=5)  # for all processes to come, which torchrun starts together
 _WORK = timedelta(days=7)  # that one may work while others wait; torchrun sees it if one ends
+_LAST = 0.3  # seconds in which a group's threads end what they were about
 _APART: ContextVar[bool] = ContextVar("whether the other processes are left out", default=False)
 
 
@@ -132,10 +134,16 @@ def _ended_at_once() -> Iterator[None]:
 
 
 def _leave() -> None:
+    """Let the group go, and its threads give back the tensors of the last exchange.
+
+    They need the interpreter for that, and torch aborts where they ask for it once it is ending.
+    After a training they outlive the group: `DistributedDataParallel` never lets go of it.
+    """
     from torch import distributed
 
     if distributed.is_initialized():
         distributed.destroy_process_group()
+        time.sleep(_LAST)
 
 
 def take_gpu() -> None:
