@@ -61,10 +61,12 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from diffode.cli.app import run
+from diffode.sharing import all_of
 from tests.test_processes import commands
 runs, out, long = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "True"
 for name, command in commands(runs, out, long).items():
     assert run(command) == 0, name
+    all_of(None)  # the next command reads what process 0 has written
 assert run(["sample", sys.argv[1] + "/run", "--solver", "nonsense"]) == 2
 assert run(["plot", sys.argv[1] + "/run"]) == 2
 """
